@@ -1,0 +1,221 @@
+//! What an admin asks of the coordinator, over its Unix socket or, signed, over TLS.
+//!
+//! Where the network's root key is kept off the relay host, the requests carry the statement already signed
+//! by it (`statement`); where the relay holds it, the field is absent and the relay signs.
+
+use crate::Base64Bytes;
+use serde::{Deserialize, Serialize};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// `POST /v1/admin/networks`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NetworkCreate {
+    /// Its name: a DNS label.
+    pub name: String,
+    /// IPv4 prefix, e.g. `10.77.0.0/16`.
+    pub cidr: String,
+    /// IPv6 prefix; a random ULA /64 where absent.
+    #[serde(default)]
+    pub cidr6: Option<String>,
+    /// MTU of the interfaces, 1280..=8920, a multiple of 16; 1408 where absent.
+    #[serde(default)]
+    pub mtu: Option<u16>,
+    /// Parameters statement, where the root key is kept elsewhere.
+    #[serde(default)]
+    pub statement: Option<Base64Bytes>,
+}
+
+/// A network as an admin sees it (`GET /v1/admin/networks`, `GET /v1/admin/networks/{name}`).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NetworkInfo {
+    /// Its name.
+    pub name: String,
+    /// Network id, 32 hex digits.
+    pub id: String,
+    /// Root public key, 64 hex digits.
+    pub root: String,
+    /// Whether the relay holds the root key.
+    pub root_on_relay: bool,
+    /// IPv4 prefix.
+    pub cidr: String,
+    /// IPv6 prefix.
+    pub cidr6: String,
+    /// MTU in bytes.
+    pub mtu: u16,
+    /// Epoch of the map.
+    pub epoch: u32,
+    /// Version of the map.
+    pub version: u64,
+    /// How many nodes are in.
+    pub nodes: u32,
+    /// How many of them are connected now.
+    pub connected: u32,
+    /// Coordinator identity key, 64 hex digits (for tokens made elsewhere).
+    pub coordinator: String,
+    /// Coordinator addresses `host:port` (for tokens made elsewhere).
+    pub addresses: Vec<String>,
+    /// The highest serial used in a root-signed statement (for statements made elsewhere).
+    pub last_serial: u64,
+}
+
+/// `POST /v1/admin/networks/{name}/tokens`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TokenCreate {
+    /// How many joins it is good for; without end where absent.
+    #[serde(default)]
+    pub uses: Option<u32>,
+    /// Seconds from now until it expires; never where absent.
+    #[serde(default)]
+    pub expires_in: Option<u64>,
+    /// Tags of the nodes that come by it.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Nodes that come by it are removed when they stay away.
+    #[serde(default)]
+    pub ephemeral: bool,
+    /// Nodes wait for `meshctl node approve`.
+    #[serde(default)]
+    pub approval: bool,
+    /// Fixed host name.
+    #[serde(default)]
+    pub hostname: Option<String>,
+    /// Fixed IPv4 address.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub ip: Option<Ipv4Addr>,
+    /// Fixed UDP port.
+    #[serde(default)]
+    pub listen_port: Option<u16>,
+    /// For VM templates: a clone gets an identity of its own.
+    #[serde(default)]
+    pub template: bool,
+    /// Delegation statement, where the root key is kept elsewhere.
+    #[serde(default)]
+    pub statement: Option<Base64Bytes>,
+}
+
+/// Answer to `TokenCreate`, and to `node replace`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TokenCreated {
+    /// The token's id, 16 hex digits.
+    pub id: String,
+    /// The join word; absent where the token was made elsewhere.
+    pub token: Option<String>,
+}
+
+/// A token as an admin sees it; never the word itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TokenInfo {
+    /// Id, 16 hex digits.
+    pub id: String,
+    /// `valid`, `expired`, `used-up` or `revoked`.
+    pub state: String,
+    /// Joins so far.
+    pub used: u32,
+    /// Joins allowed; without end where absent.
+    pub uses: Option<u32>,
+    /// Unix time in s when it expires.
+    pub expires: Option<u64>,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// Ephemeral nodes.
+    pub ephemeral: bool,
+    /// Approval wanted.
+    pub approval: bool,
+    /// Fixed host name.
+    pub hostname: Option<String>,
+    /// Fixed IPv4 address.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub ip: Option<Ipv4Addr>,
+    /// Fixed UDP port.
+    pub listen_port: Option<u16>,
+    /// For VM templates.
+    pub template: bool,
+    /// Name of the node that it replaces.
+    pub replaces: Option<String>,
+}
+
+/// `POST /v1/admin/networks/{name}/tokens/{id}/revoke`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TokenRevoke {
+    /// Also remove the nodes that came by it.
+    #[serde(default)]
+    pub with_nodes: bool,
+    /// Act statement, where the root key is kept elsewhere.
+    #[serde(default)]
+    pub statement: Option<Base64Bytes>,
+}
+
+/// A node as an admin sees it (`GET /v1/admin/networks/{name}/nodes`, `.../nodes/{name or id}`).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NodeInfo {
+    /// Its name.
+    pub name: String,
+    /// Node id, 32 hex digits.
+    pub id: String,
+    /// `active`, `pending` or `removed`.
+    pub state: String,
+    /// IPv4 address in the network.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub ipv4: Ipv4Addr,
+    /// IPv6 address in the network.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub ipv6: Ipv6Addr,
+    /// WireGuard public key, base64; absent before the first record.
+    pub public_key: Option<String>,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// Id of the token it came by.
+    pub token: String,
+    /// Whether its map stream is open now.
+    pub connected: bool,
+    /// Seconds since it was last heard of; null if never since the coordinator started.
+    pub last_seen: Option<u64>,
+    /// Underlay addresses it gave, `kind address:port`.
+    pub candidates: Vec<String>,
+    /// System, e.g. `linux/x86_64`.
+    pub system: Option<String>,
+    /// Version of its meshd.
+    pub version: Option<String>,
+    /// Set where the machine's facts changed since it joined.
+    #[serde(default)]
+    pub moved: bool,
+}
+
+/// An admin act on a node: `POST .../nodes/{name}/approve|remove|rename|replace`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NodeAct {
+    /// New name, for `rename`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Act statement (delegation for `replace`), where the root key is kept elsewhere.
+    #[serde(default)]
+    pub statement: Option<Base64Bytes>,
+}
+
+/// `POST /v1/admin/networks/{name}/names/free`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NameFree {
+    /// The blocked name.
+    pub name: String,
+    /// Act statement, where the root key is kept elsewhere.
+    #[serde(default)]
+    pub statement: Option<Base64Bytes>,
+}
+
+/// Done; one sentence says what.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Done {
+    /// For a person.
+    pub message: String,
+}

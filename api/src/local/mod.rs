@@ -1,0 +1,20 @@
+//! meshd's Unix socket: HTTP/1.1 and JSON under `/v1`.
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `GET /v1/status` | | [`Status`] |
+//! | `POST /v1/join` | [`JoinRequest`] | [`JoinReply`], when in (or pending) |
+//! | `POST /v1/leave` | [`NetworkRequest`] | [`Done`] |
+//! | `POST /v1/down` | | [`Done`]: interfaces, rules and names taken away, nothing forgotten |
+//! | `POST /v1/up` | | [`Done`]: the opposite |
+//! | `POST /v1/clean` | [`CleanRequest`] | [`Done`]: the machine as it was before meshd |
+//! | `POST /v1/template` | [`TemplateRequest`] | [`Done`]: a token kept for the first boot of a clone |
+
+mod requests;
+mod status;
+
+pub use requests::{CleanRequest, Done, JoinReply, JoinRequest, Membership, NetworkRequest, TemplateRequest};
+pub use status::{NetworkStatus, PathKind, PathStatus, PeerStatus, Status};
+
+/// Where meshd listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/meshd/meshd.sock";

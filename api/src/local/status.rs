@@ -1,0 +1,104 @@
+//! `meshctl status --json`, documented and stable.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// What this meshd is and is in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of meshd.
+    pub version: String,
+    /// `--instance`, 0 by default.
+    pub instance: u16,
+    /// One for each network joined.
+    pub networks: Vec<NetworkStatus>,
+    /// Sentences about the machine as a whole that somebody should read.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// One network that this node is in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NetworkStatus {
+    /// Its name.
+    pub name: String,
+    /// Network id, 32 hex digits.
+    pub id: String,
+    /// This node's id, 32 hex digits.
+    pub node: String,
+    /// This node's name in it.
+    pub hostname: String,
+    /// Interface name.
+    pub interface: String,
+    /// This node's IPv4 address.
+    pub ipv4: Ipv4Addr,
+    /// This node's IPv6 address.
+    pub ipv6: Ipv6Addr,
+    /// This node's WireGuard public key, base64.
+    pub public_key: String,
+    /// UDP port of the tunnel.
+    pub listen_port: u16,
+    /// MTU of the interface, in bytes.
+    pub mtu: u16,
+    /// `connected`, or one sentence why not.
+    pub coordinator: String,
+    /// Epoch and version of the map in use.
+    pub epoch: u32,
+    /// Version of the map within its epoch.
+    pub map_version: u64,
+    /// The others.
+    pub peers: Vec<PeerStatus>,
+    /// Sentences that somebody should read, e.g. a refused record or a colliding LAN.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// Packets dropped, by reason; reasons with zero are left out.
+    #[serde(default)]
+    pub drops: BTreeMap<String, u64>,
+}
+
+/// One other node of the network.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its name.
+    pub name: String,
+    /// Its id, 32 hex digits.
+    pub node: String,
+    /// Its IPv4 address in the network.
+    pub ipv4: Ipv4Addr,
+    /// Its IPv6 address in the network.
+    pub ipv6: Ipv6Addr,
+    /// WireGuard public key, base64.
+    pub public_key: String,
+    /// Where packets for it go.
+    pub path: PathStatus,
+    /// Seconds since the last completed handshake; null if there was none.
+    pub last_handshake: Option<u64>,
+    /// Bytes received through the tunnel.
+    pub rx_bytes: u64,
+    /// Bytes sent through the tunnel.
+    pub tx_bytes: u64,
+}
+
+/// Where packets for a peer go.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PathStatus {
+    /// Kind of path.
+    pub kind: PathKind,
+    /// `address:port` of the peer or of the relay; null without a path.
+    pub endpoint: Option<String>,
+    /// Round trip in milliseconds, as the last pong told; null if unknown.
+    pub rtt_ms: Option<f64>,
+}
+
+/// Kind of path to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathKind {
+    /// Straight to the peer's address.
+    Direct,
+    /// Through a relay.
+    Relay,
+    /// None is known now.
+    None,
+}
