@@ -1,0 +1,72 @@
+# Shared by ./test, ./demo and packaging/*: who builds, what must be installed, where caches lie. Sourced, not run.
+# Cargo always runs as the person who called (under sudo: as SUDO_USER), so that no file in the tree or in their
+# cargo home becomes root's. Only apt-get and what needs network namespaces runs as root.
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+say() { printf '%s\n' "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+is_root() { [ "$(id -u)" = 0 ]; }
+
+# the builder's home, for caches and for rustup
+builder_home() {
+  if is_root && [ -n "${SUDO_USER:-}" ]; then getent passwd "$SUDO_USER" | cut -d: -f6; else printf '%s' "$HOME"; fi
+}
+
+# run a command as the person who called
+as_builder() {
+  if is_root && [ -n "${SUDO_USER:-}" ] && [ "$SUDO_USER" != root ]; then
+    runuser -u "$SUDO_USER" -- env HOME="$(builder_home)" PATH="$PATH" "$@"
+  else
+    "$@"
+  fi
+}
+
+# run a command as root: directly, or by sudo where there is one
+as_root() {
+  if is_root; then "$@"; elif have sudo; then sudo "$@"; else
+    die "this needs root: run it as root, or install sudo (missing: $*)"
+  fi
+}
+
+# where built tools are kept between runs, outside the tree
+cache_dir() {
+  local dir=${MESHD_TEST_CACHE:-${XDG_CACHE_HOME:-$(builder_home)/.cache}/meshd-test}
+  as_builder mkdir -p "$dir" && printf '%s' "$dir"
+}
+
+# need COMMAND=PACKAGE...: install the Debian packages whose command is missing, and no others
+need() {
+  local pair missing=()
+  for pair in "$@"; do have "${pair%%=*}" || missing+=("${pair#*=}"); done
+  [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
+}
+
+apt_updated=
+apt_install() {
+  have apt-get || die "missing: $*. Install them with this system's package manager"
+  say "installing: $*"
+  if [ -z "$apt_updated" ]; then as_root apt-get update -qq || die "apt-get update failed"; apt_updated=1; fi
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null \
+    || die "apt-get could not install: $*"
+}
+
+# cargo on the PATH, and new enough for the workspace
+need_rust() {
+  PATH=$PATH:/usr/sbin:/sbin:$(builder_home)/.cargo/bin; export PATH
+  have cargo || die "Rust is missing: install it (https://rustup.rs), then run this again"
+  local wants has
+  wants=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$top/Cargo.toml")
+  has=$(as_builder rustc --version | cut -d' ' -f2)
+  [ "$(printf '%s\n%s\n' "$wants" "$has" | sort -V | head -1)" = "$wants" ] \
+    || die "rustc $has is too old: the workspace needs $wants or newer"
+}
+
+need_build_tools() { need cc=gcc ld=binutils make=make; need_rust; }
+
+# what the lab calls inside its namespaces
+need_lab_tools() {
+  need ip=iproute2 nft=nftables iptables=iptables ping=iputils-ping wg=wireguard-tools sysctl=procps \
+    ethtool=ethtool unshare=util-linux setpriv=util-linux
+}

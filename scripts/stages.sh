@@ -1,0 +1,110 @@
+# The stages of ./test. Sourced, not run. Each stage is a function stage_NAME whose output goes to a log; its exit code
+# tells, and `count P F S` in it says how many passed, failed and were skipped. A stage that cannot run says why with
+# `skip_stage REASON` and is counted as one skipped.
+
+logs=${MESHD_TEST_LOGS:-$(mktemp -d /tmp/meshd-test-XXXXXX)}; mkdir -p "$logs"
+rows=(); reasons=(); total_passed=0; total_failed=0; total_skipped=0
+
+count() { passed=$1; failed=$2; skipped=$3; }
+skip_stage() { skip_reason=$*; }
+
+run_stages() {
+  local name
+  for name in "$@"; do run_stage "$name"; done
+}
+
+run_stage() {
+  local name=$1 code begin log="$logs/$1.log" outcome
+  passed=; failed=; skipped=; skip_reason=
+  printf '== %s ... ' "$name"
+  begin=$(date +%s%N)
+  "stage_$name" >"$log" 2>&1; code=$?
+  local seconds; seconds=$(awk -v n="$(( $(date +%s%N) - begin ))" 'BEGIN{printf "%.1f", n/1e9}')
+  if [ -n "$skip_reason" ]; then outcome=skipped; count 0 0 1; reasons+=("$name: $skip_reason")
+  elif [ $code = 0 ]; then outcome=ok; [ -n "$passed" ] || count 1 0 0
+  else outcome=FAILED; [ -n "$passed" ] || count 0 1 0; [ "$failed" != 0 ] || failed=1; fi
+  printf '%s (%s s)\n' "$outcome" "$seconds"
+  [ $outcome != FAILED ] || show_failure "$log"
+  rows+=("$(printf '%-9s %-8s %7d %7d %8d %9s' "$name" $outcome "$passed" "$failed" "$skipped" "$seconds")")
+  total_passed=$((total_passed + passed)); total_failed=$((total_failed + failed))
+  total_skipped=$((total_skipped + skipped))
+}
+
+show_failure() {
+  say "-- the last lines of $1:"; tail -n 120 "$1"; say "-- (whole log: $1)"
+}
+
+# libtest's closing lines, added up; the lab's tests write a line per run-time skip to $MESHD_LAB_SKIPS
+count_libtest() {
+  local sums
+  sums=$(sed -n 's/^test result: .* \([0-9]*\) passed; \([0-9]*\) failed; \([0-9]*\) ignored;.*/\1 \2 \3/p' "$1" \
+    | awk '{p+=$1; f+=$2; s+=$3} END{print p+0, f+0, s+0}')
+  # shellcheck disable=SC2086
+  count $sums
+}
+
+print_table() {
+  say ""
+  printf '%-9s %-8s %7s %7s %8s %9s\n' stage result passed failed skipped seconds
+  printf '%s\n' "${rows[@]}"
+  if [ ${#reasons[@]} -gt 0 ]; then say ""; say "skipped:"; printf '  %s\n' "${reasons[@]}"; fi
+  say ""
+  say "$total_passed passed, $total_failed failed, $total_skipped skipped"
+  [ "$total_failed" = 0 ]
+}
+
+stage_fmt() {
+  as_builder cargo fmt --version >/dev/null 2>&1 || { skip_stage "cargo fmt is not installed"; return; }
+  as_builder cargo fmt --all --check
+}
+
+stage_clippy() {
+  as_builder cargo clippy --version >/dev/null 2>&1 || { skip_stage "cargo clippy is not installed"; return; }
+  as_builder cargo clippy --locked --workspace --all-targets -- -D warnings
+}
+
+stage_doc() { as_builder env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps; }
+
+# licences, bans and sources of every dependency; advisories need a database from the network and are not asked here
+deny_version=0.20.2
+stage_deny() {
+  local root; root=$(cache_dir)/cargo-deny-$deny_version
+  if [ ! -x "$root/bin/cargo-deny" ]; then
+    as_builder cargo install --quiet --locked --root "$root" "cargo-deny@$deny_version" \
+      || { skip_stage "cargo-deny $deny_version could not be built"; return; }
+  fi
+  as_builder "$root/bin/cargo-deny" --locked check licenses bans sources
+}
+
+# one cargo run per name: cargo test takes a single filter before `--`
+stage_unit() {
+  local log=$logs/unit.out code=0
+  as_builder cargo test --locked --workspace --exclude meshd-tests -- "${names[@]}" >"$log" 2>&1 || code=1
+  as_builder cargo test --locked -p meshd-tests --lib --test rules -- "${names[@]}" >>"$log" 2>&1 || code=1
+  cat "$log"; count_libtest "$log"
+  return $code
+}
+
+stage_lab() { run_lab lab "${names[@]}"; }
+stage_long() { run_lab long --ignored; }
+
+# run_lab NAME [libtest arguments]: the lab binary is built by the builder and run by root
+run_lab() {
+  local name=$1 out=$logs/$1.out skips=$logs/$1.skips binary code=0; shift
+  is_root || have sudo || { skip_stage "the lab needs root for its network namespaces"; return; }
+  need_lab_tools
+  as_builder cargo build --locked --workspace --bins || return 1
+  binary=$(as_builder cargo test --locked -p meshd-tests --test lab --no-run --message-format=json \
+    | sed -n 's/.*"executable":"\([^"]*\/lab-[^"]*\)".*/\1/p' | tail -1)
+  [ -n "$binary" ] || { say "the lab did not build"; return 1; }
+  : >"$skips"
+  as_root env MESHD_LAB_SKIPS="$skips" MESHD_LAB_BIN="$top/target/debug" PATH="$PATH" \
+    "$binary" --test-threads "${MESHD_LAB_THREADS:-2}" "$@" >"$out" 2>&1 || code=1
+  cat "$out"; count_libtest "$out"
+  while IFS= read -r line; do
+    reasons+=("$line"); passed=$((passed - 1)); skipped=$((skipped + 1))
+  done <"$skips"
+  return $code
+}
+
+stage_bench() { as_builder cargo bench --locked -p meshd-bench -- --test; }
