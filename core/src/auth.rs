@@ -44,7 +44,11 @@ impl NodeAuthorization {
         identity: &IdentitySecret,
     ) -> Self {
         let signature = identity.sign(NODE_LABEL, &node_message(&network, &node, exporter));
-        Self { network, node, signature }
+        Self {
+            network,
+            node,
+            signature,
+        }
     }
 
     /// Whether the holder of `identity` made this proof in the session with this keying material.
@@ -61,7 +65,11 @@ fn node_message(network: &NetworkId, node: &NodeId, exporter: &[u8; EXPORTER_LEN
 impl fmt::Display for NodeAuthorization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let signature = BASE64.encode(&self.signature);
-        write!(f, "{NODE_SCHEME}network={},node={},sig={signature}", self.network, self.node)
+        write!(
+            f,
+            "{NODE_SCHEME}network={},node={},sig={signature}",
+            self.network, self.node
+        )
     }
 }
 
@@ -99,7 +107,14 @@ impl AdminRequest<'_> {
     fn message(&self, network: &NetworkId) -> Vec<u8> {
         let method = self.method.as_bytes();
         let body = blake2s(&[self.body]);
-        [&network.as_bytes()[..], self.exporter, method, self.path.as_bytes(), &body].concat()
+        [
+            &network.as_bytes()[..],
+            self.exporter,
+            method,
+            self.path.as_bytes(),
+            &body,
+        ]
+        .concat()
     }
 }
 
@@ -115,7 +130,10 @@ impl AdminAuthorization {
     /// The proof for one request of one TLS session, by the network's root key.
     pub fn sign(request: &AdminRequest<'_>, root: &RootSecret) -> Self {
         let network = NetworkId::of_root(&root.public());
-        Self { network, signature: root.sign(ADMIN_LABEL, &request.message(&network)) }
+        Self {
+            network,
+            signature: root.sign(ADMIN_LABEL, &request.message(&network)),
+        }
     }
 
     /// Whether the holder of `root` made this proof for this request.
@@ -138,7 +156,10 @@ impl FromStr for AdminAuthorization {
     fn from_str(text: &str) -> Result<Self, MalformedAuthorization> {
         let parse = || {
             let [network, signature] = fields(text, ADMIN_SCHEME, ["network", "sig"])?;
-            Some(Self { network: network.parse().ok()?, signature: signature_bytes(signature)? })
+            Some(Self {
+                network: network.parse().ok()?,
+                signature: signature_bytes(signature)?,
+            })
         };
         parse().ok_or(MalformedAuthorization("Meshd-Admin network=HEX,sig=BASE64"))
     }
@@ -183,24 +204,49 @@ mod tests {
     #[test]
     fn a_node_proof_holds_for_its_node_and_network_only() {
         let (proof, identity) = node_proof();
-        let other = NodeAuthorization { node: [7; 16].into(), ..proof.clone() };
+        let other = NodeAuthorization {
+            node: [7; 16].into(),
+            ..proof.clone()
+        };
         assert!(!other.verify(&EXPORTER, &identity.public()));
-        let other = NodeAuthorization { network: [7; 16].into(), ..proof };
+        let other = NodeAuthorization {
+            network: [7; 16].into(),
+            ..proof
+        };
         assert!(!other.verify(&EXPORTER, &identity.public()));
     }
 
     #[test]
     fn an_admin_proof_holds_for_its_request_only() {
         let root = RootSecret::from_seed(&[9; 32]);
-        let request =
-            AdminRequest { exporter: &EXPORTER, method: "POST", path: "/v1/admin/networks", body: b"{}" };
-        let proof: AdminAuthorization = AdminAuthorization::sign(&request, &root).to_string().parse().unwrap();
+        let request = AdminRequest {
+            exporter: &EXPORTER,
+            method: "POST",
+            path: "/v1/admin/networks",
+            body: b"{}",
+        };
+        let proof: AdminAuthorization = AdminAuthorization::sign(&request, &root)
+            .to_string()
+            .parse()
+            .unwrap();
         assert!(proof.verify(&request, &root.public()));
         for other in [
-            AdminRequest { exporter: &[4; 32], ..request },
-            AdminRequest { method: "PUT", ..request },
-            AdminRequest { path: "/v1/admin/networks?x", ..request },
-            AdminRequest { body: b"{ }", ..request },
+            AdminRequest {
+                exporter: &[4; 32],
+                ..request
+            },
+            AdminRequest {
+                method: "PUT",
+                ..request
+            },
+            AdminRequest {
+                path: "/v1/admin/networks?x",
+                ..request
+            },
+            AdminRequest {
+                body: b"{ }",
+                ..request
+            },
         ] {
             assert!(!proof.verify(&other, &root.public()), "{other:?}");
         }
@@ -211,7 +257,14 @@ mod tests {
     fn other_headers_are_refused() {
         let good = node_proof().0.to_string();
         let other_order = good.replace("network=", "node=");
-        for bad in ["", "Meshd ", "Basic abc", &good[..good.len() - 1], &format!("{good},x=1"), &other_order] {
+        for bad in [
+            "",
+            "Meshd ",
+            "Basic abc",
+            &good[..good.len() - 1],
+            &format!("{good},x=1"),
+            &other_order,
+        ] {
             assert!(bad.parse::<NodeAuthorization>().is_err(), "{bad}");
             assert!(bad.parse::<AdminAuthorization>().is_err(), "{bad}");
         }

@@ -1,2 +1,2 @@
-//! placeholder
+//! The program; see the library for what it is made of.
 fn main() {}

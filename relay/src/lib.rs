@@ -1,0 +1,4 @@
+//! meshrelay: coordinator, STUN server and packet relay of a mesh, on the host with a public address.
+#![forbid(unsafe_code)]
+
+pub mod tls;
