@@ -1,1 +1,17 @@
-//! placeholder
+//! The Linux edge of meshd. It does what the core decides and knows nothing of the protocol: it moves packets in
+//! batches between the kernel and buffers of the caller, and it changes the machine's network configuration and puts
+//! it back. It is the only crate of the workspace with `unsafe`; each block says why it is sound.
+//!
+//! | module | what it is | threads or tasks |
+//! |---|---|---|
+//! | [`tun`] | the TUN device: super-packets with their virtio-net header, several queues | plain, non-blocking |
+//! | [`udp`] | sockets that send and receive batches and segments; multicast for beacons | plain, non-blocking |
+//! | [`poll`] | epoll and a waker for the packet threads | plain |
+//!
+//! On the packet path ([`tun`], [`udp`], [`poll`]) nothing is allocated, logged or formatted per packet, and errors are
+//! `Copy`. The other modules belong to the control side: their errors are sentences for a person.
+#![deny(clippy::undocumented_unsafe_blocks)]
+
+pub mod poll;
+pub mod tun;
+pub mod udp;
