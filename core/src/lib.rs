@@ -4,3 +4,6 @@ pub mod auth;
 pub mod clienthello;
 pub mod id;
 pub mod keys;
+pub mod sealed;
+pub mod statement;
+pub mod token;

@@ -1,0 +1,27 @@
+//! Signed statements (docs/wire.md section 2): what a key says, in the exact bytes over which it said it.
+//!
+//! A statement is `[payload, signature]`. [`Signed`] keeps these bytes, since they are what the map hashes and what
+//! the next reader verifies; nothing is ever encoded anew. Each kind of statement names, in its types, the key that
+//! may sign it, so that a record cannot be checked against the root by mistake.
+//!
+//! Decoding is total and bounded, and takes each statement in one form only: an envelope that is not the shortest
+//! CBOR is refused, so that the same statement cannot have two keys in a map.
+
+mod act;
+mod delegation;
+mod departure;
+mod enrolment;
+mod map_header;
+mod params;
+mod record;
+mod signed;
+pub(crate) mod text;
+
+pub use act::{Act, Deed};
+pub use delegation::{Delegation, Fixed, Limits, MAX_TAGS, Terms};
+pub use departure::Departure;
+pub use enrolment::Enrolment;
+pub use map_header::{Digest, MapHeader};
+pub use params::{MTU_DEFAULT, MTU_MAX, MTU_MIN, MTU_STEP, Params, mtu_is_valid};
+pub use record::{Candidate, CandidateKind, MAX_CANDIDATES, Record};
+pub use signed::{MAX_PAYLOAD, Signed, Statement, StatementError};
