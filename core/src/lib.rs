@@ -4,6 +4,7 @@ pub mod auth;
 pub mod clienthello;
 pub mod id;
 pub mod keys;
+pub mod names;
 pub mod sealed;
 pub mod statement;
 pub mod token;
