@@ -29,6 +29,18 @@ pub struct JoinRequest {
     pub facts: BTreeMap<String, String>,
 }
 
+/// `POST /v1/join/preview` (body [`JoinRequest`]): what the token's network is; allots nothing and costs no use.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct JoinPreview {
+    /// The network's name.
+    pub network: String,
+    /// IPv4 prefix.
+    pub cidr: String,
+    /// IPv6 prefix.
+    pub cidr6: String,
+}
+
 /// Answer to a join: what was allotted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
