@@ -68,5 +68,5 @@ need_build_tools() { need cc=gcc ld=binutils make=make; need_rust; }
 # what the lab calls inside its namespaces
 need_lab_tools() {
   need ip=iproute2 nft=nftables iptables=iptables ping=iputils-ping wg=wireguard-tools sysctl=procps \
-    ethtool=ethtool unshare=util-linux setpriv=util-linux
+    conntrack=conntrack ethtool=ethtool unshare=util-linux setpriv=util-linux
 }

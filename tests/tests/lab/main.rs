@@ -1,1 +1,3 @@
-//! The lab.
+//! The lab's tests: one behaviour per file, each a sentence.
+
+mod lab_itself;

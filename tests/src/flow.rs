@@ -1,0 +1,148 @@
+//! Numbered UDP packets at a steady rate, and what became of them: the longest silence, what was lost, what came twice.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::machine::Machine;
+
+/// Bytes of a packet: 8 of number, the rest filler.
+const SIZE: usize = 200;
+/// How long the receiver goes on after the sender stopped, for what is still under way.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// A stream of numbered packets from one machine to another, running until [`UdpFlow::stop`].
+pub struct UdpFlow {
+    stop_sending: Arc<AtomicBool>,
+    stop_receiving: Arc<AtomicBool>,
+    sender: JoinHandle<u64>,
+    receiver: JoinHandle<Arrivals>,
+}
+
+/// What became of a stream.
+#[derive(Clone, Debug, Default)]
+pub struct FlowReport {
+    /// Packets handed to the sending socket.
+    pub sent: u64,
+    /// Different packets that arrived.
+    pub received: u64,
+    /// Arrivals of a packet that had arrived before.
+    pub duplicated: u64,
+    /// Arrivals of a packet after one with a higher number.
+    pub reordered: u64,
+    /// The longest time between two arrivals, the start and the end of the stream counted as arrivals.
+    pub longest_silence: Duration,
+}
+
+impl FlowReport {
+    /// Packets that never arrived.
+    pub fn lost(&self) -> u64 {
+        self.sent.saturating_sub(self.received)
+    }
+}
+
+#[derive(Default)]
+struct Arrivals {
+    seen: Vec<u64>,
+    received: u64,
+    duplicated: u64,
+    reordered: u64,
+    highest: u64,
+    longest_silence: Duration,
+}
+
+impl UdpFlow {
+    /// Sends `rate` packets/s from `from` to the address `to` of the machine `at`.
+    ///
+    /// # Panics
+    /// If `to` is not an address of `at`.
+    pub fn start(from: &Machine, at: &Machine, to: SocketAddr, rate: u32) -> Self {
+        let sink = at.inside(|| UdpSocket::bind(to).expect("the receiving address exists"));
+        sink.set_read_timeout(Some(Duration::from_millis(50)))
+            .expect("a positive time");
+        let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let source = from.inside(|| UdpSocket::bind(any).expect("a socket"));
+        let (stop_sending, stop_receiving) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (until_sent, until_received) = (Arc::clone(&stop_sending), Arc::clone(&stop_receiving));
+        Self {
+            receiver: thread::spawn(move || receive(&sink, &until_received)),
+            sender: thread::spawn(move || send(&source, to, rate, &until_sent)),
+            stop_sending,
+            stop_receiving,
+        }
+    }
+
+    /// Ends the stream and says what became of it.
+    pub fn stop(self) -> FlowReport {
+        self.stop_sending.store(true, Ordering::Relaxed);
+        let sent = self.sender.join().expect("the sender did not panic");
+        thread::sleep(LINGER);
+        self.stop_receiving.store(true, Ordering::Relaxed);
+        let arrivals = self.receiver.join().expect("the receiver did not panic");
+        FlowReport {
+            sent,
+            received: arrivals.received,
+            duplicated: arrivals.duplicated,
+            reordered: arrivals.reordered,
+            longest_silence: arrivals.longest_silence.saturating_sub(Duration::ZERO),
+        }
+    }
+}
+
+/// Sends on a schedule of absolute times, so that a late wake-up is made up for. Errors of the socket are losses.
+fn send(socket: &UdpSocket, to: SocketAddr, rate: u32, stop: &AtomicBool) -> u64 {
+    let begin = Instant::now();
+    let mut packet = [0; SIZE];
+    let mut number = 0_u64;
+    while !stop.load(Ordering::Relaxed) {
+        let due = begin + Duration::from_secs(1) / rate * u32::try_from(number).unwrap_or(u32::MAX);
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        packet[..8].copy_from_slice(&number.to_be_bytes());
+        let _ = socket.send_to(&packet, to);
+        number += 1;
+    }
+    number
+}
+
+fn receive(socket: &UdpSocket, stop: &AtomicBool) -> Arrivals {
+    let mut arrivals = Arrivals::default();
+    let mut last = Instant::now();
+    let mut buffer = [0; SIZE + 1];
+    while !stop.load(Ordering::Relaxed) {
+        let Ok((SIZE, _)) = socket.recv_from(&mut buffer) else {
+            continue;
+        };
+        let now = Instant::now();
+        arrivals.longest_silence = arrivals.longest_silence.max(now - last);
+        last = now;
+        let number: [u8; 8] = buffer[..8].try_into().expect("eight bytes");
+        arrivals.note(u64::from_be_bytes(number));
+    }
+    // what follows the last packet is silence too, but for the time we lingered
+    arrivals.longest_silence = arrivals
+        .longest_silence
+        .max(last.elapsed().saturating_sub(LINGER));
+    arrivals
+}
+
+impl Arrivals {
+    fn note(&mut self, number: u64) {
+        let (word, bit) = (usize::try_from(number / 64).unwrap_or(usize::MAX), number % 64);
+        if word >= self.seen.len() {
+            self.seen.resize(word + 1, 0);
+        }
+        if self.seen[word] & (1 << bit) != 0 {
+            self.duplicated += 1;
+            return;
+        }
+        self.seen[word] |= 1 << bit;
+        if self.received > 0 && number < self.highest {
+            self.reordered += 1;
+        }
+        self.highest = self.highest.max(number);
+        self.received += 1;
+    }
+}
