@@ -16,30 +16,17 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::process::Process;
 use crate::spawner::spawn;
 use crate::sweep::{self, MARK};
-use crate::wait::eventually;
+use crate::wait::{eventually, poll};
 
 /// What a machine's `/etc` has in common with the computer's.
-const SHARED_ETC: [&str; 14] = [
-    "alternatives",
-    "ld.so.cache",
-    "ld.so.conf",
-    "ld.so.conf.d",
-    "passwd",
-    "group",
-    "shadow",
-    "nsswitch.conf",
-    "protocols",
-    "services",
-    "iproute2",
-    "ssl",
-    "ethertypes",
-    "localtime",
-];
+const SHARED_ETC: &str = "ld.so.cache ld.so.conf ld.so.conf.d passwd group shadow nsswitch.conf protocols services iproute2 \
+    ethertypes alternatives/awk alternatives/ip*tables* alternatives/arptables* alternatives/nc";
 
 /// How the holder sets up the machine; `$1` is its folder, `$2` its host name.
 const SET_UP: &str = r#"
@@ -191,7 +178,8 @@ impl Machine {
     /// plugged in anew.
     pub fn reboot(&self) {
         let mut holder = self.inner.holder.lock().expect("not poisoned");
-        kill_all_on(holder.pid());
+        let pid = holder.pid();
+        end_all(|| processes_on(pid));
         let run = self.inner.folder.join("run");
         let _ = fs::remove_dir_all(&run);
         fs::create_dir_all(&run).expect("the lab's folder is writable");
@@ -201,9 +189,12 @@ impl Machine {
     /// Kills everything that runs on the machine but its holder, whoever started it.
     pub fn kill_everything(&self) {
         let holder = self.pid();
-        for pid in processes_on(holder).into_iter().filter(|pid| *pid != holder) {
-            kill(pid);
-        }
+        end_all(|| {
+            processes_on(holder)
+                .into_iter()
+                .filter(|pid| *pid != holder)
+                .collect()
+        });
     }
 
     /// The pid of the holder, for `nsenter --target`.
@@ -233,17 +224,14 @@ fn make_files(folder: &Path, name: &str) {
     for own in ["etc", "run", "var/lib"] {
         fs::create_dir_all(folder.join(own)).expect("the lab's folder is writable");
     }
-    let sources = SHARED_ETC
-        .iter()
-        .map(|name| Path::new("/etc").join(name))
-        .filter(|path| path.exists());
-    let copied = Command::new("cp")
-        .arg("-a")
-        .args(sources)
-        .arg(folder.join("etc"))
+    let script =
+        format!("cd /etc && for f in {SHARED_ETC}; do test ! -e $f || cp -a --parents $f \"$1/etc\"; done");
+    let copied = Command::new("sh")
+        .args(["-c", &script, "copy"])
+        .arg(folder)
         .status()
-        .expect("cp runs");
-    assert!(copied.success(), "cp of /etc failed");
+        .expect("sh runs");
+    assert!(copied.success(), "copying from /etc failed");
     let hosts =
         format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{name}\n");
     let machine_id = fs::read_to_string("/proc/sys/kernel/random/uuid")
@@ -310,14 +298,14 @@ fn processes_on(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-fn kill_all_on(holder: u32) {
-    for pid in processes_on(holder) {
-        kill(pid);
-    }
-}
-
-fn kill(pid: u32) {
-    if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-    }
+/// Kills what `living` gives until it gives nothing.
+fn end_all(living: impl Fn() -> Vec<u32>) {
+    let ended = poll(Duration::from_secs(10), || {
+        let pids = living();
+        for pid in pids.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        pids.is_empty().then_some(())
+    });
+    assert!(ended.is_some(), "processes of the lab do not die: {:?}", living());
 }
