@@ -2,9 +2,11 @@
 
 pub mod auth;
 pub mod clienthello;
+pub mod firewall;
 pub mod id;
 pub mod keys;
 pub mod names;
+pub mod ranges;
 pub mod sealed;
 pub mod statement;
 pub mod token;
