@@ -2,10 +2,12 @@
 
 pub mod auth;
 pub mod clienthello;
+pub mod demux;
 pub mod firewall;
 pub mod id;
 pub mod keys;
 pub mod names;
+pub mod packet;
 pub mod ranges;
 pub mod sealed;
 pub mod statement;
