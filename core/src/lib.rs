@@ -1,5 +1,6 @@
 //! The pure core of meshd: every wire format and every decision, no I/O.
 
+pub mod allowed_ips;
 pub mod auth;
 pub mod clienthello;
 pub mod demux;

@@ -126,7 +126,7 @@ impl Recipe {
             (IpAddr::V6(source), IpAddr::V6(destination)) => [source.octets(), destination.octets()].concat(),
             _ => unreachable!("one family"),
         };
-        let sum = pseudo_header(&addresses, self.protocol, bytes.len() as u16).add(&bytes);
+        let sum = pseudo_header(&addresses, self.protocol, bytes.len() as u16).with(&bytes);
         let checksum = if sum.checksum() == 0 {
             0xffff
         } else {

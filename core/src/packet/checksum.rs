@@ -11,12 +11,12 @@ impl Sum {
     /// The sum over `data`; an odd last byte is padded with zero.
     #[inline]
     pub fn of(data: &[u8]) -> Sum {
-        Sum::default().add(data)
+        Sum::default().with(data)
     }
 
     /// Adds `data`, which has to start at an even offset of what is summed.
     #[inline]
-    pub fn add(self, data: &[u8]) -> Sum {
+    pub fn with(self, data: &[u8]) -> Sum {
         let (mut low, mut high) = (self.0, 0u64);
         let mut blocks = data.chunks_exact(32);
         for block in &mut blocks {
@@ -41,7 +41,7 @@ impl Sum {
 
     /// Adds one number of 16 bits.
     #[inline]
-    pub fn add_u16(self, value: u16) -> Sum {
+    pub fn with_u16(self, value: u16) -> Sum {
         Sum(self.0 + u64::from(value.to_be()))
     }
 
@@ -72,7 +72,7 @@ fn reduce(sum: u64) -> u64 {
 /// destination as they stand in the IP header (8 or 32 bytes), `length` that of transport header and payload in bytes.
 #[inline]
 pub fn pseudo_header(addresses: &[u8], protocol: u8, length: u16) -> Sum {
-    Sum::of(addresses).add_u16(u16::from(protocol)).add_u16(length)
+    Sum::of(addresses).with_u16(u16::from(protocol)).with_u16(length)
 }
 
 /// The checksum after one 16-bit word changed from `old` to `new` (RFC 1624 equation 3).
@@ -123,7 +123,7 @@ mod tests {
         #[test]
         fn parts_add_up(data in proptest::collection::vec(any::<u8>(), 0..300), cut in 0usize..150) {
             let cut = (cut * 2).min(data.len() & !1);
-            prop_assert_eq!(Sum::of(&data[..cut]).add(&data[cut..]).checksum(), naive(&data));
+            prop_assert_eq!(Sum::of(&data[..cut]).with(&data[cut..]).checksum(), naive(&data));
         }
 
         #[test]

@@ -495,7 +495,7 @@ fn checksum_is_right(candidate: &Candidate, packet: &[u8]) -> bool {
     let transport = candidate.transport();
     let length = (packet.len() - transport) as u16;
     pseudo_header(addresses(packet), candidate.protocol, length)
-        .add(&packet[transport..])
+        .with(&packet[transport..])
         .checksum()
         == 0
 }

@@ -170,7 +170,7 @@ fn next_packet(
     let (id, seq) = &mut flows[flow];
     let payload: Vec<u8> = (0..length).map(|byte| byte as u8 ^ *id as u8).collect();
     let protocol = if flow < 4 { TCP } else { UDP };
-    let mut recipe = if flow % 2 == 0 {
+    let mut recipe = if flow & 1 == 0 {
         Recipe::v4(protocol, &payload)
     } else {
         Recipe::v6(protocol, &payload)
@@ -296,7 +296,7 @@ fn the_newest_window_is_kept() {
     let mut packets = stream(2, 100);
     packets[1][34..36].copy_from_slice(&[0x77, 0x77]);
     ip::write_u16(&mut packets[1], 36, 0);
-    let sum = pseudo_header(&packets[1][12..20].to_vec(), TCP, 120).add(&packets[1][20..]);
+    let sum = pseudo_header(&packets[1][12..20], TCP, 120).with(&packets[1][20..]);
     ip::write_u16(&mut packets[1], 36, sum.checksum());
     let (coalescer, arena) = coalesce(&packets);
     assert_eq!(coalescer.groups(), 1);

@@ -60,7 +60,7 @@ pub fn too_big(packet: &[u8], source: IpAddr, mtu: u16, out: &mut [u8]) -> Optio
             out[40] = 2;
             write_u16(out, 46, mtu);
             out[48..].copy_from_slice(&packet[..quoted]);
-            let sum = pseudo_header(&out[8..40], ICMPV6, (8 + quoted) as u16).add(&out[40..]);
+            let sum = pseudo_header(&out[8..40], ICMPV6, (8 + quoted) as u16).with(&out[40..]);
             write_u16(out, 42, sum.checksum());
             Some(length)
         }
@@ -114,7 +114,7 @@ mod tests {
             let sum = if node.is_ipv4() {
                 Sum::of(&out[20..length])
             } else {
-                pseudo_header(&out[8..40], ICMPV6, (length - 40) as u16).add(&out[40..length])
+                pseudo_header(&out[8..40], ICMPV6, (length - 40) as u16).with(&out[40..length])
             };
             assert_eq!(sum.checksum(), 0);
             assert_eq!(

@@ -68,7 +68,7 @@ fn find_mss(packet: &[u8], mut at: usize, end: usize) -> Option<usize> {
 
 fn correct_checksum(packet: &mut [u8], transport: usize, at: usize, old: u16, new: u16) {
     // a value at an odd offset is summed with its bytes swapped (RFC 1071 section 2 (B))
-    let (old, new) = if (at - transport) % 2 == 0 {
+    let (old, new) = if (at - transport) & 1 == 0 {
         (old, new)
     } else {
         (old.swap_bytes(), new.swap_bytes())

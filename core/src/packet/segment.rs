@@ -153,7 +153,7 @@ impl<'a> Segments<'a> {
         } else {
             &packet[8..40]
         };
-        let sum = pseudo_header(addresses, self.protocol, length).add(&packet[self.transport..]);
+        let sum = pseudo_header(addresses, self.protocol, length).with(&packet[self.transport..]);
         let checksum = match sum.checksum() {
             // RFC 768: an all-zero checksum means none; for TCP both zeros are right, and the kernel writes this one
             0 => 0xffff,
