@@ -3,7 +3,7 @@
 # `skip_stage REASON` and is counted as one skipped.
 
 logs=${MESHD_TEST_LOGS:-$(mktemp -d /tmp/meshd-test-XXXXXX)}; mkdir -p "$logs"
-rows=(); reasons=(); total_passed=0; total_failed=0; total_skipped=0
+rows=(); reasons=(); measured=(); total_passed=0; total_failed=0; total_skipped=0
 
 count() { passed=$1; failed=$2; skipped=$3; }
 skip_stage() { skip_reason=$*; }
@@ -47,6 +47,7 @@ print_table() {
   say ""
   printf '%-9s %-8s %7s %7s %8s %9s\n' stage result passed failed skipped seconds
   printf '%s\n' "${rows[@]}"
+  if [ ${#measured[@]} -gt 0 ]; then say ""; say "measured:"; printf '  %s\n' "${measured[@]}"; fi
   if [ ${#reasons[@]} -gt 0 ]; then say ""; say "skipped:"; printf '  %s\n' "${reasons[@]}"; fi
   say ""
   say "$total_passed passed, $total_failed failed, $total_skipped skipped"
@@ -90,20 +91,21 @@ stage_long() { run_lab long --ignored; }
 
 # run_lab NAME [libtest arguments]: the lab binary is built by the builder and run by root
 run_lab() {
-  local name=$1 out=$logs/$1.out skips=$logs/$1.skips binary code=0; shift
+  local name=$1 out=$logs/$1.out skips=$logs/$1.skips figures=$logs/$1.figures binary code=0; shift
   is_root || have sudo || { skip_stage "the lab needs root for its network namespaces"; return; }
   need_lab_tools
   as_builder cargo build --locked --workspace --bins || return 1
   binary=$(as_builder cargo test --locked -p meshd-tests --test lab --no-run --message-format=json \
     | sed -n 's/.*"executable":"\([^"]*\/lab-[^"]*\)".*/\1/p' | tail -1)
   [ -n "$binary" ] || { say "the lab did not build"; return 1; }
-  : >"$skips"
-  as_root env MESHD_LAB_SKIPS="$skips" MESHD_LAB_BIN="$top/target/debug" PATH="$PATH" \
+  : >"$skips"; : >"$figures"
+  as_root env MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="$top/target/debug" PATH="$PATH" \
     "$binary" --test-threads "${MESHD_LAB_THREADS:-2}" "$@" >"$out" 2>&1 || code=1
   cat "$out"; count_libtest "$out"
   while IFS= read -r line; do
     reasons+=("$line"); passed=$((passed - 1)); skipped=$((skipped + 1))
   done <"$skips"
+  mapfile -t -O "${#measured[@]}" measured <"$figures"
   return $code
 }
 

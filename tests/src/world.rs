@@ -10,6 +10,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::cable::{default_routes, link, slow_link};
+use crate::delay::{DelayBox, Weather};
 use crate::machine::Machine;
 use crate::nat::Nat;
 use crate::sweep;
@@ -37,6 +39,7 @@ pub struct Site {
     families: Families,
     machines: Arc<Mutex<Vec<Machine>>>,
     next_port: Arc<AtomicU32>,
+    uplink: Option<Arc<DelayBox>>,
 }
 
 /// The IP versions that a site's uplink has.
@@ -106,28 +109,34 @@ impl World {
     /// A site with IPv4 through `nat`, and IPv6 behind a stateful firewall that nobody uses unless asked to: its
     /// machines get IPv4 addresses only.
     pub fn site(&self, nat: Nat) -> Site {
-        self.make_site(nat, Families::V4)
+        self.make_site(nat, Families::V4, None)
     }
 
     /// A site with both IP versions.
     pub fn dual_site(&self, nat: Nat) -> Site {
-        self.make_site(nat, Families::Both)
+        self.make_site(nat, Families::Both, None)
     }
 
     /// A site that has IPv6 only, behind a stateful firewall.
     pub fn v6_site(&self) -> Site {
-        self.make_site(Nat::Firewall, Families::V6)
+        self.make_site(Nat::Firewall, Families::V6, None)
     }
 
-    fn make_site(&self, nat: Nat, families: Families) -> Site {
+    /// A site with both IP versions whose uplink has the delay, loss and jitter of `weather`. Not for carrier NATs.
+    pub fn slow_site(&self, nat: Nat, weather: Weather) -> Site {
+        self.make_site(nat, Families::Both, Some(weather))
+    }
+
+    fn make_site(&self, nat: Nat, families: Families, weather: Option<Weather>) -> Site {
         let number = self.sites.fetch_add(1, Ordering::Relaxed);
         let home = router(&self.id, &format!("router{number}"));
         self.keep(&home);
         let (carrier, own) = nat.chain();
         let public = format!("198.51.100.{}", number * 8 + 2);
+        let mut uplink = None;
         match carrier {
             Some(carrier) => self.carrier(number, carrier, &public, &home),
-            None => self.uplink(number, &public, &home),
+            None => uplink = self.uplink(number, &public, &home, weather).map(Arc::new),
         }
         lan(&home, number);
         let outside = if carrier.is_some() {
@@ -154,25 +163,45 @@ impl World {
             families,
             machines,
             next_port: Arc::clone(&self.next_port),
+            uplink,
         }
     }
 
     /// Connects a router straight to the internet, with both IP versions.
-    fn uplink(&self, number: u32, public: &str, home: &Machine) {
+    fn uplink(
+        &self,
+        number: u32,
+        public: &str,
+        home: &Machine,
+        weather: Option<Weather>,
+    ) -> Option<DelayBox> {
         let gateway = format!("198.51.100.{}", number * 8 + 1);
         let (near, far) = (format!("2001:db8:{number}::1"), format!("2001:db8:{number}::2"));
-        link(
-            (
-                &self.internet,
-                &format!("site{number}"),
-                &[&format!("{gateway}/30"), &format!("{near}/64")],
-            ),
-            (home, "wan", &[&format!("{public}/30"), &format!("{far}/64")]),
+        let port = format!("site{number}");
+        let (inner, outer) = (
+            [format!("{gateway}/30"), format!("{near}/64")],
+            [format!("{public}/30"), format!("{far}/64")],
         );
+        let (inner, outer) = (
+            inner.each_ref().map(String::as_str),
+            outer.each_ref().map(String::as_str),
+        );
+        let (near_end, far_end) = (
+            (&self.internet, port.as_str(), &inner[..]),
+            (home, "wan", &outer[..]),
+        );
+        let slow = match weather {
+            None => {
+                link(near_end, far_end);
+                None
+            }
+            Some(weather) => Some(slow_link(near_end, far_end, weather)),
+        };
         default_routes(home, Some(&gateway), Some(&near));
         let inside = format!("2001:db8:{}::/48", 100 + number);
         self.internet
             .run(&["ip", "-6", "route", "add", &inside, "via", &far]);
+        slow
     }
 
     /// Puts a carrier's NAT between the internet and a router (IPv4 only, as carriers do it).
@@ -265,6 +294,17 @@ impl Site {
         &self.router
     }
 
+    /// Changes what the uplink of a [`World::slow_site`] does to packets.
+    ///
+    /// # Panics
+    /// If the site's uplink is a plain cable.
+    pub fn set_weather(&self, weather: Weather) {
+        self.uplink
+            .as_ref()
+            .expect("the site was made with a slow uplink")
+            .set(weather);
+    }
+
     /// Forgets every NAT mapping, as a router's reboot does.
     pub fn forget_mappings(&self) {
         self.router
@@ -304,34 +344,4 @@ fn lan(home: &Machine, number: u32) {
         "ip link add name lan type bridge mcast_snooping 0; ip addr add {v4} dev lan; \
          ip addr add {v6} dev lan nodad; ip link set dev lan up"
     ));
-}
-
-/// One end of a cable: machine, interface name, addresses with prefix lengths.
-type End<'a> = (&'a Machine, &'a str, &'a [&'a str]);
-
-/// A veth pair between two machines, up, with addresses.
-fn link(a: End<'_>, b: End<'_>) {
-    let peer = b.0.pid().to_string();
-    a.0.run(&[
-        "ip", "link", "add", "name", a.1, "type", "veth", "peer", "name", b.1, "netns", &peer,
-    ]);
-    for (machine, interface, addresses) in [a, b] {
-        for address in addresses {
-            let mut argv = vec!["ip", "addr", "add", address, "dev", interface];
-            if address.contains(':') {
-                argv.push("nodad");
-            }
-            machine.run(&argv);
-        }
-        machine.run(&["ip", "link", "set", "dev", interface, "up"]);
-    }
-}
-
-fn default_routes(machine: &Machine, v4: Option<&str>, v6: Option<&str>) {
-    if let Some(gateway) = v4 {
-        machine.run(&["ip", "route", "replace", "default", "via", gateway]);
-    }
-    if let Some(gateway) = v6 {
-        machine.run(&["ip", "-6", "route", "replace", "default", "via", gateway]);
-    }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use meshd_tests::nat_probe::{Filtering, Mapping, Server, measure};
-use meshd_tests::{Nat, Snapshot, TcpFlow, UdpFlow, World, eventually};
+use meshd_tests::{Nat, Snapshot, TcpFlow, UdpFlow, Weather, World, eventually};
 
 /// What each type must measure as; `None`: no UDP.
 fn expected(nat: Nat) -> Option<(bool, Filtering)> {
@@ -166,4 +166,50 @@ fn a_snapshot_shows_what_was_changed_and_only_that() {
     ] {
         assert!(difference.contains(change), "{change} is not in:\n{difference}");
     }
+}
+
+#[test]
+fn a_slow_uplink_delays_loses_and_reorders() {
+    let world = World::new();
+    let cloud = world.cloud();
+    let delay = Duration::from_millis(40);
+    let site = world.slow_site(
+        Nat::PortRestricted,
+        Weather {
+            delay,
+            ..Weather::default()
+        },
+    );
+    let machine = site.machine("far", 2);
+    let rtt = ping_ms(&machine.run(&["ping", "-c3", "-i0.2", "-W2", "203.0.113.1"]));
+    assert!(
+        (80.0..200.0).contains(&rtt),
+        "a round trip takes two delays: {rtt} ms"
+    );
+    let stream = TcpFlow::start(&machine, &cloud, "203.0.113.1:5001".parse().unwrap(), 1_000_000);
+    let flow = UdpFlow::start(&machine, &cloud, "203.0.113.1:5000".parse().unwrap(), 1000);
+    site.set_weather(Weather {
+        delay,
+        jitter: Duration::from_millis(10),
+        loss_per_mille: 100,
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    let (flow, stream) = (flow.stop(), stream.stop());
+    assert!(
+        flow.reordered > 0 && (flow.sent / 20..flow.sent / 5).contains(&flow.lost()),
+        "{flow:?}"
+    );
+    assert!(stream.broken.is_none() && stream.bytes > 10_000, "{stream:?}");
+}
+
+/// The smallest round trip of a `ping` run.
+fn ping_ms(output: &str) -> f64 {
+    let line = output
+        .lines()
+        .find(|line| line.starts_with("rtt"))
+        .expect("ping prints its times");
+    line.split(['=', '/'])
+        .nth(4)
+        .and_then(|text| text.trim().parse().ok())
+        .expect("the smallest time")
 }
