@@ -1,0 +1,125 @@
+//! Network namespaces for tests. Each is made on a thread of its own and is gone with its last thread, socket and
+//! descriptor, so nothing is left behind however a test ends.
+#![allow(dead_code)]
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread;
+
+use meshd_net::netlink::{Address, LinkChange, Netlink};
+
+/// A network namespace, kept by a descriptor.
+pub struct Namespace {
+    fd: OwnedFd,
+}
+
+impl Namespace {
+    /// A fresh namespace with `lo` up; `None`, with a word on stderr, where we may not make one.
+    pub fn new() -> Option<Self> {
+        let made = thread::spawn(|| {
+            // SAFETY: unshare changes the calling thread only, which ends right after.
+            if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            let fd = OwnedFd::from(File::open("/proc/thread-self/ns/net")?);
+            on_runtime(async {
+                let netlink = Netlink::new().unwrap();
+                let lo = netlink.link("lo").await.unwrap().unwrap();
+                let up = LinkChange {
+                    up: Some(true),
+                    ..LinkChange::default()
+                };
+                netlink.set_link(lo.index, up).await.unwrap();
+            });
+            Ok(fd)
+        });
+        match made.join().unwrap() {
+            Ok(fd) => Some(Self { fd }),
+            Err(error) => {
+                eprintln!("skipped: cannot make a network namespace here: {error}");
+                None
+            }
+        }
+    }
+
+    /// Runs `work` on a new thread inside the namespace; panics of it are ours.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let entered = scope.spawn(|| {
+                // SAFETY: setns changes the calling thread only.
+                let done = unsafe { libc::setns(self.fd.as_raw_fd(), libc::CLONE_NEWNET) };
+                assert_eq!(done, 0, "setns: {}", std::io::Error::last_os_error());
+                work()
+            });
+            entered
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Runs asynchronous `work` on a new thread and runtime inside the namespace.
+    pub fn block_on<F, T>(&self, work: impl FnOnce() -> F + Send) -> T
+    where
+        F: Future<Output = T>,
+        T: Send,
+    {
+        self.run(|| on_runtime(work()))
+    }
+
+    /// Connects this namespace and `other` by a veth pair, up, one end in each: `name` here and there.
+    pub fn connect(&self, other: &Self, name: &str, here: &[&str], there: &[&str]) {
+        self.block_on(|| async {
+            let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+            tokio::spawn(connection);
+            let pair = rtnetlink::LinkVeth::new(name, "peer").build();
+            handle.link().add(pair).execute().await.unwrap();
+            let peer = Netlink::new().unwrap().link("peer").await.unwrap().unwrap();
+            let moved = rtnetlink::LinkUnspec::new_with_index(peer.index)
+                .name(name)
+                .setns_by_fd(other.fd.as_raw_fd())
+                .build();
+            handle.link().set(moved).execute().await.unwrap();
+        });
+        for (namespace, addresses) in [(self, here), (other, there)] {
+            namespace.block_on(|| async { configure(name, addresses).await });
+        }
+    }
+}
+
+/// Switches an interface on and gives it addresses (`10.0.0.1/24`), with their subnet routes.
+pub async fn configure(name: &str, addresses: &[&str]) -> u32 {
+    let netlink = Netlink::new().unwrap();
+    let index = netlink.link(name).await.unwrap().unwrap().index;
+    for address in addresses {
+        let net: ipnet::IpNet = address.parse().unwrap();
+        let address = Address {
+            no_prefix_route: false,
+            ..Address::new(index, net.addr(), net.prefix_len())
+        };
+        netlink.add_address(&address).await.unwrap();
+    }
+    let up = LinkChange {
+        up: Some(true),
+        ..LinkChange::default()
+    };
+    netlink.set_link(index, up).await.unwrap();
+    index
+}
+
+/// Whether TUN devices can be had; says so where not.
+pub fn has_tun() -> bool {
+    let found = File::options().read(true).write(true).open("/dev/net/tun");
+    if let Err(error) = &found {
+        eprintln!("skipped: /dev/net/tun: {error}");
+    }
+    found.is_ok()
+}
+
+/// Runs a future on a runtime of this thread.
+pub fn on_runtime<F: Future>(work: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(work)
+}
