@@ -2,6 +2,7 @@
 
 pub mod allowed_ips;
 pub mod auth;
+mod bytes;
 pub mod clienthello;
 pub mod demux;
 pub mod firewall;
@@ -9,7 +10,10 @@ pub mod id;
 pub mod keys;
 pub mod names;
 pub mod packet;
+pub mod path;
 pub mod ranges;
+pub mod relay;
 pub mod sealed;
 pub mod statement;
+pub mod stun;
 pub mod token;

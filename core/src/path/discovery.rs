@@ -1,0 +1,359 @@
+//! Discovery packets (docs/wire.md section 7): sealed between two discovery keys, total both ways.
+//!
+//! Each direction has its own key, so a packet that is sent back to its sender opens nowhere. What makes a replay
+//! harmless is not here: transaction ids tie a pong to its ping, boot nonces and sequence numbers tie the rest to two
+//! lives of two processes.
+
+use std::net::SocketAddr;
+
+use chacha20poly1305::aead::AeadInPlace;
+use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::bytes::{Reader, address_bytes};
+use crate::demux::DISCOVERY_MAGIC;
+use crate::id::BootNonce;
+use crate::keys::{DiscoveryPublic, DiscoverySecret, blake2s};
+use crate::statement::MAX_CANDIDATES;
+
+/// Size of a ping and of a pong, whatever is in it.
+pub const PING_LEN: usize = 128;
+/// The longest packet: a call with all candidates.
+pub const MAX_LEN: usize = HEADER_LEN + 1 + 8 + 8 + 4 + 1 + 18 * MAX_CANDIDATES + TAG_LEN;
+
+const HEADER_LEN: usize = 4 + 32 + 24;
+const TAG_LEN: usize = 16;
+const LABEL: &[u8] = b"meshd disco v1";
+
+/// Ties a pong to its ping.
+pub type Transaction = [u8; 8];
+
+/// The version of the network map that somebody holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MapVersion {
+    /// Changes when the coordinator was restored from a backup.
+    pub epoch: u32,
+    /// Grows by one with every change.
+    pub version: u64,
+}
+
+/// Which life of the receiver a message is for, and which of the sender's messages it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The receiver's boot nonce, as the sender last learnt it.
+    pub to: BootNonce,
+    /// The sender's own.
+    pub from: BootNonce,
+    /// Grows by one with every message but pongs, for each peer apart.
+    pub sequence: u32,
+}
+
+/// What is in a discovery packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Are you there?
+    Ping {
+        /// Comes back in the pong.
+        transaction: Transaction,
+        /// The sender's boot nonce.
+        boot: BootNonce,
+        /// As in [`Address`].
+        sequence: u32,
+        /// The map that the sender holds.
+        map: MapVersion,
+    },
+    /// Yes.
+    Pong {
+        /// Of the ping.
+        transaction: Transaction,
+        /// The sender's boot nonce.
+        boot: BootNonce,
+        /// The last sequence number that the sender has used.
+        sequence: u32,
+        /// The source address of the ping; none where it came through a relay.
+        seen: Option<SocketAddr>,
+        /// The map that the sender holds.
+        map: MapVersion,
+    },
+    /// My handshakes come to nothing: start one from your side.
+    PleaseInitiate(Address),
+    /// Here I may be reached; try now.
+    CallMeMaybe(Address, Vec<SocketAddr>),
+    /// I am going away.
+    Goodbye(Address),
+}
+
+/// The two keys between this node and a peer.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct PairKeys {
+    seal: [u8; 32],
+    open: [u8; 32],
+}
+
+impl PairKeys {
+    /// Agrees the keys; none where the peer's key is a low-order point.
+    pub fn agree(
+        own: &DiscoverySecret,
+        own_public: &DiscoveryPublic,
+        peer: &DiscoveryPublic,
+    ) -> Option<Self> {
+        let shared = own.agree(peer)?;
+        let key = |from: &DiscoveryPublic, to: &DiscoveryPublic| {
+            blake2s(&[LABEL, &shared[..], from.as_bytes(), to.as_bytes()])
+        };
+        Some(Self {
+            seal: key(own_public, peer),
+            open: key(peer, own_public),
+        })
+    }
+}
+
+/// Who claims to have sent this; none where it is no discovery packet.
+pub fn sender_of(datagram: &[u8]) -> Option<DiscoveryPublic> {
+    let mut reader = Reader::new(datagram);
+    let shaped = (HEADER_LEN + TAG_LEN + 1..=MAX_LEN).contains(&datagram.len());
+    (shaped && reader.take()? == DISCOVERY_MAGIC).then_some(())?;
+    Some(DiscoveryPublic::from_bytes(reader.take()?))
+}
+
+/// Appends a sealed packet to `out`. `nonce` is fresh randomness.
+pub fn seal(message: &Message, own: &DiscoveryPublic, keys: &PairKeys, nonce: [u8; 24], out: &mut Vec<u8>) {
+    out.extend(DISCOVERY_MAGIC);
+    out.extend(own.as_bytes());
+    out.extend(nonce);
+    let body = out.len();
+    write(message, out);
+    let cipher = XChaCha20Poly1305::new(&keys.seal.into());
+    // fails for plain texts of 256 GiB only
+    if let Ok(tag) = cipher.encrypt_in_place_detached(XNonce::from_slice(&nonce), &[], &mut out[body..]) {
+        out.extend(tag);
+    }
+}
+
+/// Opens a packet; none where it is not exactly one under these keys.
+pub fn open(datagram: &[u8], keys: &PairKeys) -> Option<Message> {
+    sender_of(datagram)?;
+    let (header, sealed) = datagram.split_at(HEADER_LEN);
+    let (body, tag) = sealed.split_last_chunk::<TAG_LEN>()?;
+    let mut body = body.to_vec();
+    XChaCha20Poly1305::new(&keys.open.into())
+        .decrypt_in_place_detached(XNonce::from_slice(&header[36..]), &[], &mut body, tag.into())
+        .ok()?;
+    let fixed = datagram.len() == PING_LEN;
+    read(&body).filter(|message| fixed || !matches!(message, Message::Ping { .. } | Message::Pong { .. }))
+}
+
+fn write(message: &Message, out: &mut Vec<u8>) {
+    let start = out.len();
+    match message {
+        Message::Ping {
+            transaction,
+            boot,
+            sequence,
+            map,
+        } => {
+            out.push(1);
+            out.extend(transaction);
+            out.extend(boot.as_bytes());
+            out.extend(sequence.to_le_bytes());
+            write_map(map, out);
+        }
+        Message::Pong {
+            transaction,
+            boot,
+            sequence,
+            seen,
+            map,
+        } => {
+            out.push(2);
+            out.extend(transaction);
+            out.extend(boot.as_bytes());
+            out.extend(sequence.to_le_bytes());
+            out.extend(seen.map_or([0; 18], address_bytes));
+            write_map(map, out);
+        }
+        Message::PleaseInitiate(address) => write_address(3, address, out),
+        Message::CallMeMaybe(address, candidates) => {
+            write_address(4, address, out);
+            let candidates = &candidates[..candidates.len().min(MAX_CANDIDATES)];
+            out.push(candidates.len() as u8);
+            candidates
+                .iter()
+                .for_each(|&candidate| out.extend(address_bytes(candidate)));
+        }
+        Message::Goodbye(address) => write_address(5, address, out),
+    }
+    if matches!(message, Message::Ping { .. } | Message::Pong { .. }) {
+        out.resize(start + PING_LEN - HEADER_LEN - TAG_LEN, 0);
+    }
+}
+
+fn write_map(map: &MapVersion, out: &mut Vec<u8>) {
+    out.extend(map.epoch.to_le_bytes());
+    out.extend(map.version.to_le_bytes());
+}
+
+fn write_address(kind: u8, address: &Address, out: &mut Vec<u8>) {
+    out.push(kind);
+    out.extend(address.to.as_bytes());
+    out.extend(address.from.as_bytes());
+    out.extend(address.sequence.to_le_bytes());
+}
+
+fn read(body: &[u8]) -> Option<Message> {
+    let mut body = Reader::new(body);
+    let r = &mut body;
+    let message = match r.u8()? {
+        1 => Message::Ping {
+            transaction: r.take()?,
+            boot: r.take()?.into(),
+            sequence: r.u32()?,
+            map: read_map(r)?,
+        },
+        2 => Message::Pong {
+            transaction: r.take()?,
+            boot: r.take()?.into(),
+            sequence: r.u32()?,
+            seen: read_seen(r)?,
+            map: read_map(r)?,
+        },
+        3 => Message::PleaseInitiate(read_address(r)?),
+        4 => {
+            let (address, count) = (read_address(r)?, usize::from(r.u8()?));
+            (count <= MAX_CANDIDATES).then_some(())?;
+            let candidates = (0..count).map(|_| r.address()).collect::<Option<_>>()?;
+            Message::CallMeMaybe(address, candidates)
+        }
+        5 => Message::Goodbye(read_address(r)?),
+        _ => return None,
+    };
+    body.zeros().map(|()| message)
+}
+
+fn read_map(r: &mut Reader<'_>) -> Option<MapVersion> {
+    Some(MapVersion {
+        epoch: r.u32()?,
+        version: r.u64()?,
+    })
+}
+
+fn read_seen(r: &mut Reader<'_>) -> Option<Option<SocketAddr>> {
+    let seen = r.address()?;
+    Some(Some(seen).filter(|seen| !seen.ip().is_unspecified()))
+}
+
+fn read_address(r: &mut Reader<'_>) -> Option<Address> {
+    Some(Address {
+        to: r.take()?.into(),
+        from: r.take()?.into(),
+        sequence: r.u32()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pair() -> (DiscoverySecret, DiscoverySecret) {
+        (
+            DiscoverySecret::from_seed(&[1; 32]),
+            DiscoverySecret::from_seed(&[2; 32]),
+        )
+    }
+
+    fn keys(own: &DiscoverySecret, peer: &DiscoverySecret) -> PairKeys {
+        PairKeys::agree(own, &own.public(), &peer.public()).unwrap()
+    }
+
+    fn sealed(message: &Message) -> Vec<u8> {
+        let (ann, bob) = pair();
+        let mut out = Vec::new();
+        seal(message, &ann.public(), &keys(&ann, &bob), [3; 24], &mut out);
+        out
+    }
+
+    fn messages() -> Vec<Message> {
+        let address = Address {
+            to: [4; 8].into(),
+            from: [5; 8].into(),
+            sequence: 6,
+        };
+        let map = MapVersion { epoch: 7, version: 8 };
+        let (transaction, boot, sequence) = ([9; 8], [10; 8].into(), 11);
+        let candidates = vec!["192.0.2.1:5".parse().unwrap(), "[2001:db8::1]:6".parse().unwrap()];
+        vec![
+            Message::Ping {
+                transaction,
+                boot,
+                sequence,
+                map,
+            },
+            Message::Pong {
+                transaction,
+                boot,
+                sequence,
+                seen: None,
+                map,
+            },
+            Message::Pong {
+                transaction,
+                boot,
+                sequence,
+                seen: Some(candidates[0]),
+                map,
+            },
+            Message::PleaseInitiate(address),
+            Message::CallMeMaybe(address, candidates.clone()),
+            Message::CallMeMaybe(address, candidates.iter().cycle().take(16).copied().collect()),
+            Message::CallMeMaybe(address, Vec::new()),
+            Message::Goodbye(address),
+        ]
+    }
+
+    #[test]
+    fn every_message_comes_back_and_opens_at_its_receiver_only() {
+        let (ann, bob) = pair();
+        for message in messages() {
+            let packet = sealed(&message);
+            assert_eq!(sender_of(&packet), Some(ann.public()));
+            assert_eq!(open(&packet, &keys(&bob, &ann)), Some(message.clone()));
+            assert_eq!(open(&packet, &keys(&ann, &bob)), None, "reflected");
+            assert!(packet.len() <= MAX_LEN);
+            let probe = matches!(message, Message::Ping { .. } | Message::Pong { .. });
+            assert_eq!(probe, packet.len() == PING_LEN);
+        }
+    }
+
+    #[test]
+    fn a_changed_or_cut_packet_does_not_open() {
+        let (ann, bob) = pair();
+        let keys = keys(&bob, &ann);
+        let packet = sealed(&messages()[0]);
+        for at in 0..packet.len() {
+            let mut changed = packet.clone();
+            changed[at] ^= 0x10;
+            assert_eq!(open(&changed, &keys), None, "byte {at}");
+            assert_eq!(open(&packet[..at], &keys), None);
+        }
+    }
+
+    #[test]
+    fn a_low_order_key_agrees_nothing() {
+        let (ann, _) = pair();
+        assert!(PairKeys::agree(&ann, &ann.public(), &DiscoveryPublic::from_bytes([0; 32])).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let (ann, bob) = pair();
+            let _ = open(&bytes, &keys(&ann, &bob));
+            let _ = read(&bytes);
+            let mut shaped = DISCOVERY_MAGIC.to_vec();
+            shaped.extend(&bytes);
+            let _ = open(&shaped, &keys(&ann, &bob));
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The node's side: bound at one relay, and a session per peer that asked for one.
+//!
+//! Binding goes: request without cookie, to all addresses of the relay at once; the first cookie that comes back
+//! decides the address; request with it; bound. It is renewed every 15 s with the cookie at hand. Three renewals in a
+//! row without an answer (1 s) and the relay counts as lost, until it answers again. A `refused` that names one of our
+//! sessions makes the client bind again at once, and once bound it opens the lost sessions again: a relay that was
+//! restarted is whole again after four round trips.
+//!
+//! Vocabulary: one call of `open`, `check`, `handle_frame`, `handle_timeout` or `network_changed`, then drain
+//! `poll_transmit` and `poll_event`.
+
+mod binding;
+mod opening;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore, SeedableRng};
+
+use crate::id::{NetworkId, NodeId, RelayId};
+use crate::keys::BindKey;
+
+use super::frame::{Control, ControlFrame, Frame, Nonce, RefusalCode, authentic, parse};
+use binding::Binding;
+use opening::Openings;
+
+/// Frames and events kept for the caller; more are dropped, and asked for again in time.
+const MAX_QUEUE: usize = 4096;
+/// Addresses of a relay that are tried.
+const MAX_ADDRESSES: usize = 4;
+
+/// What a node is told about a relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayInfo {
+    /// The relay.
+    pub id: RelayId,
+    /// Its UDP addresses; the first four are used.
+    pub addresses: Vec<SocketAddr>,
+    /// The key between this node and it.
+    pub key: BindKey,
+}
+
+/// What a relay did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayEvent {
+    /// Bound, anew or again.
+    Bound {
+        /// Our address as the relay sees it.
+        seen: SocketAddr,
+        /// Time between the request and the answer.
+        rtt: Duration,
+    },
+    /// The relay does not answer.
+    Lost,
+    /// The peer is reached by this session.
+    Opened {
+        /// The peer.
+        peer: NodeId,
+        /// Its session, from now on the only one.
+        session: u64,
+    },
+    /// The session to this peer is no more; it is being opened again.
+    SessionLost {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// The relay will not relay to this peer now.
+    Refused {
+        /// The peer.
+        peer: NodeId,
+        /// Why.
+        code: RefusalCode,
+    },
+}
+
+/// One node at one relay.
+pub struct RelayClient {
+    info: RelayInfo,
+    network: NetworkId,
+    node: NodeId,
+    rng: ChaCha20Rng,
+    binding: Binding,
+    openings: Openings,
+    transmits: VecDeque<(SocketAddr, ControlFrame)>,
+    events: VecDeque<RelayEvent>,
+}
+
+impl RelayClient {
+    /// A client that begins to bind when [`Self::handle_timeout`] is first called. `seed` is fresh randomness.
+    pub fn new(now: Instant, info: RelayInfo, network: NetworkId, node: NodeId, seed: [u8; 32]) -> Self {
+        Self {
+            binding: Binding::new(now),
+            openings: Openings::default(),
+            info,
+            network,
+            node,
+            rng: ChaCha20Rng::from_seed(seed),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// What it was made with.
+    pub fn info(&self) -> &RelayInfo {
+        &self.info
+    }
+
+    /// The address of the relay at which the node is bound now.
+    pub fn bound_to(&self) -> Option<SocketAddr> {
+        self.binding.bound_to()
+    }
+
+    /// Whether a renewal has been sent and not been answered in time.
+    pub fn in_doubt(&self) -> bool {
+        self.binding.in_doubt()
+    }
+
+    /// Round-trip time to the relay, smoothed.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.binding.rtt()
+    }
+
+    /// Whether `address` is one of the relay's.
+    pub fn has_address(&self, address: SocketAddr) -> bool {
+        self.info
+            .addresses
+            .iter()
+            .take(MAX_ADDRESSES)
+            .any(|&own| own == address)
+    }
+
+    /// The session that reaches `peer`, while the node is bound.
+    pub fn session(&self, peer: NodeId) -> Option<u64> {
+        self.bound_to().and_then(|_| self.openings.session(peer))
+    }
+
+    /// The peer that a session of ours reaches.
+    pub fn peer_of(&self, session: u64) -> Option<NodeId> {
+        self.openings.peer_of(session)
+    }
+
+    /// Wants a session to `peer`: asks for one unless there is one, and keeps asking for 10 s.
+    pub fn open(&mut self, now: Instant, peer: NodeId) {
+        self.openings.want(now, peer);
+        self.binding.wanted(now);
+        self.pump(now);
+    }
+
+    /// Drops everything about a peer.
+    pub fn forget(&mut self, peer: NodeId) {
+        self.openings.forget(peer);
+    }
+
+    /// Asks the relay for a sign of life, unless it gave one in the last 500 ms.
+    pub fn check(&mut self, now: Instant) {
+        self.binding.wanted(now);
+        self.binding.check(now);
+        self.pump(now);
+    }
+
+    /// The node's own address may have changed: bind again now. Sessions stay.
+    pub fn network_changed(&mut self, now: Instant) {
+        self.binding.restart(now);
+        self.pump(now);
+    }
+
+    /// Takes a control frame that came from one of the relay's addresses.
+    pub fn handle_frame(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        let Some(Frame::Control(control)) = parse(datagram) else {
+            return;
+        };
+        match control {
+            Control::BindCookie { nonce, cookie } => self.binding.cookie(now, from, nonce, cookie),
+            Control::Bound {
+                nonce,
+                lifetime_s,
+                seen,
+            } if authentic(datagram, &self.info.key) => {
+                self.bound(now, from, nonce, lifetime_s, seen);
+            }
+            Control::Opened { nonce, peer, session } if authentic(datagram, &self.info.key) => {
+                self.opened(now, nonce, peer, session);
+            }
+            Control::Refused { subject, code } => self.refused(now, subject, code),
+            _ => {}
+        }
+        self.pump(now);
+    }
+
+    fn bound(&mut self, now: Instant, from: SocketAddr, nonce: Nonce, lifetime_s: u16, seen: SocketAddr) {
+        let lifetime = Duration::from_secs(lifetime_s.into());
+        let jitter = self.rng.next_u32();
+        if let Some(rtt) = self.binding.bound(now, from, nonce, lifetime, jitter) {
+            self.openings.retry_now(now);
+            self.event(RelayEvent::Bound { seen, rtt });
+        }
+    }
+
+    fn opened(&mut self, now: Instant, nonce: Nonce, peer: NodeId, session: u64) {
+        if self.openings.opened(nonce, peer, session) {
+            self.binding.heard(now);
+            self.event(RelayEvent::Opened { peer, session });
+        }
+    }
+
+    /// A refusal counts only where it names a session or a request of ours: whoever does not see our packets cannot
+    /// know one.
+    fn refused(&mut self, now: Instant, subject: Nonce, code: RefusalCode) {
+        let session = u64::from_le_bytes(subject);
+        let about = self.openings.peer_of(session);
+        let asked = self.openings.asked(subject);
+        if let Some(peer) = about.or(asked) {
+            match code {
+                RefusalCode::NotBound => self.binding.rebind(now),
+                RefusalCode::UnknownSession if about.is_some() => {
+                    self.openings.lost(now, peer);
+                    self.binding.rebind(now);
+                    self.event(RelayEvent::SessionLost { peer });
+                }
+                _ => self.event(RelayEvent::Refused { peer, code }),
+            }
+            if asked.is_some() && code == RefusalCode::NotAMember {
+                self.openings.give_up(peer);
+            }
+        } else if code == RefusalCode::NotAMember && self.binding.asked(subject) {
+            self.binding.not_a_member(now);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let openings = self.bound_to().and_then(|_| self.openings.next());
+        [self.binding.next(), openings].into_iter().flatten().min()
+    }
+
+    /// Sends what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.pump(now);
+    }
+
+    /// The next frame to send, and where to.
+    pub fn poll_transmit(&mut self) -> Option<(SocketAddr, ControlFrame)> {
+        self.transmits.pop_front()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<RelayEvent> {
+        self.events.pop_front()
+    }
+
+    fn pump(&mut self, now: Instant) {
+        let was_bound = self.bound_to().is_some();
+        for request in self.binding.due(now, &self.info.addresses, &mut self.rng) {
+            let frame = ControlFrame::bind_request(
+                self.network,
+                self.node,
+                request.nonce,
+                &request.cookie,
+                &self.info.key,
+            );
+            self.transmit(request.to, frame);
+        }
+        if was_bound && self.bound_to().is_none() {
+            self.event(RelayEvent::Lost);
+        }
+        let Some(to) = self.bound_to() else { return };
+        for (peer, nonce) in self.openings.due(now, &mut self.rng) {
+            let frame = ControlFrame::open_request(self.network, self.node, nonce, peer, &self.info.key);
+            self.transmit(to, frame);
+        }
+    }
+
+    fn transmit(&mut self, to: SocketAddr, frame: ControlFrame) {
+        if self.transmits.len() < MAX_QUEUE {
+            self.transmits.push_back((to, frame));
+        }
+    }
+
+    fn event(&mut self, event: RelayEvent) {
+        if self.events.len() < MAX_QUEUE {
+            self.events.push_back(event);
+        }
+    }
+}

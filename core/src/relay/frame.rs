@@ -1,0 +1,416 @@
+//! Relay frames (docs/wire.md section 6): `[u32 5][u64 session id][payload]`, total both ways.
+//!
+//! Messages that change something at the receiver carry a MAC under the node's bind key over all bytes before it; it is
+//! checked by [`authentic`], apart from parsing, because the relay must first know whose key it is. `bind cookie` and
+//! `refused` carry none: the nonce or the session id in them, which only the relay and who is on the path know, is all
+//! the trust that they need.
+
+use std::net::SocketAddr;
+
+use subtle::ConstantTimeEq;
+
+use crate::bytes::{Reader, Writer, address_bytes};
+use crate::demux::{RELAY_CONTROL_SESSION, relay_header, split_relay};
+use crate::id::{NetworkId, NodeId};
+use crate::keys::{BindKey, blake2s_128_keyed};
+
+/// The longest control message.
+pub const MAX_CONTROL_LEN: usize = 85;
+/// Size of a `refused`; what is shorter is not answered with one.
+pub const REFUSED_LEN: usize = 22;
+/// How long a binding lives without renewal, seconds.
+pub const BINDING_LIFETIME_S: u16 = 60;
+
+const MAC_LEN: usize = 16;
+
+/// A nonce: ties an answer to its question.
+pub type Nonce = [u8; 8];
+/// A return-routability cookie; all zero where the node has none yet.
+pub type Cookie = [u8; 16];
+
+/// A relay frame, parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// One WireGuard or discovery packet.
+    Data {
+        /// The session; never 0.
+        session: u64,
+        /// The packet carried.
+        payload: &'a [u8],
+    },
+    /// A control message.
+    Control(Control),
+}
+
+/// Why the relay refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum RefusalCode {
+    /// The sender's address is not bound: bind again.
+    NotBound = 1,
+    /// The session is not known (the relay was restarted, or the session was idle for long): open again.
+    UnknownSession = 2,
+    /// The node is not a member of the network.
+    NotAMember = 3,
+    /// The peer is not bound at this relay now.
+    PeerNotBound = 4,
+    /// The node's quota, or the relay's room for sessions, is used up.
+    OverQuota = 5,
+}
+
+impl RefusalCode {
+    const ALL: [Self; 5] = [
+        Self::NotBound,
+        Self::UnknownSession,
+        Self::NotAMember,
+        Self::PeerNotBound,
+        Self::OverQuota,
+    ];
+
+    fn from_u8(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|&known| known as u8 == code)
+    }
+}
+
+/// A control message, its MAC not yet checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Node to relay: let my address be this one.
+    BindRequest {
+        /// The network in which the node is a member.
+        network: NetworkId,
+        /// The node.
+        node: NodeId,
+        /// Comes back in the answer.
+        nonce: Nonce,
+        /// From a `bind cookie`, or zero.
+        cookie: Cookie,
+    },
+    /// Relay to node: ask again with this cookie.
+    BindCookie {
+        /// Of the request.
+        nonce: Nonce,
+        /// The cookie for the address asked from.
+        cookie: Cookie,
+    },
+    /// Relay to node: bound.
+    Bound {
+        /// Of the request.
+        nonce: Nonce,
+        /// For how long, seconds.
+        lifetime_s: u16,
+        /// The source address of the request as the relay saw it.
+        seen: SocketAddr,
+    },
+    /// Node to relay: a session to `peer`, please.
+    OpenRequest {
+        /// The network of both.
+        network: NetworkId,
+        /// The node that asks.
+        node: NodeId,
+        /// Comes back in the answer.
+        nonce: Nonce,
+        /// The other end.
+        peer: NodeId,
+    },
+    /// Relay to node: here it is.
+    Opened {
+        /// Of the request.
+        nonce: Nonce,
+        /// The other end.
+        peer: NodeId,
+        /// The id with which the node reaches the peer; never 0.
+        session: u64,
+    },
+    /// Relay to node: no.
+    Refused {
+        /// The nonce of a request, or the session id of a data frame in little endian.
+        subject: Nonce,
+        /// Why.
+        code: RefusalCode,
+    },
+}
+
+/// A datagram as a relay frame; none where it is not exactly one.
+pub fn parse(datagram: &[u8]) -> Option<Frame<'_>> {
+    match split_relay(datagram).ok()? {
+        (RELAY_CONTROL_SESSION, body) => parse_control(body).map(Frame::Control),
+        (session, payload) => Some(Frame::Data { session, payload }),
+    }
+}
+
+fn parse_control(body: &[u8]) -> Option<Control> {
+    let mut body = Reader::new(body);
+    let r = &mut body;
+    let control = match r.u8()? {
+        1 => {
+            let (network, node) = (r.take()?.into(), r.take()?.into());
+            let (nonce, cookie) = (r.take()?, r.take()?);
+            r.take::<MAC_LEN>()?;
+            Control::BindRequest {
+                network,
+                node,
+                nonce,
+                cookie,
+            }
+        }
+        2 => Control::BindCookie {
+            nonce: r.take()?,
+            cookie: r.take()?,
+        },
+        3 => {
+            let (nonce, lifetime_s, seen) = (r.take()?, r.u16()?, r.address()?);
+            r.take::<MAC_LEN>()?;
+            Control::Bound {
+                nonce,
+                lifetime_s,
+                seen,
+            }
+        }
+        4 => {
+            let (network, node) = (r.take()?.into(), r.take()?.into());
+            let (nonce, peer) = (r.take()?, r.take()?.into());
+            r.take::<MAC_LEN>()?;
+            Control::OpenRequest {
+                network,
+                node,
+                nonce,
+                peer,
+            }
+        }
+        5 => {
+            let (nonce, peer, session) = (r.take()?, r.take()?.into(), r.u64()?);
+            r.take::<MAC_LEN>()?;
+            (session != 0).then_some(())?;
+            Control::Opened { nonce, peer, session }
+        }
+        6 => Control::Refused {
+            subject: r.take()?,
+            code: RefusalCode::from_u8(r.u8()?)?,
+        },
+        _ => return None,
+    };
+    body.end().map(|()| control)
+}
+
+/// Whether the last 16 bytes are the MAC of all before them under `key`.
+pub fn authentic(datagram: &[u8], key: &BindKey) -> bool {
+    datagram
+        .split_last_chunk::<MAC_LEN>()
+        .is_some_and(|(message, mac)| {
+            let expected = blake2s_128_keyed(key.as_bytes(), &[message]);
+            bool::from(expected.ct_eq(mac))
+        })
+}
+
+/// A control message on the stack, ready to be sent.
+#[derive(Clone, Copy)]
+pub struct ControlFrame(Writer<MAX_CONTROL_LEN>);
+
+impl ControlFrame {
+    fn start(kind: u8) -> Writer<MAX_CONTROL_LEN> {
+        Writer::new()
+            .put(&relay_header(RELAY_CONTROL_SESSION))
+            .put(&[kind])
+    }
+
+    fn sealed(message: Writer<MAX_CONTROL_LEN>, key: &BindKey) -> Self {
+        let mac = blake2s_128_keyed(key.as_bytes(), &[message.as_slice()]);
+        Self(message.put(&mac))
+    }
+
+    /// Type 1.
+    pub fn bind_request(
+        network: NetworkId,
+        node: NodeId,
+        nonce: Nonce,
+        cookie: &Cookie,
+        key: &BindKey,
+    ) -> Self {
+        let message = Self::start(1)
+            .put(network.as_bytes())
+            .put(node.as_bytes())
+            .put(&nonce)
+            .put(cookie);
+        Self::sealed(message, key)
+    }
+
+    /// Type 2.
+    pub fn bind_cookie(nonce: Nonce, cookie: &Cookie) -> Self {
+        Self(Self::start(2).put(&nonce).put(cookie))
+    }
+
+    /// Type 3.
+    pub fn bound(nonce: Nonce, lifetime_s: u16, seen: SocketAddr, key: &BindKey) -> Self {
+        let message = Self::start(3)
+            .put(&nonce)
+            .put(&lifetime_s.to_le_bytes())
+            .put(&address_bytes(seen));
+        Self::sealed(message, key)
+    }
+
+    /// Type 4.
+    pub fn open_request(network: NetworkId, node: NodeId, nonce: Nonce, peer: NodeId, key: &BindKey) -> Self {
+        let message = Self::start(4)
+            .put(network.as_bytes())
+            .put(node.as_bytes())
+            .put(&nonce);
+        Self::sealed(message.put(peer.as_bytes()), key)
+    }
+
+    /// Type 5.
+    pub fn opened(nonce: Nonce, peer: NodeId, session: u64, key: &BindKey) -> Self {
+        let message = Self::start(5)
+            .put(&nonce)
+            .put(peer.as_bytes())
+            .put(&session.to_le_bytes());
+        Self::sealed(message, key)
+    }
+
+    /// Type 6.
+    pub fn refused(subject: Nonce, code: RefusalCode) -> Self {
+        Self(Self::start(6).put(&subject).put(&[code as u8]))
+    }
+}
+
+impl std::ops::Deref for ControlFrame {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.as_slice()
+    }
+}
+
+impl std::fmt::Debug for ControlFrame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "ControlFrame({} bytes, type {})",
+            self.len(),
+            self[crate::demux::RELAY_HEADER_LEN]
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NETWORK: NetworkId = NetworkId::from_bytes([1; 16]);
+    const NODE: NodeId = NodeId::from_bytes([2; 16]);
+    const PEER: NodeId = NodeId::from_bytes([3; 16]);
+    const NONCE: Nonce = [4; 8];
+
+    fn key() -> BindKey {
+        BindKey::from_bytes([5; 32])
+    }
+
+    fn seen() -> SocketAddr {
+        "198.51.100.9:4500".parse().unwrap()
+    }
+
+    #[test]
+    fn every_control_message_comes_back() {
+        let key = &key();
+        let cookie = [6; 16];
+        let (network, node, nonce, peer, seen) = (NETWORK, NODE, NONCE, PEER, seen());
+        for (frame, expected) in [
+            (
+                ControlFrame::bind_request(NETWORK, NODE, NONCE, &cookie, key),
+                Control::BindRequest {
+                    network,
+                    node,
+                    nonce,
+                    cookie,
+                },
+            ),
+            (
+                ControlFrame::bind_cookie(NONCE, &cookie),
+                Control::BindCookie { nonce, cookie },
+            ),
+            (
+                ControlFrame::bound(NONCE, 60, seen, key),
+                Control::Bound {
+                    nonce,
+                    lifetime_s: 60,
+                    seen,
+                },
+            ),
+            (
+                ControlFrame::open_request(NETWORK, NODE, NONCE, PEER, key),
+                Control::OpenRequest {
+                    network,
+                    node,
+                    nonce,
+                    peer,
+                },
+            ),
+            (
+                ControlFrame::opened(NONCE, PEER, 77, key),
+                Control::Opened {
+                    nonce,
+                    peer,
+                    session: 77,
+                },
+            ),
+            (
+                ControlFrame::refused(NONCE, RefusalCode::OverQuota),
+                Control::Refused {
+                    subject: NONCE,
+                    code: RefusalCode::OverQuota,
+                },
+            ),
+        ] {
+            assert_eq!(parse(&frame), Some(Frame::Control(expected)));
+            assert!(parse(&frame[..frame.len() - 1]).is_none(), "short");
+            assert!(parse(&[&frame[..], &[0]].concat()).is_none(), "long");
+        }
+    }
+
+    #[test]
+    fn no_answer_is_longer_than_its_question() {
+        let key = &key();
+        let bind = ControlFrame::bind_request(NETWORK, NODE, NONCE, &[0; 16], key).len();
+        let open = ControlFrame::open_request(NETWORK, NODE, NONCE, PEER, key).len();
+        assert_eq!((bind, open), (MAX_CONTROL_LEN, MAX_CONTROL_LEN));
+        assert!(ControlFrame::bind_cookie(NONCE, &[0; 16]).len() <= bind);
+        assert!(ControlFrame::bound(NONCE, 60, seen(), key).len() <= bind);
+        assert!(ControlFrame::opened(NONCE, PEER, 1, key).len() <= open);
+        assert_eq!(
+            ControlFrame::refused(NONCE, RefusalCode::NotBound).len(),
+            REFUSED_LEN
+        );
+    }
+
+    #[test]
+    fn one_changed_bit_is_not_authentic() {
+        let frame = ControlFrame::opened(NONCE, PEER, 1, &key());
+        assert!(authentic(&frame, &key()));
+        assert!(!authentic(&frame, &BindKey::from_bytes([9; 32])));
+        for bit in 0..frame.len() * 8 {
+            let mut changed = frame.to_vec();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(!authentic(&changed, &key()), "bit {bit}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_parsed_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+            let _ = parse(&bytes);
+            let mut framed = relay_header(0).to_vec();
+            framed.extend(&bytes);
+            let _ = parse(&framed);
+            let _ = authentic(&framed, &key());
+        }
+
+        #[test]
+        fn data_comes_back(session in 1..u64::MAX, payload in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let framed = [&relay_header(session)[..], &payload].concat();
+            let expected = Some(Frame::Data { session, payload: &payload });
+            prop_assert_eq!(parse(&framed), expected);
+        }
+    }
+}

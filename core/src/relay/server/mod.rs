@@ -1,0 +1,261 @@
+//! The relay's side: who is bound where, which session leads to whom, and what becomes of each datagram.
+//!
+//! A frame's journey: [`RelayServer::forward`] takes the session id from the header (one hash look-up), compares the
+//! sender's binding, charges its quota, writes the opposite direction's id into the frame and names the receiver's
+//! address. It needs `&self`, allocates nothing and touches only atomics, so any number of threads forward at once
+//! behind a read lock taken once per batch. What it answers with [`Verdict::Control`] goes to
+//! [`RelayServer::handle_control`] under the write lock.
+//!
+//! Every table is bounded: members by what the coordinator says, sessions by [`RelayConfig::max_sessions`], rate limits
+//! by a table of fixed size. A node without membership has no key that fits, so it can bind nothing; who is removed
+//! loses binding and sessions at once.
+
+mod control;
+mod cookie;
+mod forward;
+mod limits;
+mod members;
+mod sessions;
+
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore, SeedableRng};
+use zeroize::Zeroizing;
+
+use crate::id::{NetworkId, NodeId};
+use crate::keys::{BindKey, blake2s_keyed};
+
+use super::frame::ControlFrame;
+use cookie::CookieJar;
+use limits::RefusalLimiter;
+use members::Members;
+use sessions::Sessions;
+
+pub use members::MemberTraffic;
+
+/// Unused sessions are looked for this often, and only while the table is more than half full.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Where the table is full, opening a session looks for unused ones at most this often.
+const MAKE_ROOM_EVERY: Duration = Duration::from_secs(1);
+
+/// One of the relay's ways to the outside, and the address at its far end. What came in by a channel is answered by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Channel {
+    /// Which of the relay's sockets (or streams); the caller's numbering.
+    pub listener: u32,
+    /// The far end.
+    pub address: SocketAddr,
+}
+
+/// What becomes of a datagram.
+#[derive(Clone, Copy, Debug)]
+pub enum Verdict {
+    /// Send the datagram, which was changed in place, to this channel.
+    Forward {
+        /// The receiver.
+        to: Channel,
+    },
+    /// Send this back to where the datagram came from. Never longer than it.
+    Reply(ControlFrame),
+    /// A control message: hand it to [`RelayServer::handle_control`].
+    Control,
+    /// Drop it and count why.
+    Drop(RelayDrop),
+}
+
+/// Why the relay dropped a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RelayDrop {
+    /// Not a relay frame, or a control message that no node sends.
+    Malformed,
+    /// The payload is neither a WireGuard nor a discovery packet.
+    ForeignPayload,
+    /// Refused, but the refusals to this address are used up for this second, or the frame is shorter than a refusal.
+    RefusedSilently,
+    /// A MAC that is not that of the node named.
+    BadMac,
+    /// A bind request that was seen before, from another address.
+    Replayed,
+}
+
+/// Limits of a relay.
+#[derive(Clone, Copy, Debug)]
+pub struct RelayConfig {
+    /// Sessions in all, each direction counted; past it, opening is refused. About 48 bytes each.
+    pub max_sessions: usize,
+    /// Sessions to which one node may send.
+    pub max_sessions_per_node: usize,
+}
+
+impl Default for RelayConfig {
+    fn default() -> Self {
+        Self {
+            max_sessions: 1 << 18,
+            max_sessions_per_node: 1 << 12,
+        }
+    }
+}
+
+/// The key between a node and the relay that has `secret`; the coordinator hands it to the node.
+pub fn bind_key(secret: &[u8; 32], network: NetworkId, node: NodeId) -> BindKey {
+    BindKey::from_bytes(blake2s_keyed(
+        secret,
+        &[b"meshd bind v1", network.as_bytes(), node.as_bytes()],
+    ))
+}
+
+/// All decisions of one relay.
+pub struct RelayServer {
+    secret: Zeroizing<[u8; 32]>,
+    config: RelayConfig,
+    started: Instant,
+    rng: ChaCha20Rng,
+    cookies: CookieJar,
+    members: Members,
+    sessions: Sessions,
+    refusals: RefusalLimiter,
+    sweep_at: Instant,
+    room_at: Instant,
+}
+
+impl RelayServer {
+    /// A relay without members. `secret` makes the bind keys and stays the same over restarts; `seed` is fresh
+    /// randomness.
+    pub fn new(now: Instant, secret: [u8; 32], seed: [u8; 32], config: RelayConfig) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        Self {
+            secret: Zeroizing::new(secret),
+            config,
+            started: now,
+            cookies: CookieJar::new(now, &mut rng),
+            refusals: RefusalLimiter::new(rng.next_u64()),
+            rng,
+            members: Members::default(),
+            sessions: Sessions::default(),
+            sweep_at: now + SWEEP_EVERY,
+            room_at: now,
+        }
+    }
+
+    /// Makes `nodes` all members of `network`. Who is no longer among them loses binding and sessions at once.
+    pub fn set_members(&mut self, network: NetworkId, nodes: impl IntoIterator<Item = NodeId>) {
+        let wanted: std::collections::BTreeSet<NodeId> = nodes.into_iter().collect();
+        for gone in self
+            .members
+            .of_network(network)
+            .into_iter()
+            .filter(|node| !wanted.contains(node))
+        {
+            self.remove_node(network, gone);
+        }
+        for node in wanted {
+            self.add_member(network, node);
+        }
+    }
+
+    /// Adds one member; does nothing where it is one.
+    pub fn add_member(&mut self, network: NetworkId, node: NodeId) {
+        if self.members.find(network, node).is_none() {
+            self.members
+                .insert(network, node, bind_key(&self.secret, network, node));
+        }
+    }
+
+    /// Removes a node: its binding and all sessions from and to it end now.
+    pub fn remove_node(&mut self, network: NetworkId, node: NodeId) {
+        if let Some((index, slot)) = self.members.remove(network, node) {
+            for (peer, session) in slot.peers {
+                self.sessions.remove_pair(session);
+                self.members.forget_session(peer, index);
+            }
+        }
+    }
+
+    /// Removes a network and all its nodes.
+    pub fn remove_network(&mut self, network: NetworkId) {
+        self.set_members(network, []);
+        self.members.set_quota(network, None);
+    }
+
+    /// Limits each node of `network` to this many bytes/s sent through the relay, with a burst of a quarter of a second
+    /// (at least 64 KiB); none, as at first, is no limit.
+    pub fn set_quota(&mut self, network: NetworkId, bytes_per_second: Option<NonZeroU64>) {
+        self.members.set_quota(network, bytes_per_second);
+    }
+
+    /// What a member has sent through the relay since it became one; none for who is not a member.
+    pub fn traffic(&self, network: NetworkId, node: NodeId) -> Option<MemberTraffic> {
+        Some(self.members.get(self.members.find(network, node)?)?.traffic())
+    }
+
+    /// Where a member is bound now.
+    pub fn binding(&self, now: Instant, network: NetworkId, node: NodeId) -> Option<Channel> {
+        self.members
+            .get(self.members.find(network, node)?)?
+            .bound_at(self.clock(now))
+    }
+
+    /// Sessions open now, each direction counted.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Members with a binding now.
+    pub fn bindings(&self, now: Instant) -> usize {
+        let clock = self.clock(now);
+        self.members
+            .iter()
+            .filter(|slot| slot.bound_at(clock).is_some())
+            .count()
+    }
+
+    /// Both steps for one datagram: [`Self::forward`], then [`Self::handle_control`] where that is due.
+    pub fn handle_datagram(&mut self, now: Instant, from: Channel, datagram: &mut [u8]) -> Verdict {
+        match self.forward(now, from, datagram) {
+            Verdict::Control => self.handle_control(now, from, datagram),
+            verdict => verdict,
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Instant {
+        self.sweep_at.min(self.cookies.rotates_at())
+    }
+
+    /// Changes the cookie secret and drops unused sessions where room is short.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.cookies.rotate(now, &mut self.rng);
+        if now >= self.sweep_at {
+            self.sweep_at = now + SWEEP_EVERY;
+            if self.sessions.len() > self.config.max_sessions / 2 {
+                self.sweep(now);
+            }
+        }
+    }
+
+    /// Drops unused sessions, at most once a second: a full table must not make every request walk through it.
+    fn make_room(&mut self, now: Instant) {
+        if now >= self.room_at {
+            self.room_at = now + MAKE_ROOM_EVERY;
+            self.sweep(now);
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        for session in self.sessions.unused(self.clock(now)) {
+            if let Some((from, to)) = self.sessions.remove_pair(session) {
+                self.members.forget_session(from, to);
+                self.members.forget_session(to, from);
+            }
+        }
+    }
+
+    /// Nanoseconds since one second before the start: what the atomics hold, in which 0 is long ago.
+    fn clock(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.started) + Duration::from_secs(1);
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+}

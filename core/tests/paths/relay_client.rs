@@ -1,0 +1,236 @@
+//! A node at its relay: bound, renewed, refused, bound again.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use meshd_core::demux::relay_header;
+use meshd_core::id::{NetworkId, NodeId};
+use meshd_core::relay::frame::{ControlFrame, RefusalCode};
+use meshd_core::relay::{
+    Channel, RelayClient, RelayConfig, RelayEvent, RelayInfo, RelayServer, Verdict, bind_key,
+};
+
+use crate::clock::start;
+
+const NETWORK: NetworkId = NetworkId::from_bytes([1; 16]);
+const SECRET: [u8; 32] = [7; 32];
+
+const fn node(number: u8) -> NodeId {
+    NodeId::from_bytes([number; 16])
+}
+
+fn relay_address() -> SocketAddr {
+    "203.0.113.1:3478".parse().unwrap()
+}
+
+/// A relay and its clients, ten milliseconds apart.
+struct Bench {
+    now: Instant,
+    relay: Option<RelayServer>,
+    clients: Vec<(SocketAddr, RelayClient)>,
+    events: Vec<(u8, RelayEvent)>,
+    requests: usize,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let now = start();
+        let clients = (1..=2u8).map(|number| {
+            let info = RelayInfo {
+                id: [9; 8].into(),
+                addresses: vec![relay_address(), "203.0.113.1:3479".parse().unwrap()],
+                key: bind_key(&SECRET, NETWORK, node(number)),
+            };
+            let client = RelayClient::new(now, info, NETWORK, node(number), [number; 32]);
+            (SocketAddr::from(([192, 0, 2, number], 5000)), client)
+        });
+        let clients = clients.collect();
+        let mut bench = Self {
+            now,
+            relay: None,
+            clients,
+            events: Vec::new(),
+            requests: 0,
+        };
+        bench.start_relay(1);
+        bench
+    }
+
+    fn start_relay(&mut self, seed: u8) {
+        let mut relay = RelayServer::new(self.now, SECRET, [seed; 32], RelayConfig::default());
+        relay.set_members(NETWORK, [node(1), node(2)]);
+        self.relay = Some(relay);
+    }
+
+    fn run(&mut self, for_ms: u64) {
+        for _ in 0..for_ms / 10 {
+            self.now += Duration::from_millis(10);
+            for index in 0..self.clients.len() {
+                self.step(index);
+            }
+        }
+    }
+
+    fn step(&mut self, index: usize) {
+        let (address, client) = &mut self.clients[index];
+        if client.poll_timeout().is_some_and(|due| due <= self.now) {
+            client.handle_timeout(self.now);
+        }
+        let sent: Vec<_> = std::iter::from_fn(|| client.poll_transmit()).collect();
+        self.requests += sent.len();
+        for (to, frame) in sent {
+            let from = Channel {
+                listener: u32::from(to.port()),
+                address: *address,
+            };
+            let Some(relay) = self.relay.as_mut() else {
+                continue;
+            };
+            if let Verdict::Reply(reply) = relay.handle_datagram(self.now, from, &mut frame.to_vec()) {
+                client.handle_frame(self.now, to, &reply);
+            }
+        }
+        while let Some(event) = client.poll_event() {
+            self.events.push((index as u8 + 1, event));
+        }
+    }
+
+    fn opened(&self, who: u8) -> Option<u64> {
+        self.events.iter().rev().find_map(|(number, event)| match event {
+            RelayEvent::Opened { session, .. } if *number == who => Some(*session),
+            _ => None,
+        })
+    }
+
+    /// Sends a data frame of client 1; whether it went through. A refusal is delivered.
+    fn send(&mut self, session: u64) -> bool {
+        let mut frame = [&relay_header(session)[..], &[4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
+        let (address, client) = &mut self.clients[0];
+        let from = Channel {
+            listener: 3478,
+            address: *address,
+        };
+        match self
+            .relay
+            .as_mut()
+            .map(|relay| relay.handle_datagram(self.now, from, &mut frame))
+        {
+            Some(Verdict::Forward { .. }) => true,
+            Some(Verdict::Reply(reply)) => {
+                client.handle_frame(self.now, relay_address(), &reply);
+                false
+            }
+            _ => false,
+        }
+    }
+}
+
+#[test]
+fn bound_within_two_round_trips_and_renewed() {
+    let mut bench = Bench::new();
+    bench.run(50);
+    let (address, client) = &bench.clients[0];
+    assert!(client.bound_to().is_some());
+    assert!(matches!(bench.events[0].1, RelayEvent::Bound { seen, .. } if seen == *address));
+    let before = bench.requests;
+    bench.run(120_000);
+    assert!(bench.clients[0].1.bound_to().is_some());
+    let (requests, per_renewal) = (bench.requests - before, 2);
+    assert!(
+        requests <= 2 * 9 * per_renewal,
+        "{requests} requests of two idle clients in two minutes"
+    );
+    assert!(!bench.events.iter().any(|(_, event)| *event == RelayEvent::Lost));
+}
+
+#[test]
+fn a_session_is_opened_when_both_are_bound() {
+    let mut bench = Bench::new();
+    let (now, peer) = (bench.now, node(2));
+    bench.clients[0].1.open(now, peer);
+    bench.run(500);
+    let session = bench.opened(1).unwrap();
+    assert_eq!(bench.clients[0].1.session(peer), Some(session));
+    assert_eq!(bench.clients[0].1.peer_of(session), Some(peer));
+    assert!(bench.send(session));
+}
+
+#[test]
+fn a_restarted_relay_is_whole_again_within_a_second() {
+    let mut bench = Bench::new();
+    let now = bench.now;
+    bench.clients[0].1.open(now, node(2));
+    bench.run(600);
+    let old = bench.opened(1).unwrap();
+    bench.start_relay(2);
+    assert!(!bench.send(old), "refused");
+    let now = bench.now;
+    bench.clients[1].1.check(now);
+    bench.run(900);
+    let fresh = bench.opened(1).unwrap();
+    assert_ne!(fresh, old);
+    assert!(bench.send(fresh));
+    assert_eq!(bench.clients[0].1.peer_of(old), None);
+}
+
+#[test]
+fn a_dead_relay_is_noticed_in_a_second_and_found_again() {
+    let mut bench = Bench::new();
+    bench.run(5_000);
+    bench.relay = None;
+    let now = bench.now;
+    bench.clients[0].1.check(now);
+    bench.run(1_300);
+    assert!(bench.events.contains(&(1, RelayEvent::Lost)));
+    assert_eq!(bench.clients[0].1.bound_to(), None);
+    bench.run(30_000);
+    bench.start_relay(3);
+    let now = bench.now;
+    bench.clients[0].1.open(now, node(2));
+    bench.run(1_500);
+    assert!(bench.clients[0].1.bound_to().is_some());
+}
+
+#[test]
+fn a_new_address_is_bound_at_once() {
+    let mut bench = Bench::new();
+    bench.run(500);
+    bench.clients[0].0 = "192.0.2.77:5000".parse().unwrap();
+    let now = bench.now;
+    bench.clients[0].1.network_changed(now);
+    bench.run(50);
+    let bound = bench
+        .relay
+        .as_ref()
+        .unwrap()
+        .binding(bench.now, NETWORK, node(1))
+        .unwrap();
+    assert_eq!(bound.address, bench.clients[0].0);
+}
+
+#[test]
+fn forged_answers_change_nothing() {
+    let mut bench = Bench::new();
+    let now = bench.now;
+    bench.clients[0].1.open(now, node(2));
+    bench.run(500);
+    let session = bench.opened(1).unwrap();
+    let key = &bind_key(&SECRET, NETWORK, node(1));
+    let other = &bind_key(&SECRET, NETWORK, node(2));
+    for forged in [
+        ControlFrame::bound([1; 8], 60, relay_address(), key),
+        ControlFrame::bound([1; 8], 60, relay_address(), other),
+        ControlFrame::opened([1; 8], node(2), 666, key),
+        ControlFrame::bind_cookie([1; 8], &[3; 16]),
+        ControlFrame::refused([1; 8], RefusalCode::NotBound),
+        ControlFrame::refused([1; 8], RefusalCode::UnknownSession),
+        ControlFrame::refused([1; 8], RefusalCode::NotAMember),
+    ] {
+        let before = (bench.events.len(), bench.requests);
+        let now = bench.now;
+        bench.clients[0].1.handle_frame(now, relay_address(), &forged);
+        bench.run(20);
+        assert_eq!((bench.events.len(), bench.requests), before, "{forged:?}");
+        assert_eq!(bench.clients[0].1.session(node(2)), Some(session));
+    }
+}
