@@ -17,3 +17,4 @@ pub mod sealed;
 pub mod statement;
 pub mod stun;
 pub mod token;
+pub mod wireguard;
