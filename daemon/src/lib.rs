@@ -11,3 +11,5 @@
 //! `state` is what survives: identities and settings under a MAC, always the last good generation beside the
 //! present one. `hosts` writes names. Nothing on the packet path waits for the control side, and nothing on the
 //! control side waits for the coordinator.
+
+pub mod hosts;
