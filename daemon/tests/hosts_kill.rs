@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use meshd::hosts::{HostsFile, Recovered};
 use meshd_core::names::{self, Address, NetworkNames, NodeName, Wanted};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use rustix::thread::{UnshareFlags, unshare};
 
 const CHILD: &str = "MESHD_HOSTS_CHILD";
 
@@ -323,9 +323,11 @@ fn kills_while_the_file_is_renamed() {
 fn kills_while_the_file_is_a_bind_mount() {
     let case = Case::new(false);
     // a mount namespace of this thread and of what it starts; it goes with them
-    // SAFETY: no descriptor table is unshared; the thread was started for this test alone
-    #[allow(unsafe_code)]
-    let unshared = unsafe { unshare_unsafe(UnshareFlags::NEWNS) };
+    #[expect(
+        deprecated,
+        reason = "its unsafe successor is about descriptor tables, which are not unshared here"
+    )]
+    let unshared = unshare(UnshareFlags::NEWNS);
     if let Err(e) = unshared {
         eprintln!("skipped: a mount namespace needs root ({e})");
         return;

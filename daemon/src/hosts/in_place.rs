@@ -65,7 +65,11 @@ fn write_journalled(
         new: bytes.to_vec(),
     };
     save(&journal, journal_path)?;
-    overwrite(target, before, &journal)
+    let done = overwrite(target, before, &journal);
+    if let Err(HostsError::ReadOnly { .. }) = done {
+        forget(journal_path)?;
+    }
+    done
 }
 
 /// Saves a journal so that it is whole or absent.
