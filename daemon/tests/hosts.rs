@@ -12,7 +12,7 @@ use meshd_core::names::{self, Address, Journal, NetworkNames, NodeName, Reason, 
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount_bind, mount_change, mount_remount, unmount,
 };
-use rustix::thread::{UnshareFlags, unshare};
+use rustix::thread::UnshareFlags;
 use tokio::sync::watch;
 
 const BEFORE: &[u8] = b"127.0.0.1 localhost\r\n\xff no text\n::1 localhost";
@@ -79,7 +79,7 @@ fn own_mounts() -> bool {
         deprecated,
         reason = "its unsafe successor is about descriptor tables, which are not unshared here"
     )]
-    let unshared = unshare(UnshareFlags::NEWNS);
+    let unshared = rustix::thread::unshare(UnshareFlags::NEWNS);
     if let Err(e) = unshared {
         eprintln!("skipped: a mount namespace needs root ({e})");
         return false;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use meshd::hosts::{HostsFile, Recovered};
 use meshd_core::names::{self, Address, NetworkNames, NodeName, Wanted};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
-use rustix::thread::{UnshareFlags, unshare};
+use rustix::thread::UnshareFlags;
 
 const CHILD: &str = "MESHD_HOSTS_CHILD";
 
@@ -327,7 +327,7 @@ fn kills_while_the_file_is_a_bind_mount() {
         deprecated,
         reason = "its unsafe successor is about descriptor tables, which are not unshared here"
     )]
-    let unshared = unshare(UnshareFlags::NEWNS);
+    let unshared = rustix::thread::unshare(UnshareFlags::NEWNS);
     if let Err(e) = unshared {
         eprintln!("skipped: a mount namespace needs root ({e})");
         return;
