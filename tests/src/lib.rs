@@ -20,6 +20,7 @@ mod cable;
 mod delay;
 mod flow;
 pub mod machine;
+pub mod mesh;
 mod nat;
 pub mod nat_probe;
 mod process;

@@ -1,3 +1,4 @@
 //! The lab's tests: one behaviour per file, each a sentence.
 
 mod lab_itself;
+mod packaging;

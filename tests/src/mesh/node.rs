@@ -1,0 +1,247 @@
+//! `meshd` on a machine.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::Output;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::sandbox::Sandbox;
+use super::{json, program, words};
+use crate::machine::Machine;
+use crate::process::Process;
+use crate::wait::eventually;
+
+/// Time for meshd to answer after its start, on a busy computer.
+const START: Duration = Duration::from_secs(20);
+
+/// A machine with meshd on it.
+pub struct Node {
+    machine: Machine,
+    flags: Vec<String>,
+    environment: Vec<(String, String)>,
+    process: Mutex<Process>,
+}
+
+impl Node {
+    /// Starts `meshd run` in its unit's sandbox and waits until its socket answers.
+    pub fn start(machine: &Machine) -> Self {
+        Self::start_with(machine, &[], &[])
+    }
+
+    /// The same with flags of `meshd run` and additional variables.
+    pub fn start_with(machine: &Machine, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let environment: Vec<(String, String)> = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let process = Mutex::new(run(machine, &flags, &environment));
+        let node = Self {
+            machine: machine.clone(),
+            flags,
+            environment,
+            process,
+        };
+        node.wait_until_it_answers();
+        node
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The machine's name, which is the node's where nothing else was asked for.
+    pub fn name(&self) -> &str {
+        self.machine.name()
+    }
+
+    /// `meshctl join TOKEN`; gives what it printed as JSON.
+    #[track_caller]
+    pub fn join(&self, token: &str) -> Value {
+        self.json(&["join", token])
+    }
+
+    /// `meshctl` on this machine; gives its stdout.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[track_caller]
+    pub fn ctl(&self, arguments: &[&str]) -> String {
+        let output = self.try_ctl(arguments);
+        assert!(
+            output.status.success(),
+            "{}: meshctl {} failed: {}",
+            self.name(),
+            arguments.join(" "),
+            words(&output)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// `meshctl` on this machine, whatever becomes of it.
+    pub fn try_ctl(&self, arguments: &[&str]) -> Output {
+        self.machine
+            .output(&[&[program("meshctl").as_str()], arguments].concat())
+    }
+
+    /// `meshctl ... --json` on this machine.
+    #[track_caller]
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        json(
+            &arguments.join(" "),
+            &self.try_ctl(&[arguments, &["--json"]].concat()),
+        )
+    }
+
+    /// `meshctl status --json`; `None` where meshd does not answer.
+    pub fn status(&self) -> Option<Value> {
+        let output = self.try_ctl(&["status", "--json"]);
+        if output.status.success() {
+            serde_json::from_slice(&output.stdout).ok()
+        } else {
+            None
+        }
+    }
+
+    /// One network of the status.
+    pub fn network(&self, name: &str) -> Option<Value> {
+        let status = self.status()?;
+        let networks = status["networks"].as_array()?;
+        networks.iter().find(|network| network["name"] == name).cloned()
+    }
+
+    /// One peer of a network of the status.
+    pub fn peer(&self, network: &str, name: &str) -> Option<Value> {
+        let network = self.network(network)?;
+        network["peers"]
+            .as_array()?
+            .iter()
+            .find(|peer| peer["name"] == name)
+            .cloned()
+    }
+
+    /// How packets go to a peer now: `direct`, `relay` or `none`.
+    pub fn path_kind(&self, network: &str, peer: &str) -> String {
+        let kind = self.peer(network, peer).map(|peer| peer["path"]["kind"].clone());
+        kind.and_then(|kind| kind.as_str().map(str::to_owned))
+            .unwrap_or_else(|| "unknown".into())
+    }
+
+    /// Its own IPv4 address in a network.
+    ///
+    /// # Panics
+    /// If it is not in that network.
+    pub fn ipv4(&self, network: &str) -> IpAddr {
+        self.address(network, "ipv4")
+    }
+
+    /// Its own IPv6 address in a network.
+    ///
+    /// # Panics
+    /// If it is not in that network.
+    pub fn ipv6(&self, network: &str) -> IpAddr {
+        self.address(network, "ipv6")
+    }
+
+    /// Its own IPv4 address in a network with a port, for flows.
+    pub fn at(&self, network: &str, port: u16) -> SocketAddr {
+        SocketAddr::new(self.ipv4(network), port)
+    }
+
+    fn address(&self, network: &str, field: &str) -> IpAddr {
+        let network = self.network(network).expect("the node is in the network");
+        network[field]
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .expect("the status has an address")
+    }
+
+    /// Whether one ping by name or address is answered within a second.
+    pub fn pings(&self, name: &str) -> bool {
+        self.machine.succeeds(&["ping", "-n", "-q", "-c1", "-W1", name])
+    }
+
+    /// The same, by IPv6.
+    pub fn pings6(&self, name: &str) -> bool {
+        self.machine
+            .succeeds(&["ping", "-6", "-n", "-q", "-c1", "-W1", name])
+    }
+
+    /// Waits until a ping by name is answered; says how long it took.
+    #[track_caller]
+    pub fn reaches(&self, name: &str, bound: Duration) -> Duration {
+        let what = format!("{} reaches {name}", self.name());
+        crate::wait::timed(bound, &what, || self.pings(name).then_some(())).1
+    }
+
+    /// SIGKILL to meshd alone, whatever holds its descriptors.
+    pub fn kill(&self) {
+        self.process.lock().expect("not poisoned").kill();
+    }
+
+    /// SIGTERM, and waits for the end.
+    ///
+    /// # Panics
+    /// If it does not end within 10 s.
+    pub fn stop(&self) {
+        let process = self.process.lock().expect("not poisoned");
+        assert!(
+            process.stop(Duration::from_secs(10)).is_some(),
+            "{} ignores SIGTERM",
+            self.name()
+        );
+    }
+
+    /// Sends meshd a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.lock().expect("not poisoned").signal(signal);
+    }
+
+    /// Starts it again after a kill, a stop or a reboot, and waits until it answers.
+    pub fn start_again(&self) {
+        self.spawn_again();
+        self.wait_until_it_answers();
+    }
+
+    /// Starts it again without waiting.
+    pub fn spawn_again(&self) {
+        let mut process = self.process.lock().expect("not poisoned");
+        process.kill();
+        *process = run(&self.machine, &self.flags, &self.environment);
+    }
+
+    /// Looks at the process.
+    pub fn with_process<T>(&self, look: impl FnOnce(&Process) -> T) -> T {
+        look(&self.process.lock().expect("not poisoned"))
+    }
+
+    fn wait_until_it_answers(&self) {
+        eventually(START, &format!("meshd on {} answers", self.name()), || {
+            let running = self.with_process(Process::is_running);
+            assert!(
+                running,
+                "meshd on {} ended: {}",
+                self.name(),
+                self.with_process(Process::log)
+            );
+            self.status().map(|_| ())
+        });
+    }
+}
+
+fn run(machine: &Machine, flags: &[String], environment: &[(String, String)]) -> Process {
+    let binary = program("meshd");
+    let mut argv = vec![binary.as_str(), "run"];
+    argv.extend(flags.iter().map(String::as_str));
+    let wrapped = Sandbox::of_unit("meshd").wrap(&argv);
+    let wrapped: Vec<&str> = wrapped.iter().map(String::as_str).collect();
+    let environment: Vec<(&str, &str)> = environment
+        .iter()
+        .map(|(a, b)| (a.as_str(), b.as_str()))
+        .collect();
+    machine.spawn(&wrapped, &environment)
+}
