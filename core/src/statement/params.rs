@@ -19,7 +19,7 @@ pub const MTU_DEFAULT: u16 = 1408;
 
 /// Whether `mtu` may be a network's.
 pub const fn mtu_is_valid(mtu: u16) -> bool {
-    mtu >= MTU_MIN && mtu <= MTU_MAX && mtu % MTU_STEP == 0
+    mtu >= MTU_MIN && mtu <= MTU_MAX && mtu.is_multiple_of(MTU_STEP)
 }
 
 /// Network parameters, signed by the root that they name.

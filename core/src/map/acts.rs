@@ -1,0 +1,92 @@
+//! What all admin acts together come to: of two on one thing, the one with the higher serial is in force.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{BlockedName, Death, Memory};
+use crate::id::{NodeId, TokenId};
+use crate::statement::{Act, Deed, Signed};
+
+/// What all acts together come to.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Nodes removed, by serial of the act.
+    pub removed: BTreeMap<NodeId, u64>,
+    /// Nodes approved.
+    pub approved: BTreeSet<NodeId>,
+    /// Nodes renamed: serial of the act, and the name.
+    pub renamed: BTreeMap<NodeId, (u64, String)>,
+    /// Tokens whose nodes are removed with them.
+    pub ousted: BTreeSet<TokenId>,
+    /// Names blocked by a removal: serial of the act, node, until.
+    blocked: BTreeMap<String, (u64, BlockedName)>,
+    /// Names freed: serial of the act.
+    freed: BTreeMap<String, u64>,
+}
+
+impl Effects {
+    /// Of verified acts in ascending order of their serials.
+    pub fn of<'a>(acts: impl IntoIterator<Item = &'a Signed<Act>>) -> Self {
+        let mut effects = Self::default();
+        for act in acts {
+            effects.add(act.value());
+        }
+        effects
+    }
+
+    fn add(&mut self, act: &Act) {
+        let serial = act.serial;
+        match &act.deed {
+            Deed::Remove {
+                node,
+                name,
+                blocked_until,
+            } => {
+                self.removed.insert(*node, serial);
+                if let (Some(name), Some(until)) = (name, *blocked_until) {
+                    self.blocked
+                        .insert(name.clone(), (serial, BlockedName { node: *node, until }));
+                }
+            }
+            Deed::Approve { node } => drop(self.approved.insert(*node)),
+            Deed::Rename { node, name } => drop(self.renamed.insert(*node, (serial, name.clone()))),
+            Deed::FreeName { name } => drop(self.freed.insert(name.clone(), serial)),
+            Deed::RevokeTokenAndNodes { token } => drop(self.ousted.insert(*token)),
+            Deed::RevokeToken { .. } | Deed::Unknown { .. } => {}
+        }
+    }
+
+    /// Why a node that came by `token` is out, where an act put it out.
+    pub fn death_of(&self, node: NodeId, token: TokenId) -> Option<Death> {
+        let removed = self.removed.contains_key(&node).then_some(Death::Removed);
+        removed.or_else(|| self.ousted.contains(&token).then_some(Death::TokenRevoked(token)))
+    }
+
+    /// Names that are blocked and were not freed since.
+    pub fn blocked_names(&self) -> BTreeMap<String, BlockedName> {
+        let blocked = self
+            .blocked
+            .iter()
+            .filter(|(name, (serial, _))| self.freed.get(*name).is_none_or(|freed| freed < serial));
+        blocked
+            .map(|(name, (_, blocked))| (name.clone(), *blocked))
+            .collect()
+    }
+
+    /// Whom one act put out.
+    pub fn removals_by(&self, act: &Act, memory: &Memory) -> Vec<(NodeId, Death)> {
+        match act.deed {
+            Deed::Remove { node, .. } => vec![(node, Death::Removed)],
+            Deed::RevokeTokenAndNodes { token } => {
+                let by_token = memory.nodes.iter().filter(|(_, held)| held.token == token);
+                by_token
+                    .map(|(node, _)| (*node, Death::TokenRevoked(token)))
+                    .collect()
+            }
+            Deed::Approve { .. }
+            | Deed::Rename { .. }
+            | Deed::FreeName { .. }
+            | Deed::RevokeToken { .. }
+            | Deed::Unknown { .. } => Vec::new(),
+        }
+    }
+}

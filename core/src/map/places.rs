@@ -1,0 +1,198 @@
+//! Who has which address and which name, where several want the same: who held it keeps it.
+//!
+//! Addresses: a node keeps those it held while it says nothing newer. One that moves takes what is free, one after the
+//! other for as long as a move frees something; then newcomers come, those whose address the root fixed first, then by
+//! the age of their token, then by node id, so that every node decides alike. Whoever finds its address taken is
+//! refused, and stays where it was if it was anywhere.
+//!
+//! Names are given in the same spirit, but nobody is refused for a name: it is called otherwise.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::Entry;
+use crate::id::NodeId;
+use crate::names;
+use crate::statement::Record;
+
+/// A node, what was believed of it, and what it says now.
+pub struct Claim {
+    /// The node.
+    pub node: NodeId,
+    /// Its entry as it was believed.
+    pub held: Option<Arc<Entry>>,
+    /// Its entry as the map has it, where that is newer and its chain is good.
+    pub fresh: Option<Arc<Entry>>,
+    /// Order among newcomers: not fixed by the root, serial of the delegation.
+    pub rank: (bool, u64),
+}
+
+/// A newer entry that found an address taken.
+pub struct Taken {
+    /// The node whose entry it was.
+    pub node: NodeId,
+    /// The address.
+    pub address: IpAddr,
+    /// Who has it.
+    pub holder: NodeId,
+}
+
+fn addresses(entry: &Entry) -> impl Iterator<Item = IpAddr> {
+    entry.as_node().into_iter().flat_map(|node| {
+        let Record { ipv4, ipv6, .. } = *node.record.value();
+        [IpAddr::V4(ipv4), IpAddr::V6(ipv6)]
+    })
+}
+
+#[derive(Default)]
+struct Owners(BTreeMap<IpAddr, NodeId>);
+
+impl Owners {
+    /// Moves a node to the entry's addresses, where nobody else has one of them.
+    fn take(&mut self, node: NodeId, entry: &Entry, leaving: Option<&Entry>) -> Result<(), Taken> {
+        for address in addresses(entry) {
+            match self.0.get(&address) {
+                Some(&holder) if holder != node => {
+                    return Err(Taken {
+                        node,
+                        address,
+                        holder,
+                    });
+                }
+                _ => {}
+            }
+        }
+        leaving.into_iter().flat_map(addresses).for_each(|address| {
+            self.0.remove(&address);
+        });
+        self.0.extend(addresses(entry).map(|address| (address, node)));
+        Ok(())
+    }
+}
+
+/// The entry in force for each node, and what found its address taken.
+pub fn settle(claims: Vec<Claim>) -> (BTreeMap<NodeId, Arc<Entry>>, Vec<Taken>) {
+    let mut owners = Owners::default();
+    let mut settled = BTreeMap::new();
+    let mut refused = Vec::new();
+    let (known, mut newcomers): (Vec<_>, Vec<_>) = claims.into_iter().partition(|claim| claim.held.is_some());
+    let mut movers = Vec::new();
+    for claim in known {
+        let Some(held) = claim.held else { continue };
+        match owners.take(claim.node, &held, None) {
+            Ok(()) => drop(settled.insert(claim.node, Arc::clone(&held))),
+            Err(taken) => refused.push(taken),
+        }
+        movers.extend(claim.fresh.map(|fresh| (claim.node, fresh)));
+    }
+    loop {
+        let waiting = movers.len();
+        movers.retain(|(node, fresh)| {
+            let moved = owners
+                .take(*node, fresh, settled.get(node).map(Arc::as_ref))
+                .is_ok();
+            if moved {
+                settled.insert(*node, Arc::clone(fresh));
+            }
+            !moved
+        });
+        if movers.len() == waiting {
+            break;
+        }
+    }
+    newcomers.sort_by_key(|claim| (claim.rank, claim.node));
+    let newcomers = newcomers
+        .into_iter()
+        .filter_map(|claim| claim.fresh.map(|fresh| (claim.node, fresh)));
+    for (node, fresh) in movers.into_iter().chain(newcomers) {
+        match owners.take(node, &fresh, None) {
+            Ok(()) => drop(settled.insert(node, fresh)),
+            Err(taken) => refused.push(taken),
+        }
+    }
+    (settled, refused)
+}
+
+/// A node that wants a name.
+pub struct Wish<'a> {
+    /// The node.
+    pub node: NodeId,
+    /// What it says it is called, or what an admin renamed it to.
+    pub wanted: &'a str,
+    /// What it was called before.
+    pub before: Option<&'a str>,
+    /// Whether an admin named it so.
+    pub by_admin: bool,
+    /// Order among newcomers, as in [`Claim`].
+    pub rank: (bool, u64),
+}
+
+/// Why a wish was not granted.
+pub enum NotNamed {
+    /// No host name for a node.
+    Unfit,
+    /// Another node has it.
+    Held(NodeId),
+}
+
+/// What a node is called, and why not otherwise.
+pub struct Named {
+    /// The node.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Why it is not what it wanted.
+    pub refused: Option<NotNamed>,
+}
+
+/// Gives each node a name of its own.
+pub fn name(mut wishes: Vec<Wish<'_>>) -> Vec<Named> {
+    wishes.sort_by_key(|wish| {
+        let keeps = wish.before == Some(wish.wanted);
+        (
+            !keeps,
+            !wish.by_admin,
+            wish.before.is_none(),
+            wish.rank,
+            wish.node,
+        )
+    });
+    let mut names: BTreeMap<String, NodeId> = BTreeMap::new();
+    let mut unnamed = Vec::new();
+    let mut named = Vec::new();
+    for wish in &wishes {
+        let refused = match names.get(wish.wanted) {
+            _ if !names::is_label(wish.wanted) || names::is_reserved(wish.wanted) => NotNamed::Unfit,
+            Some(&holder) => NotNamed::Held(holder),
+            None => {
+                names.insert(wish.wanted.to_owned(), wish.node);
+                named.push(Named {
+                    node: wish.node,
+                    name: wish.wanted.to_owned(),
+                    refused: None,
+                });
+                continue;
+            }
+        };
+        unnamed.push((wish, refused));
+    }
+    let mut taken: BTreeSet<String> = names.into_keys().collect();
+    for (wish, refused) in unnamed {
+        let before = wish
+            .before
+            .filter(|before| !taken.contains(*before))
+            .map(str::to_owned);
+        let name = before.unwrap_or_else(|| {
+            let id = wish.node.to_string();
+            names::distinct(&format!("node-{}", &id[..8]), |name| taken.contains(name))
+        });
+        taken.insert(name.clone());
+        named.push(Named {
+            node: wish.node,
+            name,
+            refused: Some(refused),
+        });
+    }
+    named
+}
