@@ -1,9 +1,9 @@
 //! The pure core of meshd: every wire format and every decision, no I/O.
 
-mod bytes;
 pub mod admission;
 pub mod allowed_ips;
 pub mod auth;
+mod bytes;
 pub mod clienthello;
 pub mod demux;
 pub mod firewall;
