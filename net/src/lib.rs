@@ -8,12 +8,18 @@
 //! | [`udp`] | sockets that send and receive batches and segments; multicast for beacons | plain, non-blocking |
 //! | [`poll`] | epoll and a waker for the packet threads | plain |
 //! | [`netlink`] | interfaces, addresses, routes, rules: ask, change, watch | tokio |
+//! | [`interfaces`] | what the machine has, in one look | tokio |
+//! | [`facts`] | what tells this machine from others | plain |
+//! | [`file`] | files that are whole or not there; locks | plain |
 //! | [`lease`] | file leases: nobody writes a file while we replace it | plain |
 //!
 //! On the packet path ([`tun`], [`udp`], [`poll`]) nothing is allocated, logged or formatted per packet, and errors are
 //! `Copy`. The other modules belong to the control side: their errors are sentences for a person.
 #![deny(clippy::undocumented_unsafe_blocks)]
 
+pub mod facts;
+pub mod file;
+pub mod interfaces;
 pub mod lease;
 pub mod netlink;
 pub mod poll;
