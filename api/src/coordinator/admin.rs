@@ -2,6 +2,23 @@
 //!
 //! Where the network's root key is kept off the relay host, the requests carry the statement already signed
 //! by it (`statement`); where the relay holds it, the field is absent and the relay signs.
+//!
+//! | request (under `/v1/admin`) | body | answer |
+//! |---|---|---|
+//! | `GET /networks` | | array of [`NetworkInfo`]; over TLS only the network whose root key signed the request |
+//! | `POST /networks` | [`NetworkCreate`] | [`NetworkInfo`] |
+//! | `GET /networks/{name}` | | [`NetworkInfo`] |
+//! | `DELETE /networks/{name}` | | [`Done`] |
+//! | `GET /networks/{name}/tokens` | | array of [`TokenInfo`] |
+//! | `POST /networks/{name}/tokens` | [`TokenCreate`] | [`TokenCreated`] |
+//! | `POST /networks/{name}/tokens/{id}/revoke` | [`TokenRevoke`] | [`Done`] |
+//! | `GET /networks/{name}/nodes` | | array of [`NodeInfo`] |
+//! | `GET /networks/{name}/nodes/{name or id}` | | [`NodeInfo`] |
+//! | `POST /networks/{name}/nodes/{name or id}/approve`, `/remove`, `/rename` | [`NodeAct`] | [`Done`] |
+//! | `POST /networks/{name}/nodes/{name or id}/replace` | [`NodeAct`] | [`TokenCreated`] |
+//! | `POST /networks/{name}/names/free` | [`NameFree`] | [`Done`] |
+//! | `GET /backup` (admin socket only) | | the backup file, `application/octet-stream` |
+//! | `POST /restore` (admin socket only) | a backup file | [`Done`] |
 
 use crate::Base64Bytes;
 use serde::{Deserialize, Serialize};
