@@ -8,6 +8,7 @@
 //! | [`udp`] | sockets that send and receive batches and segments; multicast for beacons | plain, non-blocking |
 //! | [`poll`] | epoll and a waker for the packet threads | plain |
 //! | [`netlink`] | interfaces, addresses, routes, rules: ask, change, watch | tokio |
+//! | [`wanted`] | what is wanted of the kernel, compared and put right | tokio |
 //! | [`interfaces`] | what the machine has, in one look | tokio |
 //! | [`facts`] | what tells this machine from others | plain |
 //! | [`file`] | files that are whole or not there; locks | plain |
@@ -25,3 +26,4 @@ pub mod netlink;
 pub mod poll;
 pub mod tun;
 pub mod udp;
+pub mod wanted;

@@ -1,4 +1,5 @@
-//! HTTP/1.1 clients: [`unix`] for the two Unix sockets, [`pinned`] for the coordinator over TLS.
+//! HTTP/1.1 clients: [`unix`] for the two Unix sockets, [`pinned`] for the coordinator over TLS, [`plain`] inside the
+//! tunnel.
 //!
 //! Both give a [`Connection`]: requests one after the other, each bounded in time and in the size of its
 //! answer, or one long-lived [`LineStream`].
@@ -6,6 +7,7 @@
 mod connection;
 mod error;
 pub mod pinned;
+pub mod plain;
 pub mod unix;
 
 pub use connection::{Connection, LineStream, Reply};
