@@ -70,3 +70,19 @@ need_lab_tools() {
   need ip=iproute2 nft=nftables iptables=iptables ping=iputils-ping wg=wireguard-tools sysctl=procps \
     conntrack=conntrack ethtool=ethtool unshare=util-linux setpriv=util-linux
 }
+
+# other WireGuard programs, for the interoperability tests: built once, kept in the cache under their versions. Prints
+# the folder; what could not be had is not in it, and the tests that want it say that they were skipped.
+boringtun_version=0.7.1
+wireguard_go_version=v0.0.0-20260522210424-ecfc5a8d5446
+get_peers() {
+  local folder; folder=$(cache_dir)/peers-$boringtun_version-$wireguard_go_version/bin
+  [ -x "$folder/boringtun-cli" ] || as_builder cargo install --quiet --locked --root "${folder%/bin}" \
+    "boringtun-cli@$boringtun_version" >&2 || say "boringtun-cli could not be built" >&2
+  if [ ! -x "$folder/wireguard-go" ]; then
+    if have go && as_builder env GOBIN="$folder" GOFLAGS=-mod=mod go install "golang.zx2c4.com/wireguard@$wireguard_go_version" >&2
+    then as_builder mv "$folder/wireguard" "$folder/wireguard-go"
+    else need wireguard-go=wireguard-go >&2; as_builder mkdir -p "$folder"; as_builder ln -sf "$(command -v wireguard-go)" "$folder/"; fi
+  fi
+  printf '%s' "$folder"
+}

@@ -99,7 +99,7 @@ run_lab() {
     | sed -n 's/.*"executable":"\([^"]*\/lab-[^"]*\)".*/\1/p' | tail -1)
   [ -n "$binary" ] || { say "the lab did not build"; return 1; }
   : >"$skips"; : >"$figures"
-  as_root env MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="$top/target/debug" PATH="$PATH" \
+  as_root env MESHD_LAB_PEERS="$(get_peers)" MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="$top/target/debug" PATH="$PATH" \
     "$binary" --test-threads "${MESHD_LAB_THREADS:-2}" "$@" >"$out" 2>&1 || code=1
   cat "$out"; count_libtest "$out"
   while IFS= read -r line; do
