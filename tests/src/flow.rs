@@ -34,6 +34,8 @@ pub struct FlowReport {
     pub reordered: u64,
     /// The longest time between two arrivals, the start and the end of the stream counted as arrivals.
     pub longest_silence: Duration,
+    /// When the first packet arrived, after the start of the stream.
+    pub first_arrival: Option<Duration>,
 }
 
 impl FlowReport {
@@ -51,6 +53,7 @@ struct Arrivals {
     reordered: u64,
     highest: u64,
     longest_silence: Duration,
+    first: Option<Duration>,
 }
 
 impl UdpFlow {
@@ -58,12 +61,14 @@ impl UdpFlow {
     ///
     /// # Panics
     /// If `to` is not an address of `at`.
-    pub fn start(from: &Machine, at: &Machine, to: SocketAddr, rate: u32) -> Self {
-        let sink = at.inside(|| UdpSocket::bind(to).expect("the receiving address exists"));
+    pub fn start(from: &impl AsRef<Machine>, at: &impl AsRef<Machine>, to: SocketAddr, rate: u32) -> Self {
+        let sink = at
+            .as_ref()
+            .inside(|| UdpSocket::bind(to).expect("the receiving address exists"));
         sink.set_read_timeout(Some(Duration::from_millis(50)))
             .expect("a positive time");
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let source = from.inside(|| UdpSocket::bind(any).expect("a socket"));
+        let source = from.as_ref().inside(|| UdpSocket::bind(any).expect("a socket"));
         let (stop_sending, stop_receiving) =
             (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (until_sent, until_received) = (Arc::clone(&stop_sending), Arc::clone(&stop_receiving));
@@ -87,7 +92,8 @@ impl UdpFlow {
             received: arrivals.received,
             duplicated: arrivals.duplicated,
             reordered: arrivals.reordered,
-            longest_silence: arrivals.longest_silence.saturating_sub(Duration::ZERO),
+            longest_silence: arrivals.longest_silence,
+            first_arrival: arrivals.first,
         }
     }
 }
@@ -109,7 +115,8 @@ fn send(socket: &UdpSocket, to: SocketAddr, rate: u32, stop: &AtomicBool) -> u64
 
 fn receive(socket: &UdpSocket, stop: &AtomicBool) -> Arrivals {
     let mut arrivals = Arrivals::default();
-    let mut last = Instant::now();
+    let begin = Instant::now();
+    let mut last = begin;
     let mut buffer = [0; SIZE + 1];
     while !stop.load(Ordering::Relaxed) {
         let Ok((SIZE, _)) = socket.recv_from(&mut buffer) else {
@@ -118,6 +125,7 @@ fn receive(socket: &UdpSocket, stop: &AtomicBool) -> Arrivals {
         let now = Instant::now();
         arrivals.longest_silence = arrivals.longest_silence.max(now - last);
         last = now;
+        arrivals.first.get_or_insert(now - begin);
         let number: [u8; 8] = buffer[..8].try_into().expect("eight bytes");
         arrivals.note(u64::from_be_bytes(number));
     }

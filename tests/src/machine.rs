@@ -220,6 +220,12 @@ impl Machine {
     }
 }
 
+impl AsRef<Self> for Machine {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 fn make_files(folder: &Path, name: &str) {
     for own in ["etc", "run", "var/lib"] {
         fs::create_dir_all(folder.join(own)).expect("the lab's folder is writable");

@@ -44,10 +44,13 @@ impl TcpFlow {
     ///
     /// # Panics
     /// If the connection cannot be made.
-    pub fn start(from: &Machine, at: &Machine, to: SocketAddr, rate: u32) -> Self {
-        let listener = at.inside(|| TcpListener::bind(to).expect("the receiving address exists"));
-        let outgoing =
-            from.inside(|| TcpStream::connect_timeout(&to, PATIENCE).expect("the connection is made"));
+    pub fn start(from: &impl AsRef<Machine>, at: &impl AsRef<Machine>, to: SocketAddr, rate: u32) -> Self {
+        let listener = at
+            .as_ref()
+            .inside(|| TcpListener::bind(to).expect("the receiving address exists"));
+        let outgoing = from
+            .as_ref()
+            .inside(|| TcpStream::connect_timeout(&to, PATIENCE).expect("the connection is made"));
         let (incoming, _) = listener.accept().expect("the connection arrived");
         let stop = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&stop);

@@ -5,7 +5,7 @@ use std::process::Output;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::sandbox::Sandbox;
@@ -20,9 +20,16 @@ const START: Duration = Duration::from_secs(20);
 /// A machine with meshd on it.
 pub struct Node {
     machine: Machine,
+    setting: Setting,
+    process: Mutex<Process>,
+}
+
+/// How meshd is started, at first and again.
+#[derive(Default)]
+struct Setting {
     flags: Vec<String>,
     environment: Vec<(String, String)>,
-    process: Mutex<Process>,
+    managed: bool,
 }
 
 impl Node {
@@ -33,16 +40,33 @@ impl Node {
 
     /// The same with flags of `meshd run` and additional variables.
     pub fn start_with(machine: &Machine, flags: &[&str], environment: &[(&str, &str)]) -> Self {
-        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let environment: Vec<(String, String)> = environment
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        let process = Mutex::new(run(machine, &flags, &environment));
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self::start_as(
+            machine,
+            Setting {
+                flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+                environment: environment.iter().map(pair).collect(),
+                managed: false,
+            },
+        )
+    }
+
+    /// The same under a service manager, which keeps descriptors for it and starts it again whenever it ends.
+    pub fn start_managed(machine: &Machine) -> Self {
+        Self::start_as(
+            machine,
+            Setting {
+                managed: true,
+                ..Setting::default()
+            },
+        )
+    }
+
+    fn start_as(machine: &Machine, setting: Setting) -> Self {
+        let process = Mutex::new(run(machine, &setting));
         let node = Self {
             machine: machine.clone(),
-            flags,
-            environment,
+            setting,
             process,
         };
         node.wait_until_it_answers();
@@ -178,9 +202,9 @@ impl Node {
         crate::wait::timed(bound, &what, || self.pings(name).then_some(())).1
     }
 
-    /// SIGKILL to meshd alone, whatever holds its descriptors.
+    /// SIGKILL to meshd alone, whatever holds its descriptors. A service manager starts it again by itself.
     pub fn kill(&self) {
-        self.process.lock().expect("not poisoned").kill();
+        self.end_by(Signal::KILL);
     }
 
     /// SIGTERM, and waits for the end.
@@ -188,22 +212,49 @@ impl Node {
     /// # Panics
     /// If it does not end within 10 s.
     pub fn stop(&self) {
-        let process = self.process.lock().expect("not poisoned");
-        assert!(
-            process.stop(Duration::from_secs(10)).is_some(),
-            "{} ignores SIGTERM",
-            self.name()
-        );
+        self.end_by(Signal::TERM);
     }
 
-    /// Sends meshd a signal.
+    /// Sends meshd itself a signal.
     pub fn signal(&self, signal: Signal) {
-        self.process.lock().expect("not poisoned").signal(signal);
+        if let Some(pid) = Pid::from_raw(self.pid().cast_signed()) {
+            let _ = kill_process(pid, signal);
+        }
     }
 
-    /// Starts it again after a kill, a stop or a reboot, and waits until it answers.
+    /// The pid of meshd itself, also under a service manager.
+    pub fn pid(&self) -> u32 {
+        let process = self.process.lock().expect("not poisoned");
+        let started = process
+            .log()
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix("started ")?.parse().ok());
+        if self.setting.managed {
+            started.unwrap_or_else(|| process.pid())
+        } else {
+            process.pid()
+        }
+    }
+
+    fn end_by(&self, signal: Signal) {
+        let ends = || {
+            let process = self.process.lock().expect("not poisoned");
+            let noted = process.log().lines().filter(|line| line.starts_with("ended ")).count();
+            noted + usize::from(!process.is_running())
+        };
+        let before = ends();
+        self.signal(signal);
+        let what = format!("meshd on {} ends by {signal:?}", self.name());
+        eventually(Duration::from_secs(10), &what, || (ends() > before || before > 0 && !self.setting.managed).then_some(()));
+    }
+
+    /// Starts it again after a kill, a stop or a reboot, and waits until it answers. Under a service manager, which has
+    /// done so already, it only waits.
     pub fn start_again(&self) {
-        self.spawn_again();
+        if !self.setting.managed || !self.with_process(Process::is_running) {
+            self.spawn_again();
+        }
         self.wait_until_it_answers();
     }
 
@@ -211,7 +262,7 @@ impl Node {
     pub fn spawn_again(&self) {
         let mut process = self.process.lock().expect("not poisoned");
         process.kill();
-        *process = run(&self.machine, &self.flags, &self.environment);
+        *process = run(&self.machine, &self.setting);
     }
 
     /// Looks at the process.
@@ -233,15 +284,27 @@ impl Node {
     }
 }
 
-fn run(machine: &Machine, flags: &[String], environment: &[(String, String)]) -> Process {
-    let binary = program("meshd");
+impl AsRef<Machine> for Node {
+    fn as_ref(&self) -> &Machine {
+        &self.machine
+    }
+}
+
+fn run(machine: &Machine, setting: &Setting) -> Process {
+    let (binary, manager) = (program("meshd"), program("service-manager"));
     let mut argv = vec![binary.as_str(), "run"];
-    argv.extend(flags.iter().map(String::as_str));
-    let wrapped = Sandbox::of_unit("meshd").wrap(&argv);
-    let wrapped: Vec<&str> = wrapped.iter().map(String::as_str).collect();
-    let environment: Vec<(&str, &str)> = environment
+    argv.extend(setting.flags.iter().map(String::as_str));
+    let sandboxed = Sandbox::of_unit("meshd").wrap(&argv);
+    let mut argv = if setting.managed {
+        vec![manager.as_str(), "/run/notify"]
+    } else {
+        Vec::new()
+    };
+    argv.extend(sandboxed.iter().map(String::as_str));
+    let environment: Vec<(&str, &str)> = setting
+        .environment
         .iter()
         .map(|(a, b)| (a.as_str(), b.as_str()))
         .collect();
-    machine.spawn(&wrapped, &environment)
+    machine.spawn(&argv, &environment)
 }

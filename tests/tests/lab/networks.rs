@@ -1,0 +1,95 @@
+//! A node may be in several networks, and none of them leaks into another or into what the machine had before.
+
+use meshd_tests::mesh::{Node, words};
+use meshd_tests::{Nat, eventually};
+
+use crate::bed::{self, NET, SOON};
+
+#[test]
+fn a_node_in_two_networks_reaches_both_and_lets_nothing_through_between_them() {
+    let mut bed = bed::together(&["only-prod", "both", "only-vms"]);
+    bed.relay.create_network("vms", "10.88.0.0/16");
+    let token = bed.relay.token("vms", &[]);
+    let [prod, both, vms] = &bed.nodes[..] else {
+        unreachable!("three nodes")
+    };
+    both.join(&token);
+    vms.ctl(&["leave", NET]);
+    vms.join(&token);
+    eventually(SOON, "both reaches vms", || {
+        both.pings("only-vms.vms.mesh").then_some(())
+    });
+    assert!(both.pings(&format!("only-prod.{NET}.mesh")));
+    let status = both.status().expect("answers");
+    let interfaces: Vec<_> = status["networks"]
+        .as_array()
+        .expect("networks")
+        .iter()
+        .map(|net| net["interface"].clone())
+        .collect();
+    assert_eq!(interfaces.len(), 2);
+    assert_ne!(interfaces[0], interfaces[1], "one interface each");
+    let (inside, outside) = (prod.ipv4(NET).to_string(), vms.ipv4("vms").to_string());
+    both.machine().sh("echo 1 > /proc/sys/net/ipv4/ip_forward");
+    vms.machine().run(&[
+        "ip",
+        "route",
+        "add",
+        &inside,
+        "via",
+        &both.ipv4("vms").to_string(),
+        "onlink",
+        "dev",
+        &interface(vms, "vms"),
+    ]);
+    assert!(!vms.pings(&inside), "no way from one network into the other");
+    assert!(!prod.pings(&outside));
+    bed.nodes.truncate(3);
+}
+
+fn interface(node: &Node, network: &str) -> String {
+    node.network(network).expect("joined")["interface"]
+        .as_str()
+        .expect("a name")
+        .to_owned()
+}
+
+#[test]
+fn a_range_that_the_machine_already_has_is_refused_with_both_names_unless_forced() {
+    let bed = bed::empty();
+    let machine = bed.world.site(Nat::PortRestricted).machine("host", 2);
+    machine.sh(
+        "ip link add name docker0 type bridge; ip addr add 10.77.3.1/24 dev docker0; ip link set docker0 up",
+    );
+    let node = Node::start(&machine);
+    let token = bed.relay.token(NET, &[]);
+    let output = node.try_ctl(&["join", &token]);
+    assert!(!output.status.success(), "a collision is refused");
+    let text = words(&output);
+    assert!(
+        text.contains("docker0") && text.contains(NET),
+        "both are named: {text}"
+    );
+    node.ctl(&["join", &token, "--force"]);
+    assert!(node.network(NET).is_some());
+}
+
+#[test]
+fn a_lan_that_appears_later_wins_for_its_own_prefix_and_is_reported() {
+    let bed = bed::together(&["laptop", "db1"]);
+    let [laptop, db1] = &bed.nodes[..] else {
+        unreachable!("two nodes")
+    };
+    // a café whose LAN lies inside the mesh's range, away from db1
+    laptop
+        .machine()
+        .sh("ip link add name cafe type bridge; ip addr add 10.77.200.2/24 dev cafe; ip link set cafe up");
+    let warned = eventually(SOON, "the collision is reported", || {
+        let status = laptop.status()?.to_string();
+        (status.contains("10.77.200.0/24") && status.contains("cafe")).then_some(status)
+    });
+    assert!(!warned.is_empty());
+    let route = laptop.machine().run(&["ip", "route", "get", "10.77.200.9"]);
+    assert!(route.contains("dev cafe"), "the LAN wins for its prefix: {route}");
+    assert!(laptop.pings(&db1.ipv4(NET).to_string()), "the mesh stays up");
+}
