@@ -35,6 +35,7 @@ mount --bind "$1/etc" /etc
 mount --bind "$1/run" /run
 mount --bind "$1/var/lib" /var/lib
 mount -t sysfs sysfs /sys
+if [ -e /sys/class/dmi/id/product_uuid ]; then mount --bind "$1/var/dmi-uuid" /sys/class/dmi/id/product_uuid; fi
 hostname "$2" 2>/dev/null || printf %s "$2" > /proc/sys/kernel/hostname
 ip link set lo up
 for s in all default; do

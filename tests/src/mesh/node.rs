@@ -240,13 +240,19 @@ impl Node {
     fn end_by(&self, signal: Signal) {
         let ends = || {
             let process = self.process.lock().expect("not poisoned");
-            let noted = process.log().lines().filter(|line| line.starts_with("ended ")).count();
+            let noted = process
+                .log()
+                .lines()
+                .filter(|line| line.starts_with("ended "))
+                .count();
             noted + usize::from(!process.is_running())
         };
         let before = ends();
         self.signal(signal);
         let what = format!("meshd on {} ends by {signal:?}", self.name());
-        eventually(Duration::from_secs(10), &what, || (ends() > before || before > 0 && !self.setting.managed).then_some(()));
+        eventually(Duration::from_secs(10), &what, || {
+            (ends() > before || before > 0 && !self.setting.managed).then_some(())
+        });
     }
 
     /// Starts it again after a kill, a stop or a reboot, and waits until it answers. Under a service manager, which has
