@@ -40,3 +40,6 @@ pub use memory::{Death, Memory};
 pub use network_map::{MAX_MAP, NetworkMap, digest};
 pub use refusal::{Cause, Refusal};
 pub use view::{BlockedName, Membership, Node, NodeKeys, View};
+
+#[cfg(test)]
+mod tests;

@@ -25,3 +25,6 @@ pub use map_header::{Digest, MapHeader};
 pub use params::{MTU_DEFAULT, MTU_MAX, MTU_MIN, MTU_STEP, Params, mtu_is_valid};
 pub use record::{Candidate, CandidateKind, MAX_CANDIDATES, Record};
 pub use signed::{MAX_PAYLOAD, Signed, Statement, StatementError};
+
+#[cfg(test)]
+mod tests;

@@ -4,20 +4,21 @@
 //! gets into the map, whether it comes from the store, from a join, or from a node that remembers more than a restored
 //! backup does. Each thing has one slot, so that the newer statement on it takes the older one's place.
 
+mod put;
+mod slot;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::chain::verify_node;
+use self::slot::Slot;
 use super::network_map::Entries;
 use super::{Body, Cause, Death, Delta, Entry, EntryKey, MapError, NetworkMap, NodeEntry, digest};
 use crate::id::{NetworkId, NodeId, TokenId};
 use crate::keys::{CoordinatorSecret, RootPublic};
-use crate::statement::{Act, Deed, Delegation, Departure, MapHeader, Params, Signed};
+use crate::statement::{Delegation, Departure, MapHeader, Signed};
 
 /// Versions between which deltas can be had; who is further behind gets the whole map.
 const HISTORY: usize = 256;
-/// Departures of unknown nodes that are kept aside, should these nodes turn up.
-const MAX_UNPROVEN: usize = 4_096;
 
 /// Makes the versions of a network's map.
 #[derive(Debug)]
@@ -26,25 +27,11 @@ pub struct MapBuilder {
     network: NetworkId,
     at: (u32, u64),
     slots: BTreeMap<Slot, Arc<Entry>>,
+    /// Nodes whose place another took, and which.
+    replaced: BTreeMap<NodeId, NodeId>,
     unproven: Vec<Signed<Departure>>,
     published: Option<Arc<NetworkMap>>,
     history: VecDeque<Step>,
-}
-
-/// What there can be only one of.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Slot {
-    Params,
-    Delegation(TokenId),
-    Ousted(TokenId),
-    Revoked(TokenId),
-    Removed(NodeId),
-    Departed(NodeId),
-    Approved(NodeId),
-    Renamed(NodeId),
-    Freed(String),
-    OtherAct(EntryKey),
-    Node(NodeId),
 }
 
 #[derive(Debug)]
@@ -71,6 +58,7 @@ impl MapBuilder {
             network: NetworkId::of_root(&root),
             at,
             slots: BTreeMap::new(),
+            replaced: BTreeMap::new(),
             unproven: Vec::new(),
             published: None,
             history: VecDeque::new(),
@@ -238,11 +226,7 @@ impl MapBuilder {
         if self.slots.contains_key(&Slot::Departed(node)) {
             return Some(Death::Departed);
         }
-        let replacing = self.nodes().find(|other| {
-            let delegation = self.delegation(other.enrolment.value().token);
-            delegation.is_some_and(|held| held.fixed.replaces == Some(node))
-        });
-        replacing.map(|other| Death::ReplacedBy(other.node()))
+        self.replaced.get(&node).map(|by| Death::ReplacedBy(*by))
     }
 
     /// All that is held, for the store: the entries of the map, and delegations that no node uses yet.
@@ -265,176 +249,5 @@ impl MapBuilder {
             Body::Delegation(delegation) => Some(delegation.value()),
             _ => None,
         }
-    }
-
-    fn put_params(&mut self, entry: Entry, params: &Signed<Params>) -> Result<Put, Cause> {
-        let what = "set of network parameters";
-        params.verify(&self.root).map_err(|_| Cause::NotByRoot(what))?;
-        self.put_newer(Slot::Params, entry, what)
-    }
-
-    fn put_delegation(&mut self, entry: Entry, delegation: &Signed<Delegation>) -> Result<Put, Cause> {
-        let value = delegation
-            .verify(&self.root)
-            .map_err(|_| Cause::NotByRoot("delegation"))?;
-        self.own(value.network)?;
-        self.put_newer(Slot::Delegation(value.token), entry, "delegation")
-    }
-
-    fn put_act(&mut self, entry: Entry, act: &Signed<Act>) -> Result<Put, Cause> {
-        let act = act
-            .verify(&self.root)
-            .map_err(|_| Cause::NotByRoot("admin act"))?;
-        self.own(act.network)?;
-        match act.deed.clone() {
-            Deed::Remove { node, .. } => Ok(self.bury(Slot::Removed(node), entry, vec![node])),
-            Deed::RevokeTokenAndNodes { token } => {
-                let came_by = self.nodes().filter(|node| node.enrolment.value().token == token);
-                let nodes = came_by.map(NodeEntry::node).collect();
-                Ok(self.bury(Slot::Ousted(token), entry, nodes))
-            }
-            Deed::Approve { node } => self.put_newer(Slot::Approved(node), entry, "admin act"),
-            Deed::Rename { node, .. } => self.put_newer(Slot::Renamed(node), entry, "admin act"),
-            Deed::FreeName { name } => self.put_newer(Slot::Freed(name), entry, "admin act"),
-            Deed::RevokeToken { token } => self.put_newer(Slot::Revoked(token), entry, "admin act"),
-            Deed::Unknown { .. } => {
-                let slot = Slot::OtherAct(entry.key());
-                self.put_newer(slot, entry, "admin act")
-            }
-        }
-    }
-
-    fn put_node(&mut self, entry: Entry, node: &NodeEntry) -> Result<Put, Cause> {
-        let enrolment = node.enrolment.value().clone();
-        let id = enrolment.node;
-        let delegation = self
-            .delegation(enrolment.token)
-            .ok_or(Cause::NoDelegation(enrolment.token))?
-            .clone();
-        verify_node(node, &delegation, self.network)?;
-        if let Some(proof) = self
-            .unproven
-            .iter()
-            .position(|gone| gone.value().node == id && gone.verify(&enrolment.identity).is_ok())
-        {
-            let departure = self.unproven.swap_remove(proof);
-            self.bury(
-                Slot::Departed(id),
-                Entry::from(Body::Departure(departure)),
-                vec![id],
-            );
-        }
-        if self.slots.contains_key(&Slot::Ousted(enrolment.token)) {
-            return Err(Cause::Dead(Death::TokenRevoked(enrolment.token)));
-        }
-        if let Some(death) = self.death_of(id) {
-            return Err(Cause::Dead(death));
-        }
-        if delegation.terms.approval && !self.slots.contains_key(&Slot::Approved(id)) {
-            return Err(Cause::NotApproved);
-        }
-        if let Some(held) = self.node(id) {
-            let (held_identity, got) = (held.enrolment.value().identity, enrolment.identity);
-            if held_identity != got {
-                return Err(Cause::ChangedIdentity {
-                    held: held_identity,
-                    got,
-                });
-            }
-            let (held_serial, got) = (held.record.value().serial, node.record.value().serial);
-            if got < held_serial || (got == held_serial && held.record != node.record) {
-                return Err(Cause::StaleRecord {
-                    got,
-                    held: held_serial,
-                });
-            }
-        }
-        let replaced: Vec<_> = delegation
-            .fixed
-            .replaces
-            .into_iter()
-            .filter(|old| *old != id)
-            .collect();
-        Ok(self.bury(Slot::Node(id), entry, replaced))
-    }
-
-    fn put_departure(&mut self, entry: Entry, departure: &Signed<Departure>) -> Result<Put, Cause> {
-        let Departure { node, network, .. } = *departure.value();
-        self.own(network)?;
-        if self.slots.contains_key(&Slot::Departed(node)) {
-            return Ok(Put::default());
-        }
-        match self.node(node).map(|held| held.enrolment.value().identity) {
-            Some(identity) if departure.verify(&identity).is_ok() => {
-                Ok(self.bury(Slot::Departed(node), entry, vec![node]))
-            }
-            Some(_) => Err(Cause::FalseDeparture),
-            None => {
-                if self.unproven.len() < MAX_UNPROVEN && !self.unproven.contains(departure) {
-                    self.unproven.push(departure.clone());
-                }
-                Err(Cause::UnprovenDeparture)
-            }
-        }
-    }
-
-    fn own(&self, network: NetworkId) -> Result<(), Cause> {
-        if network == self.network {
-            Ok(())
-        } else {
-            Err(Cause::WrongNetwork)
-        }
-    }
-
-    /// Fills a slot of the root's, where nothing newer is in it.
-    fn put_newer(&mut self, slot: Slot, entry: Entry, what: &'static str) -> Result<Put, Cause> {
-        if let Some(old) = self.slots.get(&slot) {
-            let (held, got) = (serial(old), serial(&entry));
-            if **old == entry {
-                return Ok(Put::default());
-            }
-            if got <= held {
-                return Err(Cause::Superseded { what, got, held });
-            }
-        }
-        self.slots.insert(slot, Arc::new(entry));
-        Ok(Put {
-            changed: true,
-            removed: Vec::new(),
-        })
-    }
-
-    /// Fills a slot, and drops the nodes that this puts out with all that was said about them.
-    fn bury(&mut self, slot: Slot, entry: Entry, nodes: Vec<NodeId>) -> Put {
-        let final_word = !matches!(slot, Slot::Node(_));
-        let known = self
-            .slots
-            .get(&slot)
-            .is_some_and(|old| final_word || **old == entry);
-        if !known {
-            self.slots.insert(slot, Arc::new(entry));
-        }
-        let mut removed = Vec::new();
-        for node in nodes {
-            self.slots.remove(&Slot::Approved(node));
-            self.slots.remove(&Slot::Renamed(node));
-            if self.slots.remove(&Slot::Node(node)).is_some() {
-                removed.push(node);
-            }
-        }
-        Put {
-            changed: !known || !removed.is_empty(),
-            removed,
-        }
-    }
-}
-
-/// The serial of what the root signed.
-fn serial(entry: &Entry) -> u64 {
-    match entry.body() {
-        Body::Params(params) => params.value().serial,
-        Body::Delegation(delegation) => delegation.value().serial,
-        Body::Act(act) => act.value().serial,
-        Body::Node(_) | Body::Departure(_) | Body::Newer(_) | Body::Broken { .. } => 0,
     }
 }

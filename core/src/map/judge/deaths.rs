@@ -1,0 +1,119 @@
+//! Step 3: who is out, for good.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Judge;
+use crate::id::NodeId;
+use crate::map::acts::Effects;
+use crate::map::network_map::Entries;
+use crate::map::{Body, Cause, Death, Entry, EntryKey};
+use crate::statement::{Departure, Signed};
+
+impl Judge<'_> {
+    /// Step 3, first part: departures that are proven, or may be once their node is known.
+    pub(super) fn hear_departures(&mut self, entries: &Entries) {
+        let mut room = self.memory.room_for_unproven();
+        for (key, entry) in entries {
+            let Body::Departure(departure) = entry.body() else {
+                continue;
+            };
+            let Departure { node, network, .. } = *departure.value();
+            if network != self.network || self.memory.departures.contains_key(key) {
+                continue;
+            }
+            if self.memory.nodes.contains_key(&node) {
+                if self.departed(*key, departure) {
+                    self.memory.note_departure(*key, departure);
+                } else {
+                    self.refuse(node, Cause::FalseDeparture);
+                }
+            } else if room > 0 {
+                room -= 1;
+                self.memory.note_departure(*key, departure);
+            }
+        }
+        let known = self.memory.departures.clone();
+        for (key, departure) in &known {
+            if self.departed(*key, departure) {
+                self.memory.note_death(departure.value().node, Death::Departed);
+            }
+        }
+    }
+
+    /// Whether a departure is its node's own.
+    fn departed(&mut self, key: EntryKey, departure: &Signed<Departure>) -> bool {
+        let Some(held) = self.memory.nodes.get(&departure.value().node) else {
+            return false;
+        };
+        let verify = || {
+            departure
+                .verify(&held.identity)
+                .map(drop)
+                .map_err(|_| Cause::FalseDeparture)
+        };
+        self.verdicts.on(key, &held.identity, verify).is_ok()
+    }
+
+    /// Step 3, second part: who is out, by acts and by being replaced.
+    pub(super) fn bury(&mut self, effects: &Effects, genuine: &[Arc<Entry>]) {
+        let dying: Vec<_> = (self.memory.nodes.iter())
+            .filter_map(|(node, held)| Some((*node, effects.death_of(*node, held.token)?)))
+            .collect();
+        dying
+            .into_iter()
+            .for_each(|(node, death)| self.memory.note_death(node, death));
+        let mut replaced = Vec::new();
+        for node in genuine.iter().filter_map(|entry| entry.as_node()) {
+            let enrolment = node.enrolment.value();
+            let delegation = self
+                .memory
+                .delegations
+                .get(&enrolment.token)
+                .map(|held| held.value());
+            let Some(old) = delegation.and_then(|delegation| delegation.fixed.replaces) else {
+                continue;
+            };
+            let waits =
+                delegation.is_some_and(|d| d.terms.approval) && !effects.approved.contains(&enrolment.node);
+            let dead = self
+                .memory
+                .nodes
+                .get(&enrolment.node)
+                .is_none_or(|held| held.death.is_some());
+            if old != enrolment.node && !waits && !dead {
+                replaced.push((old, Death::ReplacedBy(enrolment.node)));
+            }
+        }
+        replaced
+            .into_iter()
+            .for_each(|(node, death)| self.memory.note_death(node, death));
+    }
+
+    /// Says so where the map lacks the proof of a removal that this node has.
+    pub(super) fn miss_removals(&mut self, entries: &Entries, effects: &Effects) {
+        let acts = self
+            .memory
+            .acts
+            .iter()
+            .filter(|((_, key), _)| !entries.contains_key(key));
+        let mut missed: BTreeSet<(NodeId, Death)> = BTreeSet::new();
+        for (_, act) in acts {
+            missed.extend(effects.removals_by(act.value(), self.memory));
+        }
+        for (key, departure) in &self.memory.departures {
+            let node = departure.value().node;
+            let left = self
+                .memory
+                .nodes
+                .get(&node)
+                .is_some_and(|held| held.death == Some(Death::Departed));
+            if left && !entries.contains_key(key) {
+                missed.insert((node, Death::Departed));
+            }
+        }
+        for (node, death) in missed {
+            self.refuse(node, Cause::RemovalOmitted(death));
+        }
+    }
+}

@@ -1,0 +1,6 @@
+mod bytes;
+mod honest;
+mod malicious;
+mod properties;
+mod restored;
+mod world;
