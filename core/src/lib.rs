@@ -1,5 +1,6 @@
 //! The pure core of meshd: every wire format and every decision, no I/O.
 
+pub mod admission;
 pub mod allowed_ips;
 pub mod auth;
 mod bytes;
@@ -8,6 +9,7 @@ pub mod demux;
 pub mod firewall;
 pub mod id;
 pub mod keys;
+pub mod map;
 pub mod names;
 pub mod packet;
 pub mod path;
