@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
@@ -103,13 +103,17 @@ impl fmt::Debug for Events {
 #[derive(Debug)]
 pub struct Poller {
     epoll: OwnedFd,
+    // A wake must be seen even where its waker is dropped right after, and closing an eventfd would take it back.
+    wakers: Mutex<Vec<Arc<OwnedFd>>>,
 }
 
 impl Poller {
     /// A new, empty one. Fails only where the machine is out of descriptors or memory.
     pub fn new() -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         Ok(Self {
-            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            epoll,
+            wakers: Mutex::new(Vec::new()),
         })
     }
 
@@ -162,7 +166,7 @@ impl AsFd for Poller {
     }
 }
 
-/// Wakes a [`Poller`] from another thread (an eventfd). Clones wake the same poller.
+/// Wakes a [`Poller`] from another thread (an eventfd, which lives as long as the poller). Clones wake the same poller.
 #[derive(Clone, Debug)]
 pub struct Waker {
     event: Arc<OwnedFd>,
@@ -173,6 +177,11 @@ impl Waker {
     pub fn new(poller: &Poller, token: u64) -> io::Result<Self> {
         let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         poller.add(&*event, token, Interest::READ)?;
+        poller
+            .wakers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::clone(&event));
         Ok(Self { event })
     }
 
@@ -205,6 +214,7 @@ mod tests {
             other.wake();
             other.wake();
         });
+        thread.join().unwrap();
         poller.wait(&mut events, None).unwrap();
         let seen: Vec<_> = events.iter().collect();
         assert_eq!(
@@ -216,10 +226,18 @@ mod tests {
                 failed: false
             }]
         );
-        thread.join().unwrap();
         waker.clear();
         poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
         assert!(events.is_empty());
+    }
+
+    #[test]
+    fn a_wake_outlives_its_waker() {
+        let poller = Poller::new().unwrap();
+        Waker::new(&poller, 7).unwrap().wake();
+        let mut events = Events::with_capacity(4);
+        poller.wait(&mut events, None).unwrap();
+        assert!(events.iter().map(|event| event.token).eq([7]));
     }
 
     #[test]

@@ -2,11 +2,16 @@
 //! descriptor, so nothing is left behind however a test ends.
 #![allow(dead_code)]
 
+pub mod pump;
+
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
+use std::time::Duration;
 
 use meshd_net::netlink::{Address, LinkChange, Netlink};
+use meshd_net::poll::{Events, Interest, Poller};
+use meshd_net::udp::{GRO_BUFFER, RecvBatch, UdpSocket};
 
 /// A network namespace, kept by a descriptor.
 pub struct Namespace {
@@ -122,4 +127,26 @@ pub fn on_runtime<F: Future>(work: F) -> F::Output {
         .build()
         .unwrap()
         .block_on(work)
+}
+
+/// Receives until `count` datagrams are there, waiting up to 20 s for each batch; cuts coalesced ones apart.
+pub fn receive(socket: &UdpSocket, count: usize) -> Vec<Vec<u8>> {
+    let poller = Poller::new().unwrap();
+    poller.add(socket, 0, Interest::READ).unwrap();
+    let mut events = Events::with_capacity(1);
+    let mut batch = RecvBatch::new(8, GRO_BUFFER);
+    let mut datagrams = Vec::new();
+    while datagrams.len() < count {
+        poller.wait(&mut events, Some(Duration::from_secs(20))).unwrap();
+        assert!(
+            !events.is_empty(),
+            "only {} of {count} datagrams came",
+            datagrams.len()
+        );
+        socket.recv_batch(&mut batch).unwrap();
+        for received in batch.iter_mut() {
+            datagrams.extend(received.bytes.chunks(received.segment_size).map(<[u8]>::to_vec));
+        }
+    }
+    datagrams
 }
