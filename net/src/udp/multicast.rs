@@ -51,9 +51,14 @@ pub struct BeaconSocket {
 }
 
 impl BeaconSocket {
-    /// Binds `group:port` (so that unicast and other groups do not come in). Must be called within a tokio runtime.
+    /// Makes the socket; it hears nothing until it joins. Must be called within a tokio runtime.
     pub fn bind(group: IpAddr, port: u16) -> Result<Self, UdpError> {
-        let mut config = UdpConfig::new(SocketAddr::new(group, port));
+        // Bound to the group it hears nothing else. IPv6 would want an interface for that, so there it is filtered.
+        let local = match group {
+            IpAddr::V4(_) => group,
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let mut config = UdpConfig::new(SocketAddr::new(local, port));
         config.recv_buffer = 64 << 10;
         config.send_buffer = 64 << 10;
         config.reuse_address = true;
@@ -140,13 +145,16 @@ impl BeaconSocket {
             if guard.get_inner().recv_batch(&mut batch)? < BATCH {
                 guard.clear_ready();
             }
-            if !batch.is_empty() {
-                let to_beacon = |received: super::Received<'_>| Beacon {
-                    bytes: received.bytes.to_vec(),
-                    source: received.source,
-                    interface: received.interface,
-                };
-                return Ok(batch.iter_mut().map(to_beacon).collect());
+            let ours =
+                |received: &super::Received<'_>| self.group.is_ipv4() || received.local == Some(self.group);
+            let to_beacon = |received: super::Received<'_>| Beacon {
+                bytes: received.bytes.to_vec(),
+                source: received.source,
+                interface: received.interface,
+            };
+            let beacons: Vec<_> = batch.iter_mut().filter(ours).map(to_beacon).collect();
+            if !beacons.is_empty() {
+                return Ok(beacons);
             }
         }
     }

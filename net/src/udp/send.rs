@@ -81,7 +81,8 @@ pub enum SendError {
     /// EMSGSIZE: a datagram is larger than the path or the link takes, and may not be fragmented.
     #[error("a datagram is larger than the path's MTU")]
     TooBig,
-    /// ENETUNREACH, EHOSTUNREACH, ENETDOWN, ENODEV: no route now.
+    /// ENETUNREACH, EHOSTUNREACH, ENETDOWN, ENODEV: no route now, or (newer kernels, IPv4) none from this source,
+    /// which may be ours no longer.
     #[error("no route to the destination")]
     Unreachable,
     /// EINVAL or EADDRNOTAVAIL: most likely the source address is ours no longer.
