@@ -12,4 +12,5 @@
 //! present one. `hosts` writes names. Nothing on the packet path waits for the control side, and nothing on the
 //! control side waits for the coordinator.
 
+pub mod dataplane;
 pub mod hosts;

@@ -25,7 +25,8 @@ pub const MAX_MERGED: usize = 64;
 const MAX_LEN: usize = 65_535;
 /// How many groups of one batch may be open at a time; the oldest is closed for a new one.
 const MAX_OPEN: usize = 16;
-const MAX_HEADER_LEN: usize = IPV6_HEADER_LEN + 60;
+/// Longest IP and transport header of a super-packet, in bytes.
+pub const MAX_HEADER_LEN: usize = IPV6_HEADER_LEN + 60;
 const NONE: u16 = u16::MAX;
 
 const PSH: u8 = 0x08;
@@ -105,6 +106,7 @@ pub struct Coalescer {
     /// Indices into `groups`, the oldest first.
     open: [u16; MAX_OPEN],
     open_count: usize,
+    merge_tcp: bool,
     merge_udp: bool,
 }
 
@@ -117,8 +119,14 @@ impl Coalescer {
             groups: Vec::with_capacity(capacity),
             open: [0; MAX_OPEN],
             open_count: 0,
+            merge_tcp: true,
             merge_udp: true,
         }
+    }
+
+    /// Whether TCP is merged: not where the TUN device has no virtio-net header.
+    pub fn set_merge_tcp(&mut self, merge: bool) {
+        self.merge_tcp = merge;
     }
 
     /// Whether UDP is merged: not on kernels whose TUN takes no USO (before 6.2).
@@ -165,9 +173,7 @@ impl Coalescer {
             next: NONE,
         });
         match analyse(packet) {
-            Some(candidate) if candidate.protocol == UDP && !self.merge_udp => {
-                self.start(item, candidate, false)
-            }
+            Some(candidate) if !self.merges(candidate.protocol) => self.start(item, candidate, false),
             Some(candidate) => self.place(arena, packet, item, candidate),
             None => {
                 self.close_between(arena, packet);
@@ -205,6 +211,14 @@ impl Coalescer {
     pub fn singles<'a>(&'a self, index: usize, arena: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + 'a {
         self.chain(&self.groups[index])
             .map(move |item| self.bytes(arena, item))
+    }
+
+    fn merges(&self, protocol: u8) -> bool {
+        if protocol == TCP {
+            self.merge_tcp
+        } else {
+            self.merge_udp
+        }
     }
 
     fn chain(&self, group: &Group) -> impl Iterator<Item = u16> + '_ {

@@ -17,7 +17,7 @@ mod segment;
 #[cfg(test)]
 pub(crate) mod build;
 
-pub use coalesce::{Coalescer, HeaderBuffer, MAX_MERGED, Parts};
+pub use coalesce::{Coalescer, HeaderBuffer, MAX_HEADER_LEN, MAX_MERGED, Parts};
 pub use drop_reason::{DropCounters, DropReason};
 pub use mss::clamp_mss;
 pub use offload::{GsoKind, Offload, complete_checksum};

@@ -27,6 +27,9 @@ pub struct Session {
     index: u32,
     /// Made at first use: an idle peer costs neither the memory nor the Diffie-Hellman.
     tunnel: Option<Box<Tunn>>,
+    /// The tunnel has a session to seal with. Asking it would cost a reading of the clock each time; only its handshakes,
+    /// the peer's packets and its timers change the answer.
+    ready: bool,
     schedule: Schedule,
     /// Receiver indices of the last two sessions in which we answered and that the peer has not used yet.
     unconfirmed: [Option<u32>; 2],
@@ -77,6 +80,7 @@ impl Session {
             keys,
             index,
             tunnel: None,
+            ready: false,
             schedule: Schedule::default(),
             unconfirmed: [None; 2],
             last_handshake: None,
@@ -105,19 +109,16 @@ impl Session {
     }
 
     /// Whether packets can be sealed.
+    #[inline]
     pub fn is_ready(&self) -> bool {
-        self.tunnel
-            .as_ref()
-            .is_some_and(|tunnel| tunnel.time_since_last_handshake().is_some())
+        self.ready
     }
 
-    /// To seal a batch of packets; none where there is no session to seal with. Costs one reading of the clock.
+    /// To seal a batch of packets; none where there is no session to seal with.
     #[inline]
     pub fn sealer(&mut self) -> Option<Sealer<'_>> {
-        if !self.is_ready() {
-            return None;
-        }
-        self.tunnel.as_mut().map(|tunnel| Sealer { tunnel })
+        let tunnel = self.tunnel.as_mut().filter(|_| self.ready)?;
+        Some(Sealer { tunnel })
     }
 
     /// A packet waits for a session: an initiation will be due, if none is on its way already.
@@ -191,6 +192,7 @@ impl Session {
             TunnResult::Err(WireGuardError::WrongTai64nTimestamp) => return Err(DropReason::HandshakeReplay),
             _ => return Err(DropReason::HandshakeInvalid),
         };
+        self.ask_ready();
         match kind {
             1 => {
                 self.unconfirmed = [u32_at(out, 4), self.unconfirmed[0]];
@@ -222,11 +224,10 @@ impl Session {
         if out.len() < INITIATION_LEN {
             return TimeoutDone::Nothing;
         }
-        match tunnel.update_timers(out) {
+        let done = match tunnel.update_timers(out) {
             TunnResult::WriteToNetwork(datagram) if datagram[0] == 1 => {
-                let length = datagram.len();
                 self.pending_since.get_or_insert(now);
-                TimeoutDone::Initiation(length)
+                TimeoutDone::Initiation(datagram.len())
             }
             TunnResult::WriteToNetwork(datagram) => TimeoutDone::Keepalive(datagram.len()),
             TunnResult::Err(WireGuardError::ConnectionExpired) => {
@@ -234,12 +235,15 @@ impl Session {
                 TimeoutDone::Nothing
             }
             _ => TimeoutDone::Nothing,
-        }
+        };
+        self.ask_ready();
+        done
     }
 
     /// Forgets all sessions and makes the tunnel anew at its next use: with it, the wall clock is read anew.
     pub fn rebuild(&mut self) {
         self.tunnel = None;
+        self.ready = false;
         self.unconfirmed = [None; 2];
         self.pending_since = None;
         self.schedule.clear();
@@ -261,6 +265,13 @@ impl Session {
                 Some(self.own.unlimited.clone()),
             ))
         })
+    }
+
+    fn ask_ready(&mut self) {
+        self.ready = self
+            .tunnel
+            .as_ref()
+            .is_some_and(|tunnel| tunnel.time_since_last_handshake().is_some());
     }
 
     fn write_initiation(&mut self, now: Instant, out: &mut [u8]) -> Result<usize, DropReason> {

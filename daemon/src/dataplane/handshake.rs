@@ -1,0 +1,384 @@
+//! Handshakes, timers and first packets, on a thread of their own: a flood of handshakes costs the packet threads no more
+//! than putting each into a queue.
+//!
+//! 1. Handshake messages wait in two queues of fixed size, direct and relayed, and are taken in turn.
+//! 2. The gate judges each; what passes goes to its peer's session, and the answer goes back where it came from.
+//! 3. Peers that somebody wants now wait in a third queue ("work"), each at most once.
+//! 4. Every 250 ms, and every 50 ms while handshakes are pending, all peers' timers run.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use meshd_core::packet::DropReason;
+use meshd_core::path::Endpoint;
+use meshd_core::wireguard::{
+    Admission, COOKIE_REPLY_LEN, HandshakeDone, HandshakeGate, INITIATION_LEN, Origin, TimeoutDone, receiver,
+};
+use rand_core::{OsRng, RngCore};
+
+use super::config::{ControlEvent, Sockets};
+use super::outbox::{Outbox, Route};
+use super::peer::{Peer, PeerState};
+use super::seal::send_staged;
+use super::shared::Shared;
+use super::table::PeerTable;
+
+/// Messages that may wait, direct and relayed each.
+const QUEUE_LEN: usize = 512;
+const TICK: Duration = Duration::from_millis(250);
+const FAST_TICK: Duration = Duration::from_millis(50);
+/// Initiations remembered, so that a replayed one costs a hash and no Diffie-Hellman.
+const RECENT: usize = 1024;
+
+/// A handshake message in the queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message {
+    from: Endpoint,
+    local: Option<IpAddr>,
+    length: usize,
+    bytes: [u8; INITIATION_LEN],
+}
+
+#[derive(Debug)]
+struct Queues {
+    direct: VecDeque<Message>,
+    relayed: VecDeque<Message>,
+    work: VecDeque<Arc<Peer>>,
+    relayed_next: bool,
+    stop: bool,
+}
+
+/// The way to the handshake thread.
+#[derive(Debug)]
+pub(super) struct HandshakeQueue {
+    queues: Mutex<Queues>,
+    filled: Condvar,
+}
+
+enum Job {
+    Stop,
+    Tick,
+    Message(Message),
+    Work(Arc<Peer>),
+}
+
+impl HandshakeQueue {
+    pub(super) fn new() -> HandshakeQueue {
+        let ring = || VecDeque::with_capacity(QUEUE_LEN);
+        let queues = Queues {
+            direct: ring(),
+            relayed: ring(),
+            work: VecDeque::new(),
+            relayed_next: false,
+            stop: false,
+        };
+        HandshakeQueue {
+            queues: Mutex::new(queues),
+            filled: Condvar::new(),
+        }
+    }
+
+    /// Takes a message of types 1 to 3.
+    ///
+    /// # Errors
+    /// The reason for the drop, where it is too long or the queue is full.
+    pub(super) fn push(
+        &self,
+        from: Endpoint,
+        local: Option<IpAddr>,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        let length = datagram.len();
+        let mut bytes = [0; INITIATION_LEN];
+        bytes
+            .get_mut(..length)
+            .ok_or(DropReason::HandshakeInvalid)?
+            .copy_from_slice(datagram);
+        let mut queues = self.lock();
+        let queue = if from.is_relay() {
+            &mut queues.relayed
+        } else {
+            &mut queues.direct
+        };
+        if queue.len() >= QUEUE_LEN {
+            return Err(DropReason::HandshakeQueueFull);
+        }
+        queue.push_back(Message {
+            from,
+            local,
+            length,
+            bytes,
+        });
+        drop(queues);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Asks for attention to a peer: see [`HandshakeThread::attend`].
+    pub(super) fn want(&self, peer: &Arc<Peer>) {
+        if !peer.queued.swap(true, Ordering::AcqRel) {
+            self.lock().work.push_back(peer.clone());
+            self.filled.notify_one();
+        }
+    }
+
+    pub(super) fn stop(&self) {
+        self.lock().stop = true;
+        self.filled.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self, tick: Instant) -> Job {
+        let mut queues = self.lock();
+        loop {
+            if queues.stop {
+                return Job::Stop;
+            }
+            let Some(left) = tick
+                .checked_duration_since(Instant::now())
+                .filter(|left| !left.is_zero())
+            else {
+                return Job::Tick;
+            };
+            if let Some(peer) = queues.work.pop_front() {
+                peer.queued.store(false, Ordering::Release);
+                return Job::Work(peer);
+            }
+            if let Some(message) = queues.pop() {
+                return Job::Message(message);
+            }
+            queues = self
+                .filled
+                .wait_timeout(queues, left)
+                .map_or_else(|poisoned| poisoned.into_inner().0, |woken| woken.0);
+        }
+    }
+}
+
+impl Queues {
+    fn pop(&mut self) -> Option<Message> {
+        self.relayed_next = !self.relayed_next;
+        if self.relayed_next {
+            self.relayed.pop_front().or_else(|| self.direct.pop_front())
+        } else {
+            self.direct.pop_front().or_else(|| self.relayed.pop_front())
+        }
+    }
+}
+
+/// What the handshake thread owns.
+pub(super) struct HandshakeThread {
+    shared: Arc<Shared>,
+    gate: HandshakeGate,
+    recent: Box<[[u8; 16]]>,
+    outbox: Outbox,
+    packet: Box<[u8]>,
+}
+
+impl HandshakeThread {
+    pub(super) fn new(shared: Arc<Shared>) -> HandshakeThread {
+        let mut seed = [0; 32];
+        OsRng.fill_bytes(&mut seed);
+        let gate = HandshakeGate::new(shared.own.public(), seed, Instant::now());
+        let packet = vec![0; usize::from(shared.mtu) + 16].into_boxed_slice();
+        HandshakeThread {
+            shared,
+            gate,
+            recent: vec![[0; 16]; RECENT].into(),
+            outbox: Outbox::new(1 << 16, 64),
+            packet,
+        }
+    }
+
+    /// Runs until [`HandshakeQueue::stop`].
+    pub(super) fn run(mut self) {
+        let shared = self.shared.clone();
+        let mut tick = Instant::now();
+        loop {
+            let job = shared.handshakes.next(tick);
+            let _passage = shared.enter();
+            let (table, sockets) = (shared.table.load(), shared.sockets.load());
+            match job {
+                Job::Stop => return,
+                Job::Tick => tick = Instant::now() + self.tick(&table, &sockets),
+                Job::Message(message) => self.message(&table, &message),
+                Job::Work(peer) => self.attend(&peer, &sockets),
+            }
+            self.flush(&sockets);
+        }
+    }
+
+    /// Sends; where the socket has no room, drops: everything here is repeated if it matters.
+    fn flush(&mut self, sockets: &Sockets) {
+        self.outbox.flush(sockets, &self.shared.drops);
+        self.outbox.discard(&self.shared.drops);
+    }
+
+    fn message(&mut self, table: &PeerTable, message: &Message) {
+        let now = Instant::now();
+        let (bytes, mut reply) = (&message.bytes[..message.length], [0; COOKIE_REPLY_LEN]);
+        let origin = match message.from {
+            Endpoint::Direct(address) => Origin::Direct(address.ip()),
+            Endpoint::Relay { relay, session } => Origin::Relayed(relay, session),
+        };
+        let back = Route {
+            endpoint: message.from,
+            source: message.local,
+        };
+        let handled = match self.gate.admit(now, origin, bytes, &mut reply) {
+            Admission::Admitted => self.admitted(table, now, back, bytes),
+            Admission::Cookie(length) => self.outbox.copy(&back, 0, &reply[..length]).map(|_| ()),
+            Admission::Refused(reason) => Err(reason),
+        };
+        if let Err(reason) = handled {
+            self.shared.drops.count(reason);
+        }
+    }
+
+    fn admitted(
+        &mut self,
+        table: &PeerTable,
+        now: Instant,
+        back: Route,
+        bytes: &[u8],
+    ) -> Result<(), DropReason> {
+        let peer = match receiver(bytes) {
+            Some(index) => table.by_index(index >> 8).ok_or(DropReason::NoSession)?,
+            None => {
+                self.is_new(bytes)?;
+                table
+                    .by_key(&self.shared.own.initiator(bytes)?)
+                    .ok_or(DropReason::UnknownPeer)?
+            }
+        };
+        let mut state = peer.lock();
+        if !state.alive {
+            return Err(DropReason::UnknownPeer);
+        }
+        let mut answer = [0; INITIATION_LEN];
+        let done = state
+            .session
+            .handle_handshake(now, bytes, &mut answer)
+            .inspect_err(|reason| {
+                if *reason == DropReason::HandshakeReplay {
+                    let event = || ControlEvent::StaleHandshake {
+                        node: peer.node,
+                        from: back.endpoint,
+                    };
+                    self.shared.control.tell(&self.shared.drops, event);
+                }
+            })?;
+        state.received(back.endpoint, back.source, bytes.len(), 0, now);
+        match done {
+            HandshakeDone::Respond(length) => {
+                state.sent(length, 0, now);
+                self.outbox.copy(&back, 0, &answer[..length]).map(|_| ())
+            }
+            HandshakeDone::Established(length) => {
+                state.sent(length, 0, now);
+                self.outbox.copy(&back, 0, &answer[..length])?;
+                let event = || ControlEvent::Handshake {
+                    node: peer.node,
+                    from: back.endpoint,
+                };
+                self.shared.control.tell(&self.shared.drops, event);
+                self.send_staged(peer, &mut state, now);
+                Ok(())
+            }
+            HandshakeDone::Cookie => {
+                self.timeout(peer, &mut state, now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Refuses an initiation that was seen before, by its mac1, which covers all of it.
+    fn is_new(&mut self, bytes: &[u8]) -> Result<(), DropReason> {
+        let mac1 = bytes
+            .get(116..132)
+            .and_then(|mac| mac.first_chunk::<16>())
+            .ok_or(DropReason::HandshakeInvalid)?;
+        let place = usize::from(u16::from_le_bytes([mac1[0], mac1[1]])) % RECENT;
+        match std::mem::replace(&mut self.recent[place], *mac1) == *mac1 {
+            true => Err(DropReason::HandshakeReplay),
+            false => Ok(()),
+        }
+    }
+
+    /// Gives a peer what it needs now: its waiting packets sent, or a handshake that is due or was asked for.
+    fn attend(&mut self, peer: &Arc<Peer>, sockets: &Sockets) {
+        let now = Instant::now();
+        let mut state = peer.lock();
+        if !state.alive {
+            return;
+        }
+        if peer.forced.swap(false, Ordering::AcqRel) {
+            let mut out = [0; INITIATION_LEN];
+            if let (Some(_), Ok(length)) = (state.route(), state.session.initiate(now, &mut out)) {
+                self.send(&mut state, &out[..length], now);
+            }
+        } else {
+            self.timeout(peer, &mut state, now);
+        }
+        self.send_staged(peer, &mut state, now);
+        drop(state);
+        self.flush(sockets);
+    }
+
+    /// Runs all timers; gives the time to the next run.
+    fn tick(&mut self, table: &PeerTable, sockets: &Sockets) -> Duration {
+        let now = Instant::now();
+        self.shared.staging().expire(now, &self.shared.drops);
+        let mut gap = TICK;
+        for peer in table.iter() {
+            let mut state = peer.lock();
+            if !state.alive {
+                continue;
+            }
+            self.timeout(peer, &mut state, now);
+            if state.session.poll_timeout().is_some() {
+                gap = FAST_TICK;
+            }
+            drop(state);
+            if !self.outbox.has_room(INITIATION_LEN * 2) {
+                self.flush(sockets);
+            }
+        }
+        gap
+    }
+
+    fn timeout(&mut self, peer: &Peer, state: &mut PeerState, now: Instant) {
+        let mut out = [0; INITIATION_LEN];
+        match state.session.handle_timeout(now, &mut out) {
+            TimeoutDone::Nothing => {}
+            TimeoutDone::Keepalive(length) => self.send(state, &out[..length], now),
+            TimeoutDone::Initiation(length) => {
+                self.send(state, &out[..length], now);
+                if state.route().is_none() && state.demands(now) {
+                    let event = || ControlEvent::Demand { node: peer.node };
+                    self.shared.control.tell(&self.shared.drops, event);
+                }
+            }
+        }
+    }
+
+    /// Sends a message of the session on all its ways.
+    fn send(&mut self, state: &mut PeerState, message: &[u8], now: Instant) {
+        for route in state.route().into_iter().chain(state.duplicate()) {
+            if let Err(reason) = self.outbox.copy(&route, 0, message) {
+                self.shared.drops.count(reason);
+            }
+        }
+        state.sent(message.len(), 0, now);
+    }
+
+    fn send_staged(&mut self, peer: &Peer, state: &mut PeerState, now: Instant) {
+        send_staged(&self.shared, peer, state, &mut self.packet, &mut self.outbox, now);
+    }
+}

@@ -1,0 +1,275 @@
+//! The data plane of one joined network: its TUN device, its UDP sockets, its WireGuard key, and the threads between them.
+//!
+//! A packet's journey down ([`tx`](self)): TUN -> allowed IPs give the peer -> cut into segments -> sealed -> outbox -> one send
+//! for a run. Up (`rx`): one receive for many runs -> classed by first bytes -> opened -> source checked against allowed IPs ->
+//! merged -> one write for a super-packet. Everything that is not a data packet leaves these threads by a bounded queue:
+//! handshakes to the handshake thread, which also runs the timers, all else to the control side.
+//!
+//! - Nothing on the packet path allocates, logs or waits for anything but its descriptors.
+//! - Tables are read by snapshot, once for a batch. Who changes them waits until every batch on the old ones has ended:
+//!   when [`DataPlane::set_peers`] returns, a removed peer's packets pass no more.
+//! - All memory is taken at the start; what waits (for a handshake, for a path) waits in pools of fixed size.
+
+mod config;
+mod handshake;
+mod outbox;
+mod peer;
+mod rx;
+mod seal;
+mod shared;
+mod staging;
+mod table;
+mod tx;
+mod worker;
+
+use std::io::IoSlice;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+
+use arc_swap::ArcSwap;
+use meshd_core::id::NodeId;
+use meshd_core::packet::{DropCounters, DropReason};
+use meshd_core::path::{Endpoint, Path};
+use meshd_core::wireguard::WireGuard;
+use meshd_net::poll::Waker;
+use meshd_net::tun::Tun;
+use meshd_net::udp::{SendError, Transmit};
+
+pub use config::{ControlEvent, DataPlaneConfig, PeerConfig, PeerStats, Sockets, StartError};
+
+use handshake::{HandshakeQueue, HandshakeThread};
+use peer::Peer;
+use shared::{Control, Drops, Shared};
+use staging::Staging;
+use table::PeerTable;
+use worker::Worker;
+
+/// Smallest and largest MTU of a tunnel, in bytes.
+const MTU: std::ops::RangeInclusive<u16> = 1280..=8920;
+
+/// A running data plane. Dropping it stops its threads; [`DataPlane::shutdown`] also gives the TUN device back.
+#[derive(Debug)]
+pub struct DataPlane {
+    shared: Arc<Shared>,
+    wakers: Vec<Waker>,
+    threads: Vec<JoinHandle<()>>,
+    /// Changes of the peers come one after the other.
+    changing: Mutex<()>,
+}
+
+impl DataPlane {
+    /// Starts the threads. There are no peers yet.
+    ///
+    /// # Errors
+    /// A configuration that cannot work, or a machine that is short of something.
+    pub fn start(config: DataPlaneConfig) -> Result<DataPlane, StartError> {
+        let threads = config.threads;
+        let shared = Arc::new(share(config)?);
+        let two = match threads {
+            0 => thread::available_parallelism().is_ok_and(|processors| processors.get() > 1),
+            count => count > 1,
+        };
+        let duties: &[(&str, bool, bool)] = if two {
+            &[("meshd-tx", true, false), ("meshd-rx", false, true)]
+        } else {
+            &[("meshd-packets", true, true)]
+        };
+        let mut plane = DataPlane {
+            shared,
+            wakers: Vec::new(),
+            threads: Vec::new(),
+            changing: Mutex::new(()),
+        };
+        for (name, tx, rx) in duties {
+            let worker =
+                Worker::new(plane.shared.clone(), *tx, *rx).map_err(|source| StartError::System {
+                    what: "watch the descriptors",
+                    source,
+                })?;
+            plane.wakers.push(worker.waker());
+            plane.spawn(name, move || worker.run())?;
+        }
+        let handshakes = HandshakeThread::new(plane.shared.clone());
+        plane.spawn("meshd-handshake", move || handshakes.run())?;
+        Ok(plane)
+    }
+
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+        let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
+        self.threads.push(spawned.map_err(|source| StartError::System {
+            what: "start a packet thread",
+            source,
+        })?);
+        Ok(())
+    }
+
+    /// Replaces the peers. Unchanged ones (same node, key, preshared key and keepalive) keep session and path. When this
+    /// returns, no packet of a removed peer, and none under the old allowed IPs, passes any more.
+    pub fn set_peers(&self, peers: Vec<PeerConfig>) {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = &self.shared;
+        let (table, removed) = shared.table.load().next(&shared.own, shared.mtu, peers);
+        shared.table.store(Arc::new(table));
+        for peer in &removed {
+            let mut state = peer.lock();
+            state.alive = false;
+            state.session.rebuild();
+        }
+        shared.wait_for_batches();
+        for peer in removed {
+            let dropped = shared.staging().forget(peer.index);
+            shared.drops.add(DropReason::NoRoute, dropped as u64);
+        }
+    }
+
+    /// Sets where packets for a peer go, and where a copy of each goes as well. Unknown nodes are ignored.
+    pub fn set_path(&self, node: NodeId, primary: Option<Endpoint>, duplicate: Option<Endpoint>) {
+        let Some(peer) = self.peer(&node) else { return };
+        let mut state = peer.lock();
+        let is_new = primary.is_some() && primary != state.path.primary;
+        state.path = Path { primary, duplicate };
+        if is_new && !state.session.is_ready() && (state.staged || state.session.pending_since().is_some()) {
+            peer.forced.store(true, Ordering::Release);
+        }
+        drop(state);
+        if is_new {
+            self.shared.handshakes.want(&peer);
+        }
+    }
+
+    /// Sets the largest inner packet, in bytes, that goes to a peer, where its path takes less than the tunnel's MTU; `None`
+    /// for the MTU. TCP is cut and told to be smaller; other senders are answered "packet too big".
+    pub fn set_max_packet(&self, node: NodeId, max_packet: Option<u16>) {
+        if let Some(peer) = self.peer(&node) {
+            let mtu = self.shared.mtu;
+            peer.lock().max_packet = max_packet.map_or(mtu, |size| size.clamp(576, mtu));
+        }
+    }
+
+    /// Sets the relays' addresses: relay frames from elsewhere are dropped.
+    pub fn set_relays(&self, relays: Vec<SocketAddr>) {
+        self.shared.relays.store(Arc::new(relays));
+    }
+
+    /// Sends a control datagram from the sockets of this network. Towards a relay's session its header is put in front.
+    ///
+    /// # Errors
+    /// Why it did not leave; it is lost.
+    pub fn send(&self, to: Endpoint, datagram: &[u8]) -> Result<(), SendError> {
+        self.send_from(to, None, datagram)
+    }
+
+    /// As [`DataPlane::send`], from a certain address of ours, such as the one that a question came to.
+    ///
+    /// # Errors
+    /// Why it did not leave; it is lost.
+    pub fn send_from(&self, to: Endpoint, source: Option<IpAddr>, datagram: &[u8]) -> Result<(), SendError> {
+        let sockets = self.shared.sockets.load();
+        let socket = sockets.towards(to.address()).ok_or(SendError::Unreachable)?;
+        let header = to.header();
+        let parts = [
+            IoSlice::new(header.as_ref().map_or(&[], |header| header)),
+            IoSlice::new(datagram),
+        ];
+        socket.send_segments(&Transmit {
+            source,
+            ..Transmit::new(to.address(), &parts)
+        })
+    }
+
+    /// Starts a handshake with a peer now, whatever is on its way already. Without a path nothing is sent.
+    pub fn initiate(&self, node: NodeId) {
+        if let Some(peer) = self.peer(&node) {
+            peer.forced.store(true, Ordering::Release);
+            self.shared.handshakes.want(&peer);
+        }
+    }
+
+    /// Forgets the sessions with a peer and reads the wall clock anew for its next handshake, which is started now: for a
+    /// clock that was set right after it had been far off.
+    pub fn rebuild(&self, node: NodeId) {
+        if let Some(peer) = self.peer(&node) {
+            peer.lock().session.rebuild();
+            self.initiate(node);
+        }
+    }
+
+    /// What is known of each peer.
+    pub fn stats(&self) -> Vec<PeerStats> {
+        self.shared.table.load().iter().map(|peer| peer.stats()).collect()
+    }
+
+    /// Packets dropped since the start, by reason.
+    pub fn drops(&self) -> DropCounters {
+        self.shared.drops.snapshot()
+    }
+
+    /// Uses other sockets from now on. The old ones are closed once the threads have let them go.
+    pub fn replace_sockets(&self, sockets: Sockets) {
+        self.shared.sockets.store(Arc::new(sockets));
+        self.wake();
+    }
+
+    /// Stops and joins the threads and gives the TUN device back, its queues as they are.
+    pub fn shutdown(mut self) -> Option<Tun> {
+        self.stop();
+        let shared = self.shared.clone();
+        drop(self);
+        Arc::into_inner(shared).map(|shared| shared.tun)
+    }
+
+    fn peer(&self, node: &NodeId) -> Option<Arc<Peer>> {
+        self.shared.table.load().by_node(node).cloned()
+    }
+
+    fn wake(&self) {
+        for waker in &self.wakers {
+            waker.wake();
+        }
+    }
+
+    fn stop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.handshakes.stop();
+        self.wake();
+        for thread in self.threads.drain(..) {
+            // a thread that panicked has said so already
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for DataPlane {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn share(config: DataPlaneConfig) -> Result<Shared, StartError> {
+    if config.tun.queues().is_empty() {
+        return Err(StartError::NoQueue);
+    }
+    if config.sockets.iter().next().is_none() {
+        return Err(StartError::NoSocket);
+    }
+    if !MTU.contains(&config.mtu) {
+        return Err(StartError::Mtu(config.mtu));
+    }
+    Ok(Shared {
+        own: WireGuard::new(config.private_key),
+        mtu: config.mtu,
+        addresses: config.addresses,
+        tun: config.tun,
+        sockets: ArcSwap::from_pointee(config.sockets),
+        table: ArcSwap::from_pointee(PeerTable::default()),
+        relays: ArcSwap::from_pointee(Vec::new()),
+        handshakes: HandshakeQueue::new(),
+        drops: Drops::default(),
+        control: Control::new(config.control),
+        staging: Mutex::new(Staging::new(usize::from(config.mtu))),
+        passage: RwLock::new(()),
+        stop: AtomicBool::new(false),
+    })
+}

@@ -1,0 +1,103 @@
+//! What all threads of a data plane share.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use arc_swap::ArcSwap;
+use meshd_core::packet::{DropCounters, DropReason};
+use meshd_core::wireguard::WireGuard;
+use meshd_net::tun::Tun;
+use tokio::sync::mpsc;
+
+use super::config::{ControlEvent, Sockets};
+use super::handshake::HandshakeQueue;
+use super::staging::Staging;
+use super::table::PeerTable;
+
+/// The parts that threads share. Locks are taken in this order: passage, one peer, staging.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) own: WireGuard,
+    pub(super) mtu: u16,
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) tun: Tun,
+    pub(super) sockets: ArcSwap<Sockets>,
+    pub(super) table: ArcSwap<PeerTable>,
+    pub(super) relays: ArcSwap<Vec<SocketAddr>>,
+    pub(super) handshakes: HandshakeQueue,
+    pub(super) drops: Drops,
+    pub(super) control: Control,
+    pub(super) staging: Mutex<Staging>,
+    /// Held for reading while a batch is under way; see [`Shared::wait_for_batches`].
+    pub(super) passage: RwLock<()>,
+    /// The packet threads shall end.
+    pub(super) stop: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn staging(&self) -> MutexGuard<'_, Staging> {
+        self.staging.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be held while a batch is handled, from reading the tables to the last system call.
+    #[inline]
+    pub(super) fn enter(&self) -> RwLockReadGuard<'_, ()> {
+        self.passage.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when every batch that might have read an older table has ended.
+    pub(super) fn wait_for_batches(&self) {
+        drop(self.passage.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Drop counters that all threads add to.
+#[derive(Debug, Default)]
+pub(super) struct Drops {
+    counts: [AtomicU64; DropReason::ALL.len()],
+}
+
+impl Drops {
+    #[inline]
+    pub(super) fn count(&self, reason: DropReason) {
+        self.add(reason, 1);
+    }
+
+    #[inline]
+    pub(super) fn add(&self, reason: DropReason, packets: u64) {
+        self.counts[reason as usize].fetch_add(packets, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self, reason: DropReason) -> u64 {
+        self.counts[reason as usize].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn snapshot(&self) -> DropCounters {
+        let mut counters = DropCounters::default();
+        for reason in DropReason::ALL {
+            counters.add(reason, self.get(reason));
+        }
+        counters
+    }
+}
+
+/// The way to the control side. Nothing here ever waits for it.
+#[derive(Debug)]
+pub(super) struct Control {
+    sender: mpsc::Sender<ControlEvent>,
+}
+
+impl Control {
+    pub(super) fn new(sender: mpsc::Sender<ControlEvent>) -> Control {
+        Control { sender }
+    }
+
+    /// Tells the control side, or counts that there was no room. The event is made only where there is.
+    pub(super) fn tell(&self, drops: &Drops, event: impl FnOnce() -> ControlEvent) {
+        match self.sender.try_reserve() {
+            Ok(permit) => permit.send(event()),
+            Err(_) => drops.count(DropReason::ControlQueueFull),
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! From the TUN device to the network.
+//!
+//! 1. Read super-packets until there are none, or 128 segments are sealed.
+//! 2. The destination gives the peer; it is locked once for a run of packets to it.
+//! 3. What cannot be sealed yet waits in the staging pool, and the control side hears of it.
+//! 4. A super-packet is cut straight into a scratch buffer, one segment at a time, and sealed from there into the outbox; a
+//!    single packet is sealed from where it was read.
+//! 5. The outbox leaves at once: a packet never waits for the next.
+
+use std::io::IoSlice;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use meshd_core::packet::{DropReason, GsoKind, Offload, Segments, clamp_mss, complete_checksum, icmp, ip};
+use meshd_core::wireguard::DATA_OVERHEAD;
+use meshd_net::tun::{TunQueue, VnetHeader};
+
+use super::config::{ControlEvent, Sockets};
+use super::outbox::{Flushed, Outbox, Route};
+use super::peer::{Peer, PeerState};
+use super::seal::{seal, send_staged};
+use super::shared::Shared;
+use super::table::PeerTable;
+use super::worker::Progress;
+
+/// Segments after which a batch is sent, whatever else waits.
+const BUDGET: usize = 128;
+/// The largest super-packet, an IPv6 header and 65,535 bytes, and room for padding.
+const READ_BUFFER: usize = 65_536 + 64;
+const OUTBOX_BYTES: usize = 256 * 1024;
+
+/// What sending needs; one for each thread that reads the TUN device.
+pub(super) struct Tx {
+    shared: Arc<Shared>,
+    buffer: Box<[u8]>,
+    scratch: Box<[u8]>,
+    outbox: Outbox,
+    copies: Outbox,
+}
+
+/// The peer that the last packet went to.
+struct Held<'a> {
+    slot: u32,
+    peer: &'a Arc<Peer>,
+    state: std::sync::MutexGuard<'a, PeerState>,
+}
+
+impl Tx {
+    pub(super) fn new(shared: Arc<Shared>) -> Tx {
+        let scratch = vec![0; usize::from(shared.mtu) + 16].into_boxed_slice();
+        Tx {
+            shared,
+            buffer: vec![0; READ_BUFFER].into_boxed_slice(),
+            scratch,
+            outbox: Outbox::new(OUTBOX_BYTES, BUDGET),
+            copies: Outbox::new(OUTBOX_BYTES, BUDGET),
+        }
+    }
+
+    /// Handles one batch from `queue`, or goes on sending the last one.
+    pub(super) fn run(&mut self, queue: &TunQueue) -> Progress {
+        let shared = self.shared.clone();
+        let _passage = shared.enter();
+        let (table, sockets) = (shared.table.load(), shared.sockets.load());
+        if !self.outbox.is_empty() || !self.copies.is_empty() {
+            return self.flush(&sockets, Progress::More);
+        }
+        let (now, mut held, mut done) = (Instant::now(), None, 0);
+        let progress = loop {
+            if done >= BUDGET || !self.outbox.has_room(usize::from(shared.mtu) + DATA_OVERHEAD) {
+                break Progress::More;
+            }
+            match queue.recv(&mut self.buffer) {
+                Ok(Some((header, length))) => {
+                    done += self.packet(queue, &table, &mut held, (header, length), &sockets, now)
+                }
+                Ok(None) => break Progress::Idle,
+                Err(_) => break Progress::Gone,
+            }
+        };
+        drop(held);
+        self.flush(&sockets, progress)
+    }
+
+    fn flush(&mut self, sockets: &Sockets, progress: Progress) -> Progress {
+        let first = self.outbox.flush(sockets, &self.shared.drops);
+        let copies = self.copies.flush(sockets, &self.shared.drops);
+        match (first, copies) {
+            (Flushed::All, Flushed::All) => progress,
+            (Flushed::Blocked { v4 }, _) | (_, Flushed::Blocked { v4 }) => Progress::Blocked { v4 },
+        }
+    }
+
+    /// Handles the packet that was read; gives how many segments that were.
+    fn packet<'a>(
+        &mut self,
+        queue: &TunQueue,
+        table: &'a PeerTable,
+        held: &mut Option<Held<'a>>,
+        (header, length): (VnetHeader, usize),
+        sockets: &Sockets,
+        now: Instant,
+    ) -> usize {
+        let packet = &self.buffer[..length];
+        let Some(address) = ip::destination(packet) else {
+            return self.drop_one(DropReason::Malformed);
+        };
+        let Some(slot) = table.allowed_ips().lookup(address) else {
+            return self.drop_one(DropReason::NoRoute);
+        };
+        if held.as_ref().is_none_or(|held| held.slot != slot) {
+            // the one is let go before the other is taken: nobody ever holds two
+            *held = None;
+            let Some(peer) = table.peer(slot) else {
+                return self.drop_one(DropReason::NoRoute);
+            };
+            *held = Some(Held {
+                slot,
+                peer,
+                state: peer.lock(),
+            });
+        }
+        let Some(Held { peer, state, .. }) = held else {
+            return 0;
+        };
+        let Some(offload) = offload(&header) else {
+            return self.drop_one(DropReason::Malformed);
+        };
+        if !state.alive {
+            return self.drop_one(DropReason::NoRoute);
+        }
+        if state.staged {
+            send_staged(
+                &self.shared,
+                peer,
+                state,
+                &mut self.scratch,
+                &mut self.outbox,
+                now,
+            );
+        }
+        let sent = match (state.route(), offload.kind) {
+            (Some(route), _) if !state.staged && state.session.is_ready() => {
+                self.send(state, &route, &offload, length, sockets, now)
+            }
+            _ => self.stage(peer, state, &offload, length, now),
+        };
+        match sent {
+            Ok(segments) => segments,
+            Err(DropReason::TooBig) => {
+                self.answer_too_big(queue, length, state.max_packet);
+                self.drop_one(DropReason::TooBig)
+            }
+            Err(reason) => self.drop_one(reason),
+        }
+    }
+
+    fn drop_one(&self, reason: DropReason) -> usize {
+        self.shared.drops.count(reason);
+        1
+    }
+
+    /// Cuts, completes and seals what was read.
+    fn send(
+        &mut self,
+        state: &mut PeerState,
+        route: &Route,
+        offload: &Offload,
+        length: usize,
+        sockets: &Sockets,
+        now: Instant,
+    ) -> Result<usize, DropReason> {
+        let max_packet = usize::from(state.max_packet);
+        let duplicate = state.duplicate();
+        let mut bytes = 0;
+        if offload.kind == GsoKind::None {
+            self.finish_single(offload, length, state.max_packet)?;
+            let sealer = &mut state.session.sealer().ok_or(DropReason::NoSession)?;
+            let copies = duplicate.as_ref().map(|route| (route, &mut self.copies));
+            let sealed = seal(
+                sealer,
+                (route, copies),
+                &mut self.buffer,
+                (length, max_packet),
+                &mut self.outbox,
+            )?;
+            state.sent(sealed, 1, now);
+            return Ok(1);
+        }
+        let mut segments = Segments::new(&self.buffer[..length], offload, max_packet)?;
+        let count = segments.count();
+        let sealer = &mut state.session.sealer().ok_or(DropReason::NoSession)?;
+        while let Some(length) = segments.write_next(&mut self.scratch) {
+            if !self.outbox.has_room(max_packet + DATA_OVERHEAD) {
+                // only where the packets are so large that one super-packet fills the outbox
+                self.outbox.flush(sockets, &self.shared.drops);
+                self.copies.flush(sockets, &self.shared.drops);
+            }
+            let copies = duplicate.as_ref().map(|route| (route, &mut self.copies));
+            match seal(
+                sealer,
+                (route, copies),
+                &mut self.scratch,
+                (length, max_packet),
+                &mut self.outbox,
+            ) {
+                Ok(sealed) => bytes += sealed,
+                Err(reason) => self.shared.drops.count(reason),
+            }
+        }
+        state.sent(bytes, count as u64, now);
+        Ok(count)
+    }
+
+    /// Readies a packet that is not cut: its size, its MSS option, its checksum.
+    fn finish_single(&mut self, offload: &Offload, length: usize, max_packet: u16) -> Result<(), DropReason> {
+        if length > usize::from(max_packet) {
+            return Err(DropReason::TooBig);
+        }
+        let packet = &mut self.buffer[..length];
+        if max_packet < self.shared.mtu {
+            clamp_mss(packet, max_packet, offload.needs_checksum);
+        }
+        complete_checksum(packet, offload)
+    }
+
+    /// Keeps the packet until there is a session and a path, and asks for them.
+    fn stage(
+        &mut self,
+        peer: &Arc<Peer>,
+        state: &mut PeerState,
+        offload: &Offload,
+        length: usize,
+        now: Instant,
+    ) -> Result<usize, DropReason> {
+        let mut count = 1;
+        let shared = &self.shared;
+        if offload.kind == GsoKind::None {
+            self.finish_single(offload, length, state.max_packet)?;
+            self.shared
+                .staging()
+                .push(peer.index, &self.buffer[..length], now, &self.shared.drops);
+        } else {
+            let mut segments = Segments::new(&self.buffer[..length], offload, usize::from(state.max_packet))?;
+            count = segments.count();
+            let mut staging = shared.staging();
+            while let Some(length) = segments.write_next(&mut self.scratch) {
+                staging.push(peer.index, &self.scratch[..length], now, &shared.drops);
+            }
+        }
+        state.staged = true;
+        if state.route().is_some() {
+            state.session.demand(now);
+            self.shared.handshakes.want(peer);
+        }
+        if state.demands(now) {
+            self.shared
+                .control
+                .tell(&self.shared.drops, || ControlEvent::Demand { node: peer.node });
+        }
+        Ok(count)
+    }
+
+    /// Tells the sender of a packet that it is too big for the peer, in the name of this node.
+    fn answer_too_big(&mut self, queue: &TunQueue, length: usize, max_packet: u16) {
+        let packet = &self.buffer[..length];
+        let is_v4 = packet.first().is_some_and(|first| first >> 4 == 4);
+        let own = self
+            .shared
+            .addresses
+            .iter()
+            .find(|address| address.is_ipv4() == is_v4);
+        let mut answer = [0; icmp::MAX_ANSWER_LEN];
+        let written = own.and_then(|own: &IpAddr| icmp::too_big(packet, *own, max_packet, &mut answer));
+        if let Some(length) = written {
+            // as lossy as any ICMP message
+            let _ = queue.send(&VnetHeader::PLAIN, &[IoSlice::new(&answer[..length])]);
+        }
+    }
+}
+
+/// What the kernel's header says, in the core's words; none for a kind that was never agreed to.
+fn offload(header: &VnetHeader) -> Option<Offload> {
+    let kind = match header.gso_type & !VnetHeader::GSO_ECN {
+        VnetHeader::GSO_NONE => GsoKind::None,
+        VnetHeader::GSO_TCPV4 => GsoKind::Tcp4,
+        VnetHeader::GSO_TCPV6 => GsoKind::Tcp6,
+        VnetHeader::GSO_UDP_L4 => GsoKind::Udp,
+        _ => return None,
+    };
+    Some(Offload {
+        kind,
+        needs_checksum: header.flags & VnetHeader::NEEDS_CSUM != 0,
+        header_len: header.hdr_len,
+        gso_size: header.gso_size,
+        checksum_start: header.csum_start,
+        checksum_offset: header.csum_offset,
+    })
+}

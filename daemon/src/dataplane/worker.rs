@@ -1,0 +1,209 @@
+//! The packet threads: each waits on its descriptors and handles one batch of whatever is ready, in turn, so that
+//! neither direction waits for more than one batch of the other.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use meshd_net::poll::{Event, Events, Interest, Poller, Waker};
+use meshd_net::tun::TunQueue;
+use meshd_net::udp::UdpSocket;
+
+use super::config::{ControlEvent, Sockets};
+use super::rx::Rx;
+use super::shared::Shared;
+use super::tx::Tx;
+
+const WAKER: u64 = 0;
+const TUN: u64 = 1;
+const V4: u64 = 2;
+const V6: u64 = 3;
+
+const NOTHING: Interest = Interest {
+    readable: false,
+    writable: false,
+    edge: false,
+};
+
+/// How a batch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// There is nothing more to read now.
+    Idle,
+    /// More may wait.
+    More,
+    /// What was sealed cannot be sent: that socket has no room.
+    Blocked {
+        /// The one for IPv4.
+        v4: bool,
+    },
+    /// The descriptor is of no use any more.
+    Gone,
+}
+
+/// One thread: it sends, receives, or both.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    poller: Poller,
+    waker: Waker,
+    tx: Option<Tx>,
+    rx: Option<Rx>,
+    /// The sockets that are watched: those of the last wake.
+    sockets: Arc<Sockets>,
+    /// The socket that the sender waits for.
+    blocked: Option<bool>,
+}
+
+impl Worker {
+    /// A worker with these duties.
+    pub(super) fn new(shared: Arc<Shared>, tx: bool, rx: bool) -> std::io::Result<Worker> {
+        let poller = Poller::new()?;
+        let waker = Waker::new(&poller, WAKER)?;
+        let worker = Worker {
+            tx: tx.then(|| Tx::new(shared.clone())),
+            rx: rx.then(|| Rx::new(shared.clone())),
+            sockets: shared.sockets.load_full(),
+            shared,
+            poller,
+            waker,
+            blocked: None,
+        };
+        if worker.tx.is_some() {
+            worker.poller.add(worker.queue(), TUN, Interest::READ)?;
+        }
+        worker.watch_sockets()?;
+        Ok(worker)
+    }
+
+    /// What other threads wake it with, when [`Shared::stop`] or [`Shared::sockets`] changed.
+    pub(super) fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// Runs until [`Shared::stop`].
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(8);
+        while !self.shared.stop.load(Ordering::Acquire) {
+            if self.poller.wait(&mut events, None).is_err() {
+                break;
+            }
+            for event in events.iter() {
+                self.handle(event);
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event.token {
+            WAKER => {
+                self.waker.clear();
+                self.adopt_sockets();
+            }
+            TUN if self.blocked.is_none() => self.send(),
+            V4 | V6 => {
+                if event.writable && self.blocked == Some(event.token == V4) {
+                    self.send();
+                }
+                if event.readable {
+                    self.receive(event.token);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn send(&mut self) {
+        let shared = self.shared.clone();
+        let Some(queue) = shared.tun.queues().first() else {
+            return;
+        };
+        let progress = self.tx.as_mut().map(|tx| tx.run(queue));
+        let blocked = match progress {
+            Some(Progress::Blocked { v4 }) => Some(v4),
+            Some(Progress::Gone) => {
+                // an error means that it is not watched already
+                let _ = self.poller.remove(queue);
+                shared.control.tell(&shared.drops, || ControlEvent::TunGone);
+                None
+            }
+            _ => None,
+        };
+        if blocked != self.blocked {
+            self.blocked = blocked;
+            self.watch_again();
+        }
+    }
+
+    fn receive(&mut self, token: u64) {
+        let (shared, sockets) = (self.shared.clone(), self.sockets.clone());
+        let socket = if token == V4 { &sockets.v4 } else { &sockets.v6 };
+        let (Some(socket), Some(queue)) = (socket, shared.tun.queues().first()) else {
+            return;
+        };
+        if self.rx.as_mut().map(|rx| rx.run(socket, queue)) == Some(Progress::Gone) {
+            let _ = self.poller.remove(socket);
+            shared.control.tell(&shared.drops, || ControlEvent::SocketGone);
+        }
+    }
+
+    /// Sockets were replaced: watches the new ones. The old ones leave epoll when they are closed; until then they are taken
+    /// out.
+    fn adopt_sockets(&mut self) {
+        let sockets = self.shared.sockets.load_full();
+        if Arc::ptr_eq(&sockets, &self.sockets) {
+            return;
+        }
+        for socket in self.sockets.iter() {
+            let _ = self.poller.remove(socket);
+        }
+        self.sockets = sockets;
+        if self.watch_sockets().is_err() {
+            self.shared
+                .control
+                .tell(&self.shared.drops, || ControlEvent::SocketGone);
+        }
+        if self.blocked.take().is_some() {
+            self.send();
+            self.watch_again();
+        }
+    }
+
+    fn watch_sockets(&self) -> std::io::Result<()> {
+        for (socket, token) in self.tokens() {
+            self.poller.add(socket, token, self.interest(token))?;
+        }
+        Ok(())
+    }
+
+    /// Watches for what is wanted now: while the sender is blocked, for room instead of packets.
+    fn watch_again(&self) {
+        for (socket, token) in self.tokens() {
+            let _ = self.poller.modify(socket, token, self.interest(token));
+        }
+        if self.tx.is_some() {
+            let interest = if self.blocked.is_some() {
+                NOTHING
+            } else {
+                Interest::READ
+            };
+            let _ = self.poller.modify(self.queue(), TUN, interest);
+        }
+    }
+
+    fn interest(&self, token: u64) -> Interest {
+        let writable = self.blocked == Some(token == V4);
+        Interest {
+            readable: self.rx.is_some(),
+            writable,
+            edge: false,
+        }
+    }
+
+    fn tokens(&self) -> impl Iterator<Item = (&UdpSocket, u64)> {
+        let v4 = self.sockets.v4.iter().map(|socket| (socket, V4));
+        v4.chain(self.sockets.v6.iter().map(|socket| (socket, V6)))
+    }
+
+    fn queue(&self) -> &TunQueue {
+        &self.shared.tun.queues()[0]
+    }
+}
