@@ -150,6 +150,7 @@ impl Session {
             TunnResult::WriteToNetwork(_) => return Err(DropReason::Malformed),
             TunnResult::Err(error) => return Err(reason(&error)),
         };
+        self.ready = true;
         Ok(Opened {
             length,
             confirmed: self.unconfirmed.contains(&Some(receiver)),

@@ -58,6 +58,7 @@ pub(super) struct HandshakeQueue {
     filled: Condvar,
 }
 
+#[allow(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 enum Job {
     Stop,
     Tick,

@@ -218,10 +218,11 @@ impl Outbox {
         (outcome.sent, outcome.error)
     }
 
-    /// The first run left did not leave. A source address that is no longer ours is given up; else the run is dropped.
+    /// The first run left did not leave. A source address that may be ours no longer is given up; else the run is dropped.
     fn skip(&mut self, error: SendError, drops: &Drops) {
         let run = &mut self.runs[self.sent];
-        if error == SendError::BadAddress && run.source.take().is_some() {
+        let may_be_source = matches!(error, SendError::BadAddress | SendError::Unreachable);
+        if may_be_source && run.source.take().is_some() {
             return;
         }
         let reason = if error == SendError::TooBig {
