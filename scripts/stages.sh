@@ -99,7 +99,9 @@ run_lab() {
     | sed -n 's/.*"executable":"\([^"]*\/lab-[^"]*\)".*/\1/p' | tail -1)
   [ -n "$binary" ] || { say "the lab did not build"; return 1; }
   : >"$skips"; : >"$figures"
-  as_root env MESHD_LAB_PEERS="$(get_peers)" MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="$top/target/debug" PATH="$PATH" \
+  local arm=$top/target/cross/aarch64-unknown-linux-gnu/debug
+  [ -x "$arm/meshd" ] || arm=
+  as_root env MESHD_LAB_PEERS="$(get_peers)" ${arm:+MESHD_LAB_AARCH64="$arm"} MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="$top/target/debug" PATH="$PATH" \
     "$binary" --test-threads "${MESHD_LAB_THREADS:-2}" "$@" >"$out" 2>&1 || code=1
   cat "$out"; count_libtest "$out"
   while IFS= read -r line; do
@@ -110,3 +112,17 @@ run_lab() {
 }
 
 stage_bench() { as_builder cargo bench --locked -p meshd-bench -- --test; }
+
+# aarch64 binaries, for the lab's emulated node
+stage_cross() {
+  [ "$(uname -m)" = x86_64 ] || { skip_stage "cross-building for aarch64 is done on amd64"; return; }
+  need qemu-aarch64-static=qemu-user-static
+  packaging/cross-aarch64
+}
+
+# the .deb, its contents, and that what it brings is well-formed
+stage_package() {
+  local deb
+  deb=$(packaging/build-deb --debug | tail -1) || return 1
+  packaging/check-deb "$deb"
+}

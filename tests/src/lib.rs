@@ -19,6 +19,7 @@
 mod cable;
 mod delay;
 mod flow;
+pub mod hostile;
 pub mod machine;
 pub mod mesh;
 mod nat;

@@ -1,6 +1,7 @@
 //! `meshd` on a machine.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -30,9 +31,23 @@ struct Setting {
     flags: Vec<String>,
     environment: Vec<(String, String)>,
     managed: bool,
+    /// An aarch64 meshd, run by qemu's user-mode emulation and without the sandbox.
+    emulated: Option<PathBuf>,
 }
 
 impl Node {
+    /// An aarch64 `meshd`, emulated and without the sandbox. Its C library is the cross compiler's.
+    pub fn start_emulated(machine: &Machine, meshd: &Path) -> Self {
+        let emulated = Some(meshd.to_owned());
+        Self::start_as(
+            machine,
+            Setting {
+                emulated,
+                ..Setting::default()
+            },
+        )
+    }
+
     /// Starts `meshd run` in its unit's sandbox and waits until its socket answers.
     pub fn start(machine: &Machine) -> Self {
         Self::start_with(machine, &[], &[])
@@ -46,7 +61,7 @@ impl Node {
             Setting {
                 flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
                 environment: environment.iter().map(pair).collect(),
-                managed: false,
+                ..Setting::default()
             },
         )
     }
@@ -297,6 +312,24 @@ impl AsRef<Machine> for Node {
 }
 
 fn run(machine: &Machine, setting: &Setting) -> Process {
+    let environment: Vec<(&str, &str)> = setting
+        .environment
+        .iter()
+        .map(|(a, b)| (a.as_str(), b.as_str()))
+        .collect();
+    if let Some(meshd) = &setting.emulated {
+        let meshd = meshd.display().to_string();
+        return machine.spawn(
+            &[
+                "qemu-aarch64-static",
+                "-L",
+                "/usr/aarch64-linux-gnu",
+                &meshd,
+                "run",
+            ],
+            &environment,
+        );
+    }
     let (binary, manager) = (program("meshd"), program("service-manager"));
     let mut argv = vec![binary.as_str(), "run"];
     argv.extend(setting.flags.iter().map(String::as_str));
@@ -307,10 +340,5 @@ fn run(machine: &Machine, setting: &Setting) -> Process {
         Vec::new()
     };
     argv.extend(sandboxed.iter().map(String::as_str));
-    let environment: Vec<(&str, &str)> = setting
-        .environment
-        .iter()
-        .map(|(a, b)| (a.as_str(), b.as_str()))
-        .collect();
     machine.spawn(&argv, &environment)
 }

@@ -1,12 +1,17 @@
 //! The lab's tests: one behaviour per file, each a sentence.
 
+mod aarch64;
 mod bed;
 mod bystander;
+mod clock;
+mod hostile;
 mod joining;
 mod lab_itself;
 mod names;
 mod networks;
 mod packaging;
 mod restart;
+mod soak;
+mod state;
 mod survival;
 mod tokens;

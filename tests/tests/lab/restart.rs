@@ -114,3 +114,26 @@ fn a_kill_of_the_relay_interrupts_relayed_traffic_for_a_moment_only() {
     );
     assert_eq!(stream.broken, None, "{stream:?}");
 }
+
+#[test]
+fn a_kill_under_a_service_manager_that_keeps_descriptors_is_not_noticed() {
+    let mut bed = bed::empty();
+    let site = bed.world.site(meshd_tests::Nat::PortRestricted);
+    for (name, host) in [("a", 2), ("b", 3)] {
+        let node = meshd_tests::mesh::Node::start_managed(&site.machine(name, host));
+        node.join(&bed.relay.token(NET, &[]));
+        bed.nodes.push(node);
+    }
+    bed.settle();
+    bed.wait_for_paths("direct");
+    let told = bed.nodes[0].with_process(meshd_tests::Process::log);
+    assert!(
+        told.contains("ready") && told.contains("stored "),
+        "it notifies and hands over descriptors: {told}"
+    );
+    under_traffic("meshd killed under a service manager, direct", &bed, || {
+        bed.nodes[0].kill();
+        bed.nodes[0].start_again();
+        bed.settle();
+    });
+}

@@ -1,0 +1,150 @@
+//! Thirty nodes, ten minutes, random kills, joins, leaves and relay restarts. For `./test --long`; the variable
+//! `MESHD_SOAK_SECONDS` shortens it.
+
+use std::time::{Duration, Instant};
+
+use meshd_tests::hostile::Noise;
+use meshd_tests::mesh::Node;
+use meshd_tests::{Nat, Site, eventually, figure};
+
+use crate::bed::{self, Bed, NET};
+
+/// Nodes at the beginning.
+const NODES: u32 = 30;
+/// The first of them are never killed, so that their memory can be watched.
+const STEADY: usize = 4;
+/// Time for every pair to reach each other at the end.
+const HEAL: Duration = Duration::from_secs(120);
+
+struct Soak {
+    bed: Bed,
+    sites: Vec<Site>,
+    noise: Noise,
+    made: u32,
+}
+
+#[test]
+#[ignore = "takes ten minutes: ./test --long"]
+fn thirty_nodes_live_through_ten_minutes_of_kills_joins_leaves_and_relay_restarts() {
+    let seconds = std::env::var("MESHD_SOAK_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(600);
+    let length = Duration::from_secs(seconds);
+    let nats = [
+        Nat::PortRestricted,
+        Nat::FullCone,
+        Nat::Symmetric,
+        Nat::Firewall,
+        Nat::CarrierFullCone,
+        Nat::PlainLinux,
+    ];
+    let bed = bed::empty();
+    let sites = nats.iter().map(|nat| bed.world.site(*nat)).collect();
+    let mut soak = Soak {
+        bed,
+        sites,
+        noise: Noise::new(2024),
+        made: 0,
+    };
+    (0..NODES).for_each(|_| soak.join());
+    let begin = Instant::now();
+    let mut early = None;
+    let mut turns = 0;
+    while begin.elapsed() < length {
+        soak.turn();
+        turns += 1;
+        if early.is_none() && begin.elapsed() >= length * 3 / 10 {
+            early = Some(soak.memory());
+        }
+    }
+    let (early, late) = (early.expect("long enough"), soak.memory());
+    for ((name, before), (_, after)) in early.iter().zip(&late) {
+        figure(
+            &format!("memory of {name}, third minute to last"),
+            format!("{before} -> {after} KiB"),
+            "+ 5 %",
+        );
+        assert!(
+            *after <= before + before / 20,
+            "{name} grew from {before} to {after} KiB"
+        );
+    }
+    soak.everybody_reaches_everybody();
+    figure(
+        "soak",
+        format!(
+            "{turns} disturbances, {} nodes at the end, every pair reachable",
+            soak.bed.nodes.len()
+        ),
+        "every pair",
+    );
+}
+
+impl Soak {
+    /// One disturbance.
+    fn turn(&mut self) {
+        match self.noise.word() % 20 {
+            0 => {
+                self.bed.relay.kill();
+                self.bed.relay.start_again();
+            }
+            1 | 2 if self.bed.nodes.len() < 34 => self.join(),
+            3 | 4 if self.bed.nodes.len() > 26 => {
+                let victim = self.victim();
+                let leaver = self.bed.nodes.remove(victim);
+                leaver.ctl(&["leave", NET]);
+            }
+            5..=10 => {
+                let victim = self.victim();
+                self.bed.nodes[victim].kill();
+                self.bed.nodes[victim].start_again();
+            }
+            _ => {
+                let (from, to) = (self.victim(), self.victim());
+                self.bed.nodes[from].pings(self.bed.nodes[to].name());
+            }
+        }
+    }
+
+    fn victim(&mut self) -> usize {
+        let others = self.bed.nodes.len() - STEADY;
+        STEADY + usize::try_from(self.noise.word()).unwrap_or(0) % others
+    }
+
+    fn join(&mut self) {
+        let number = self.made;
+        self.made += 1;
+        let site = self.sites[number as usize % self.sites.len()].clone();
+        let node = Node::start(&site.machine(&format!("n{number}"), 2 + number % 240));
+        node.join(&self.bed.relay.token(NET, &[]));
+        self.bed.nodes.push(node);
+    }
+
+    /// Resident memory of those that were never killed, in KiB.
+    fn memory(&self) -> Vec<(String, u64)> {
+        let steady = self.bed.nodes.iter().take(STEADY);
+        steady
+            .map(|node| {
+                (
+                    node.name().to_owned(),
+                    node.with_process(|process| process.rss_kib()),
+                )
+            })
+            .collect()
+    }
+
+    fn everybody_reaches_everybody(&self) {
+        let end = Instant::now() + HEAL;
+        for node in &self.bed.nodes {
+            for peer in self.bed.nodes.iter().filter(|peer| peer.name() != node.name()) {
+                let left = end
+                    .saturating_duration_since(Instant::now())
+                    .max(Duration::from_secs(2));
+                eventually(left, &format!("{} reaches {}", node.name(), peer.name()), || {
+                    node.pings(peer.name()).then_some(())
+                });
+            }
+        }
+    }
+}
