@@ -10,7 +10,7 @@ mod slot;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use self::slot::Slot;
+use self::slot::{Slot, serial};
 use super::network_map::Entries;
 use super::{Body, Cause, Death, Delta, Entry, EntryKey, MapError, NetworkMap, NodeEntry, digest};
 use crate::id::{NetworkId, NodeId, TokenId};
@@ -227,6 +227,11 @@ impl MapBuilder {
             return Some(Death::Departed);
         }
         self.replaced.get(&node).map(|by| Death::ReplacedBy(*by))
+    }
+
+    /// The highest serial of the root that is held; what the root signs next has a higher one.
+    pub fn last_serial(&self) -> u64 {
+        self.slots.values().map(|entry| serial(entry)).max().unwrap_or(0)
     }
 
     /// All that is held, for the store: the entries of the map, and delegations that no node uses yet.

@@ -119,4 +119,5 @@ fn stored_tombstones_outlive_their_nodes() {
         Err(Cause::Dead(Death::TokenRevoked(token_id(3))))
     );
     assert_eq!(builder.held().count(), stored.len());
+    assert_eq!(builder.last_serial(), world.serial() - 1);
 }
