@@ -1,0 +1,275 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use meshd_api::coordinator::DEFAULT_ADMIN_SOCKET;
+use meshd_api::local::DEFAULT_SOCKET;
+
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::verbs::{backup, clean, completion, down, join, leave, man, name, network, node, restore, status};
+use crate::verbs::{template, token, up, version};
+
+/// Joins machines into meshes and looks after them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "meshctl",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+#[command(after_help = "\
+Example:
+  meshctl join mesh1ae4tq...     join this machine to a network
+  meshctl status                 see who is there, and by which path
+
+Exit codes: 0 done, 1 failed or refused, 2 wrong command line, 3 meshd or meshrelay cannot be reached.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Options of every verb.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options of every verb.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Answer in JSON; errors, too, on stderr
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub json: bool,
+    /// The socket of the meshd on this machine
+    #[arg(long, global = true, value_name = "PATH", env = "MESHD_SOCKET", default_value = DEFAULT_SOCKET)]
+    #[arg(help_heading = "Everywhere")]
+    pub socket: PathBuf,
+    /// The admin socket of the meshrelay on this machine
+    #[arg(long, global = true, value_name = "PATH", env = "MESHRELAY_SOCKET", default_value = DEFAULT_ADMIN_SOCKET)]
+    #[arg(help_heading = "Everywhere")]
+    pub relay_socket: PathBuf,
+    /// Ask a meshrelay elsewhere, e.g. https://vpn.example.net; needs --admin-key-file
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "MESHRELAY_URL",
+        help_heading = "Everywhere"
+    )]
+    pub relay: Option<String>,
+    /// The identity key of the meshrelay at --relay (64 hex digits), where the admin key file does not tell it yet
+    #[arg(
+        long,
+        global = true,
+        value_name = "HEX",
+        env = "MESHRELAY_PIN",
+        help_heading = "Everywhere"
+    )]
+    pub relay_pin: Option<String>,
+    /// The network's root key, where it is kept off the relay; `network create` makes the file
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "MESHCTL_ADMIN_KEY_FILE",
+        help_heading = "Everywhere"
+    )]
+    pub admin_key_file: Option<PathBuf>,
+}
+
+impl Global {
+    /// How answers are given.
+    pub fn output(&self) -> Output {
+        Output { json: self.json }
+    }
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Join this machine to a network
+    Join(join::Join),
+    /// Show the networks of this machine, the nodes in them and the paths to them
+    Status(status::Status),
+    /// Leave a network for good
+    Leave(leave::Leave),
+    /// Take interfaces, routes and names away; nothing is forgotten
+    Down(down::Down),
+    /// Bring back what `down` took away
+    Up(up::Up),
+    /// Leave the machine as it was before meshd
+    Clean(clean::Clean),
+    /// Networks: create, list, show, delete
+    #[command(subcommand)]
+    Network(network::Network),
+    /// Join tokens: create, list, revoke
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Nodes: list, show, rename, approve, remove, replace
+    #[command(subcommand)]
+    Node(node::Node),
+    /// Names of removed nodes: free
+    #[command(subcommand)]
+    Name(name::Name),
+    /// Images for virtual machines: seal
+    #[command(subcommand)]
+    Template(template::Template),
+    /// Save the coordinator's state to a file
+    Backup(backup::Backup),
+    /// Give a coordinator the state of a backup
+    Restore(restore::Restore),
+    /// Print a completion script for a shell
+    Completion(completion::Completion),
+    /// Print the versions of meshctl and of the meshd on this machine
+    Version(version::Version),
+    /// Print the manual pages
+    #[command(hide = true)]
+    Man(man::Man),
+}
+
+impl Cli {
+    /// Does what was typed.
+    pub async fn run(self) -> Result<(), Failure> {
+        let global = &self.global;
+        match self.verb {
+            Verb::Join(verb) => verb.run(global).await,
+            Verb::Status(verb) => verb.run(global).await,
+            Verb::Leave(verb) => verb.run(global).await,
+            Verb::Down(verb) => verb.run(global).await,
+            Verb::Up(verb) => verb.run(global).await,
+            Verb::Clean(verb) => verb.run(global).await,
+            Verb::Network(verb) => verb.run(global).await,
+            Verb::Token(verb) => verb.run(global).await,
+            Verb::Node(verb) => verb.run(global).await,
+            Verb::Name(verb) => verb.run(global).await,
+            Verb::Template(verb) => verb.run(global).await,
+            Verb::Backup(verb) => verb.run(global).await,
+            Verb::Restore(verb) => verb.run(global).await,
+            Verb::Completion(verb) => verb.run(),
+            Verb::Version(verb) => verb.run(global).await,
+            Verb::Man(verb) => verb.run(),
+        }
+    }
+
+    /// The whole command, for completions and manual pages.
+    pub fn tree() -> clap::Command {
+        let mut command = Self::command();
+        command.build();
+        command
+    }
+}
+
+/// A name as it stands in a request's path: a network's or a node's name, or a node's id.
+pub fn label(text: &str) -> Result<String, String> {
+    if meshd_core::names::is_label(text) {
+        return Ok(text.to_owned());
+    }
+    match meshd_core::names::to_label(text) {
+        Some(label) => Err(format!(
+            "write 1 to 63 small letters, digits and hyphens, such as \"{label}\""
+        )),
+        None => Err("write 1 to 63 small letters, digits and hyphens".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    fn visit(command: &clap::Command, path: &str, look: &mut impl FnMut(&str, &mut clap::Command)) {
+        look(path, &mut command.clone());
+        command
+            .get_subcommands()
+            .for_each(|sub| visit(sub, &format!("{path} {}", sub.get_name()), look));
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_has_an_example_and_fits_the_terminal() {
+        visit(&Cli::tree(), "meshctl", &mut |path, command| {
+            if path.split(' ').any(|word| word == "help") {
+                return;
+            }
+            let help = command.clone().term_width(80).render_long_help().to_string();
+            assert!(help.contains("Example"), "{path} has no example:\n{help}");
+            let wide: Vec<&str> = help.lines().filter(|line| line.chars().count() > 80).collect();
+            assert!(wide.is_empty(), "{path}: {wide:?}");
+        });
+    }
+
+    #[test]
+    fn every_verb_of_the_documentation_is_taken() {
+        for line in [
+            "meshctl join mesh1abc --hostname db1 --ip 10.77.0.9 --listen-port 51820 --force",
+            "meshctl join --token-file /run/token",
+            "meshctl join -",
+            "meshctl status --json",
+            "meshctl leave prod",
+            "meshctl down",
+            "meshctl up --socket /tmp/x",
+            "meshctl clean --forget",
+            "meshctl network create prod --cidr 10.77.0.0/16 --cidr6 fd00::/64 --mtu 1280",
+            "meshctl network create prod --cidr 10.77.0.0/16 --admin-key-file prod.key",
+            "meshctl network list",
+            "meshctl network show prod",
+            "meshctl network delete prod --yes",
+            "meshctl token create --network prod --uses 20 --expires 7d --tags a,b --tags c --ephemeral",
+            "meshctl token create --hostname db1 --ip 10.77.0.9 --listen-port 51820 --approve --template",
+            "meshctl token list --network prod",
+            "meshctl token revoke 0011223344556677 --with-nodes",
+            "meshctl node list",
+            "meshctl node show db1",
+            "meshctl node rename db1 db2",
+            "meshctl node approve db1",
+            "meshctl node remove db1",
+            "meshctl node replace 00112233445566778899aabbccddeeff",
+            "meshctl name free db1",
+            "meshctl template seal mesh1abc",
+            "meshctl backup /tmp/b --relay-socket /tmp/s",
+            "meshctl restore /tmp/b",
+            "meshctl completion bash",
+            "meshctl man",
+            "meshctl version",
+            "meshctl --relay https://vpn.example.net --admin-key-file F node list",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+        }
+    }
+
+    #[test]
+    fn wrong_lines_are_refused_with_a_reason() {
+        for (line, reason) in [
+            ("meshctl join", "TOKEN"),
+            ("meshctl join a --token-file b", "cannot be used with"),
+            ("meshctl join a --ip fd00::1", "--ip"),
+            ("meshctl join a --listen-port 0", "--listen-port"),
+            ("meshctl network create prod", "--cidr"),
+            (
+                "meshctl network create Prod.X --cidr 10.0.0.0/8",
+                "such as \"prod-x\"",
+            ),
+            (
+                "meshctl network create prod --cidr 10.0.0.0/8 --mtu 1281",
+                "multiple of 16",
+            ),
+            ("meshctl network create prod --cidr 10.0.0.0", "10.77.0.0/16"),
+            ("meshctl token create --expires 7", "as in 7d"),
+            ("meshctl token create --uses 0", "--uses"),
+            ("meshctl token revoke xyz", "16 hexadecimal digits"),
+            ("meshctl node remove ../x", "small letters"),
+            ("meshctl completion tcsh", "bash"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(reason), "{line}: {error}");
+        }
+    }
+}

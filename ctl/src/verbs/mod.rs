@@ -1,0 +1,20 @@
+//! One file for each verb; what belongs to one noun is a folder-less group of small verbs in one file.
+
+pub mod backup;
+pub mod clean;
+pub mod completion;
+pub mod down;
+pub mod join;
+pub mod leave;
+pub mod man;
+pub mod name;
+pub mod network;
+pub mod node;
+pub mod restore;
+pub mod status;
+pub mod template;
+pub mod token;
+pub mod up;
+pub mod version;
+
+mod token_source;

@@ -1,0 +1,51 @@
+//! `meshctl name free`
+
+use clap::{Args, Subcommand};
+use meshd_api::coordinator::admin::{Done, NameFree};
+use meshd_core::statement::Deed;
+
+use crate::admin::{self, Admin};
+use crate::cli::{Global, label};
+use crate::failure::Failure;
+
+/// Names of removed nodes.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  meshctl name free db1")]
+pub enum Name {
+    /// Let others take a removed node's name before its 30 days are over
+    Free(Free),
+}
+
+/// Let others take a removed node's name before its 30 days are over.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  meshctl name free db1 --network prod")]
+pub struct Free {
+    /// The name
+    #[arg(value_parser = label)]
+    name: String,
+    /// The network [default: the only one]
+    #[arg(long, value_name = "NAME", value_parser = label)]
+    network: Option<String>,
+}
+
+impl Name {
+    /// Does it.
+    pub async fn run(self, global: &Global) -> Result<(), Failure> {
+        let Self::Free(Free { name, network }) = self;
+        let mut admin = Admin::connect(global).await?;
+        let network = admin.network(network.as_deref()).await?;
+        let mut request = NameFree {
+            name: name.clone(),
+            statement: None,
+        };
+        if let Some(key) = admin.key() {
+            request.statement = Some(admin::act(key, &network, Deed::FreeName { name })?);
+        }
+        let done: Done = admin
+            .post(&format!("networks/{}/names/free", network.name), &request)
+            .await?;
+        global
+            .output()
+            .answer(&done, |done| format!("{}\n", done.message))
+    }
+}

@@ -1,0 +1,252 @@
+//! `meshctl status`
+
+use clap::Args;
+use meshd_api::local::{self, NetworkStatus, PathKind, PeerStatus};
+
+use crate::cli::Global;
+use crate::failure::Failure;
+use crate::local::Local;
+use crate::table::{WIDTH, wrap};
+use crate::units;
+
+/// Widest name, and widest address, that stand in their column.
+const NAME: usize = 13;
+const ADDRESS: usize = 22;
+
+/// Show the networks of this machine, the nodes in them and the paths to them.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  meshctl status\n  watch -n1 meshctl status\n  \
+    meshctl status --json | jq '.networks[].peers[] | select(.path.kind != \"direct\").name'")]
+pub struct Status {}
+
+impl Status {
+    /// Does it.
+    pub async fn run(self, global: &Global) -> Result<(), Failure> {
+        let status: local::Status = Local::connect(&global.socket).await?.get("status").await?;
+        global.output().answer(&status, render)
+    }
+}
+
+/// The whole page.
+fn render(status: &local::Status) -> String {
+    let mut out = String::new();
+    for warning in &status.warnings {
+        out += &wrap(&format!("! {warning}"), 2);
+    }
+    if status.networks.is_empty() {
+        out += "this machine is in no network; join one with\n  meshctl join TOKEN\n";
+    }
+    for (n, network) in status.networks.iter().enumerate() {
+        if n > 0 {
+            out.push('\n');
+        }
+        out += &render_network(network);
+    }
+    out
+}
+
+fn render_network(network: &NetworkStatus) -> String {
+    let NetworkStatus {
+        name,
+        hostname,
+        ipv4,
+        ipv6,
+        interface,
+        coordinator,
+        ..
+    } = network;
+    let mut out = wrap(
+        &format!("{name}: this is {hostname}, {ipv4}, {ipv6}, on {interface}"),
+        2,
+    );
+    out += &wrap(&format!("coordinator: {coordinator}"), 2);
+    for warning in &network.warnings {
+        out += &wrap(&format!("! {warning}"), 2);
+    }
+    if network.peers.is_empty() {
+        return out + "nobody else is in yet\n";
+    }
+    let mut peers: Vec<&PeerStatus> = network.peers.iter().collect();
+    peers.sort_by(|a, b| a.name.cmp(&b.name));
+    let columns = Columns::of(&peers);
+    out += &columns.line("NAME", "ADDRESSES", ["PATH", "RTT", "HANDSHAKE", "RECEIVED/SENT"]);
+    out + &peers
+        .into_iter()
+        .map(|peer| columns.peer(peer))
+        .collect::<String>()
+}
+
+/// How wide names and addresses are; the other columns need 6, 7, 9 and 13, so that all of it fits [`WIDTH`].
+struct Columns {
+    name: usize,
+    address: usize,
+}
+
+impl Columns {
+    fn of(peers: &[&PeerStatus]) -> Self {
+        let widest = |lengths: &mut dyn Iterator<Item = usize>, least: usize, most: usize| {
+            lengths.filter(|length| *length <= most).fold(least, usize::max)
+        };
+        let mut names = peers.iter().map(|peer| peer.name.chars().count());
+        let v4 = peers.iter().map(|peer| peer.ipv4.to_string().len());
+        let v6 = peers.iter().map(|peer| peer.ipv6.to_string().len());
+        Self {
+            name: widest(&mut names, 4, NAME),
+            address: widest(&mut v4.chain(v6), 9, ADDRESS),
+        }
+    }
+
+    fn line(&self, name: &str, address: &str, [path, rtt, handshake, traffic]: [&str; 4]) -> String {
+        let (n, a) = (self.name, self.address);
+        let line = format!("{name:n$}  {address:a$}  {path:6}  {rtt:7}  {handshake:9}  {traffic}");
+        format!("{}\n", line.trim_end())
+    }
+
+    /// Name, IPv4 address and figures; below, IPv6 address and the path's endpoint. What is wider than its column
+    /// has a line of its own, so that nothing is cut.
+    fn peer(&self, peer: &PeerStatus) -> String {
+        let path = match peer.path.kind {
+            PathKind::Direct => "direct",
+            PathKind::Relay => "relay",
+            PathKind::None => "none",
+        };
+        let rtt = peer.path.rtt_ms.map_or("-".to_owned(), units::milliseconds);
+        let handshake = peer.last_handshake.map_or("never".to_owned(), units::seconds);
+        let traffic = format!("{}/{}", units::bytes(peer.rx_bytes), units::bytes(peer.tx_bytes));
+        let figures = [path, &rtt, &handshake, &traffic];
+        let (mut out, mut name) = (String::new(), peer.name.as_str());
+        if name.chars().count() > self.name {
+            out += &format!("{name}\n");
+            name = "";
+        }
+        out += &self.line(name, &peer.ipv4.to_string(), figures);
+        let endpoint = peer.path.endpoint.as_deref().unwrap_or_default();
+        let (indent, ipv6) = (" ".repeat(self.name + 2), peer.ipv6.to_string());
+        let below = format!("{indent}{ipv6:width$}  {endpoint}", width = self.address);
+        match below.chars().count() <= WIDTH {
+            true => out + below.trim_end() + "\n",
+            false => out + &format!("{indent}{ipv6}\n{indent}{endpoint}\n"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meshd_api::local::PathStatus;
+
+    fn peer(name: &str, last: u8, kind: PathKind, endpoint: Option<&str>) -> PeerStatus {
+        PeerStatus {
+            name: name.into(),
+            node: "00112233445566778899aabbccddeeff".into(),
+            ipv4: [10, 77, 0, last].into(),
+            ipv6: format!("fd5c:8a1:77::{last:x}").parse().unwrap(),
+            public_key: "x".repeat(44),
+            path: PathStatus {
+                kind,
+                endpoint: endpoint.map(str::to_owned),
+                rtt_ms: endpoint.map(|_| 12.34),
+            },
+            last_handshake: endpoint.map(|_| 14),
+            rx_bytes: 1_234_567,
+            tx_bytes: 340_000,
+        }
+    }
+
+    fn network(peers: Vec<PeerStatus>) -> NetworkStatus {
+        NetworkStatus {
+            name: "prod".into(),
+            id: "00112233445566778899aabbccddeeff".into(),
+            node: "00112233445566778899aabbccddeeff".into(),
+            hostname: "db1".into(),
+            interface: "meshd0".into(),
+            ipv4: "10.77.0.1".parse().unwrap(),
+            ipv6: "fd5c:8a1:77::1".parse().unwrap(),
+            public_key: "x".repeat(44),
+            listen_port: 51820,
+            mtu: 1408,
+            coordinator: "connected".into(),
+            epoch: 1,
+            map_version: 42,
+            peers,
+            warnings: Vec::new(),
+            drops: Default::default(),
+        }
+    }
+
+    fn status(networks: Vec<NetworkStatus>) -> local::Status {
+        local::Status {
+            version: "0.1.0".into(),
+            instance: 0,
+            networks,
+            warnings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_page_of_a_usual_network() {
+        let peers = vec![
+            peer("web", 2, PathKind::Direct, Some("203.0.113.7:51820")),
+            peer("edge", 3, PathKind::Relay, Some("198.51.100.1:3478")),
+            peer("off", 4, PathKind::None, None),
+        ];
+        let page = render(&status(vec![network(peers)]));
+        assert_eq!(
+            page,
+            "\
+prod: this is db1, 10.77.0.1, fd5c:8a1:77::1, on meshd0
+coordinator: connected
+NAME  ADDRESSES       PATH    RTT      HANDSHAKE  RECEIVED/SENT
+edge  10.77.0.3       relay   12.3 ms  14 s       1.2 MB/340 kB
+      fd5c:8a1:77::3  198.51.100.1:3478
+off   10.77.0.4       none    -        never      1.2 MB/340 kB
+      fd5c:8a1:77::4
+web   10.77.0.2       direct  12.3 ms  14 s       1.2 MB/340 kB
+      fd5c:8a1:77::2  203.0.113.7:51820
+"
+        );
+    }
+
+    #[test]
+    fn the_longest_of_everything_fits_eighty_columns_and_nothing_is_cut() {
+        let endpoint = "[2001:db8:1111:2222:3333:4444:5555:6666]:51820";
+        let mut long = peer(&"n".repeat(63), 200, PathKind::Direct, Some(endpoint));
+        long.ipv4 = "100.100.100.200".parse().unwrap();
+        long.ipv6 = "fd5c:8a1:77ff:1234:5678:9abc:def0:1234".parse().unwrap();
+        long.path.rtt_ms = Some(9999.0);
+        (long.last_handshake, long.rx_bytes, long.tx_bytes) = (Some(86_400 * 999), 999_000, 999_000_000);
+        let fitting = peer(&"m".repeat(13), 2, PathKind::Relay, Some(endpoint));
+        let mut net = network(vec![long, fitting]);
+        net.coordinator = "cannot reach vpn.example.net:443: connection refused; trying again in 8 s".into();
+        net.warnings = vec!["the LAN 10.77.0.0/24 of eth0 overlaps 10.77.0.0/16 of prod; ".repeat(3)];
+        let page = render(&status(vec![net]));
+        let wide: Vec<&str> = page.lines().filter(|line| line.chars().count() > WIDTH).collect();
+        assert!(wide.is_empty(), "{page}");
+        for part in [
+            endpoint,
+            "fd5c:8a1:77ff:1234:5678:9abc:def0:1234",
+            &"n".repeat(63),
+            "999 kB/999 MB",
+        ] {
+            assert!(page.contains(part), "{part} is missing:\n{page}");
+        }
+    }
+
+    #[test]
+    fn a_machine_without_networks_and_a_network_without_peers_say_so() {
+        let page = render(&status(Vec::new()));
+        assert_eq!(
+            page,
+            "this machine is in no network; join one with\n  meshctl join TOKEN\n"
+        );
+        let mut two = status(vec![network(Vec::new()), network(Vec::new())]);
+        two.warnings.push("/etc/hosts cannot be written".into());
+        let page = render(&two);
+        assert!(
+            page.starts_with("! /etc/hosts cannot be written\nprod: "),
+            "{page}"
+        );
+        assert_eq!(page.matches("nobody else is in yet\n").count(), 2);
+        assert!(page.contains("yet\n\nprod"), "{page}");
+    }
+}
