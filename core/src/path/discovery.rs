@@ -12,7 +12,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::bytes::{Reader, address_bytes};
 use crate::demux::DISCOVERY_MAGIC;
-use crate::id::BootNonce;
+use crate::id::{BootNonce, NodeId};
 use crate::keys::{DiscoveryPublic, DiscoverySecret, blake2s};
 use crate::statement::MAX_CANDIDATES;
 
@@ -83,6 +83,15 @@ pub enum Message {
     Goodbye(Address),
 }
 
+/// One end of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The node.
+    pub node: NodeId,
+    /// Its discovery key.
+    pub key: DiscoveryPublic,
+}
+
 /// The two keys between this node and a peer.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct PairKeys {
@@ -91,19 +100,24 @@ pub struct PairKeys {
 }
 
 impl PairKeys {
-    /// Agrees the keys; none where the peer's key is a low-order point.
-    pub fn agree(
-        own: &DiscoverySecret,
-        own_public: &DiscoveryPublic,
-        peer: &DiscoveryPublic,
-    ) -> Option<Self> {
-        let shared = own.agree(peer)?;
-        let key = |from: &DiscoveryPublic, to: &DiscoveryPublic| {
-            blake2s(&[LABEL, &shared[..], from.as_bytes(), to.as_bytes()])
+    /// Agrees the keys; none where the peer's key is a low-order point. The node ids are part of them, so that a
+    /// member whose record names somebody else's key gets nothing of what that one sends.
+    pub fn agree(own: &DiscoverySecret, from: &End, to: &End) -> Option<Self> {
+        let shared = own.agree(&to.key)?;
+        let key = |from: &End, to: &End| {
+            let keys = [from.key.as_bytes().as_slice(), to.key.as_bytes()];
+            blake2s(&[
+                LABEL,
+                &shared[..],
+                keys[0],
+                keys[1],
+                from.node.as_bytes(),
+                to.node.as_bytes(),
+            ])
         };
         Some(Self {
-            seal: key(own_public, peer),
-            open: key(peer, own_public),
+            seal: key(from, to),
+            open: key(to, from),
         })
     }
 }
@@ -263,8 +277,15 @@ mod tests {
         )
     }
 
+    fn end(secret: &DiscoverySecret) -> End {
+        End {
+            node: [secret.seed()[0]; 16].into(),
+            key: secret.public(),
+        }
+    }
+
     fn keys(own: &DiscoverySecret, peer: &DiscoverySecret) -> PairKeys {
-        PairKeys::agree(own, &own.public(), &peer.public()).unwrap()
+        PairKeys::agree(own, &end(own), &end(peer)).unwrap()
     }
 
     fn sealed(message: &Message) -> Vec<u8> {
@@ -331,7 +352,8 @@ mod tests {
         let (ann, bob) = pair();
         let keys = keys(&bob, &ann);
         let packet = sealed(&messages()[0]);
-        for at in 0..packet.len() {
+        // the sender's key at 4..36 is what the keys to open it with are found by
+        for at in (0..4).chain(36..packet.len()) {
             let mut changed = packet.clone();
             changed[at] ^= 0x10;
             assert_eq!(open(&changed, &keys), None, "byte {at}");
@@ -340,9 +362,24 @@ mod tests {
     }
 
     #[test]
+    fn who_names_anothers_key_opens_nothing_of_it() {
+        let (ann, bob) = pair();
+        let thief = End {
+            node: [9; 16].into(),
+            key: ann.public(),
+        };
+        let keys = PairKeys::agree(&bob, &end(&bob), &thief).unwrap();
+        assert_eq!(open(&sealed(&messages()[0]), &keys), None);
+    }
+
+    #[test]
     fn a_low_order_key_agrees_nothing() {
         let (ann, _) = pair();
-        assert!(PairKeys::agree(&ann, &ann.public(), &DiscoveryPublic::from_bytes([0; 32])).is_none());
+        let nobody = End {
+            key: DiscoveryPublic::from_bytes([0; 32]),
+            ..end(&ann)
+        };
+        assert!(PairKeys::agree(&ann, &end(&ann), &nobody).is_none());
     }
 
     proptest! {

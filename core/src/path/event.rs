@@ -36,6 +36,17 @@ impl Path {
             None => PathKind::None,
         }
     }
+
+    /// The direct address in use, alone or beside a relay.
+    pub fn direct(&self) -> Option<SocketAddr> {
+        [self.primary, self.duplicate]
+            .into_iter()
+            .flatten()
+            .find_map(|endpoint| match endpoint {
+                Endpoint::Direct(address) => Some(address),
+                Endpoint::Relay { .. } => None,
+            })
+    }
 }
 
 /// What the driver should know or do.

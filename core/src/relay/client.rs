@@ -51,6 +51,8 @@ pub enum RelayEvent {
         seen: SocketAddr,
         /// Time between the request and the answer.
         rtt: Duration,
+        /// Whether the node was not bound before, or at another of the relay's addresses.
+        anew: bool,
     },
     /// The relay does not answer.
     Lost,
@@ -192,9 +194,10 @@ impl RelayClient {
     fn bound(&mut self, now: Instant, from: SocketAddr, nonce: Nonce, lifetime_s: u16, seen: SocketAddr) {
         let lifetime = Duration::from_secs(lifetime_s.into());
         let jitter = self.rng.next_u32();
+        let anew = self.bound_to() != Some(from);
         if let Some(rtt) = self.binding.bound(now, from, nonce, lifetime, jitter) {
             self.openings.retry_now(now);
-            self.event(RelayEvent::Bound { seen, rtt });
+            self.event(RelayEvent::Bound { seen, rtt, anew });
         }
     }
 

@@ -1,0 +1,190 @@
+//! Which of the ways to a peer its packets take: a ranking, as data.
+
+use std::time::Duration;
+
+use super::{Endpoint, Path};
+
+/// How far a way is trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// Something authentic came by it lately.
+    Sure,
+    /// It was silent when it should have answered.
+    Doubtful,
+}
+
+/// A way to the peer that may be used at all: a proven address, or an open session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    pub(super) endpoint: Endpoint,
+    pub(super) standing: Standing,
+    /// A relay that is not the peer's home.
+    pub(super) foreign: bool,
+    pub(super) rtt: Option<Duration>,
+}
+
+/// Less is better; the order of the fields is the priority.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    standing: Standing,
+    relayed: bool,
+    foreign: bool,
+    latency_us: u64,
+    /// Last resort, so that the choice never depends on the order in which ways were found.
+    endpoint: Endpoint,
+}
+
+/// The present way keeps its place unless another is faster by more than this share and this much: both ends measure
+/// with noise, and each change reorders packets.
+const HYSTERESIS_PERCENT: u64 = 20;
+const HYSTERESIS_US: u64 = 3_000;
+/// IPv6 wins unless it is slower by more: no NAT on the way that forgets.
+const IPV6_BONUS_PERCENT: u64 = 10;
+
+impl Rank {
+    fn of(way: &Way, current: Option<Endpoint>) -> Self {
+        let measured = way.rtt.map_or(u64::MAX / 1000, |rtt| rtt.as_micros() as u64);
+        let mut latency_us = measured;
+        if way.endpoint.address().is_ipv6() {
+            latency_us -= measured / 100 * IPV6_BONUS_PERCENT;
+        }
+        if current == Some(way.endpoint) {
+            latency_us = latency_us.saturating_sub(measured / 100 * HYSTERESIS_PERCENT + HYSTERESIS_US);
+        }
+        Self {
+            standing: way.standing,
+            relayed: way.endpoint.is_relay(),
+            foreign: way.foreign,
+            latency_us,
+            endpoint: way.endpoint,
+        }
+    }
+}
+
+/// The path over these ways, given the one in use.
+///
+/// While a direct way is doubtful both it and the best other way are used. A sure direct way is used alone.
+pub(super) fn choose(ways: &[Way], current: Path) -> Path {
+    // the way in use keeps its bonus while it is only the duplicate
+    let held = [current.primary, current.duplicate]
+        .into_iter()
+        .flatten()
+        .find(|held| !held.is_relay());
+    let held = held.or(current.primary);
+    let rank = |way: &Way| Rank::of(way, held);
+    let Some(best) = ways.iter().min_by_key(|way| rank(way)) else {
+        return Path::default();
+    };
+    let alone = best.standing == Standing::Sure && !best.endpoint.is_relay();
+    let second = ways
+        .iter()
+        .filter(|way| !alone && way.endpoint != best.endpoint)
+        .filter(|way| !(best.endpoint.is_relay() && way.endpoint.is_relay()))
+        .min_by_key(|way| rank(way));
+    Path {
+        primary: Some(best.endpoint),
+        duplicate: second.map(|way| way.endpoint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn direct(text: &str, rtt_ms: u64, standing: Standing) -> Way {
+        let endpoint = Endpoint::Direct(text.parse().unwrap());
+        Way {
+            endpoint,
+            standing,
+            foreign: false,
+            rtt: Some(Duration::from_millis(rtt_ms)),
+        }
+    }
+
+    fn relay(session: u64, standing: Standing, foreign: bool) -> Way {
+        let endpoint = Endpoint::Relay {
+            relay: "203.0.113.1:3478".parse().unwrap(),
+            session,
+        };
+        Way {
+            endpoint,
+            standing,
+            foreign,
+            rtt: Some(Duration::from_millis(1)),
+        }
+    }
+
+    const A: &str = "192.0.2.1:1";
+    const B: &str = "192.0.2.2:1";
+    const SIX: &str = "[2001:db8::1]:1";
+    use Standing::{Doubtful, Sure};
+
+    fn chosen(ways: &[Way], current: Option<Endpoint>) -> (Option<Endpoint>, Option<Endpoint>) {
+        let path = choose(
+            ways,
+            Path {
+                primary: current,
+                duplicate: None,
+            },
+        );
+        (path.primary, path.duplicate)
+    }
+
+    #[test]
+    fn direct_goes_before_relay_even_if_slower() {
+        let ways = [relay(1, Sure, false), direct(A, 90, Sure)];
+        assert_eq!(chosen(&ways, None), (Some(ways[1].endpoint), None));
+    }
+
+    #[test]
+    fn in_doubt_both_are_used() {
+        let ways = [relay(1, Sure, false), direct(A, 9, Doubtful)];
+        assert_eq!(
+            chosen(&ways, None),
+            (Some(ways[0].endpoint), Some(ways[1].endpoint))
+        );
+        let ways = [relay(1, Doubtful, false), direct(A, 9, Doubtful)];
+        assert_eq!(
+            chosen(&ways, None),
+            (Some(ways[1].endpoint), Some(ways[0].endpoint))
+        );
+    }
+
+    #[test]
+    fn a_little_faster_is_no_reason_to_change() {
+        let ways = [direct(A, 20, Sure), direct(B, 18, Sure)];
+        assert_eq!(chosen(&ways, None).0, Some(ways[1].endpoint));
+        assert_eq!(chosen(&ways, Some(ways[0].endpoint)).0, Some(ways[0].endpoint));
+        let ways = [direct(A, 20, Sure), direct(B, 5, Sure)];
+        assert_eq!(chosen(&ways, Some(ways[0].endpoint)).0, Some(ways[1].endpoint));
+    }
+
+    #[test]
+    fn ipv6_wins_where_it_is_about_as_fast() {
+        let ways = [direct(A, 20, Sure), direct(SIX, 21, Sure)];
+        assert_eq!(chosen(&ways, None).0, Some(ways[1].endpoint));
+        let ways = [direct(A, 20, Sure), direct(SIX, 30, Sure)];
+        assert_eq!(chosen(&ways, None).0, Some(ways[0].endpoint));
+    }
+
+    #[test]
+    fn the_peers_home_relay_goes_before_others() {
+        let ways = [relay(1, Sure, true), relay(2, Sure, false)];
+        assert_eq!(chosen(&ways, None), (Some(ways[1].endpoint), None));
+        let ways = [relay(1, Sure, true), relay(2, Doubtful, false)];
+        assert_eq!(chosen(&ways, None).0, Some(ways[0].endpoint));
+    }
+
+    #[test]
+    fn the_choice_does_not_depend_on_order() {
+        let mut ways = [direct(A, 20, Sure), direct(B, 20, Sure), relay(1, Sure, false)];
+        let first = chosen(&ways, None);
+        ways.reverse();
+        assert_eq!(chosen(&ways, None), first);
+    }
+
+    #[test]
+    fn without_a_way_there_is_no_path() {
+        assert_eq!(chosen(&[], None), (None, None));
+    }
+}

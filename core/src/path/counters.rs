@@ -1,0 +1,22 @@
+//! What the agent counts.
+
+/// Since the agent was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Datagrams handed to the driver.
+    pub sent: u64,
+    /// Datagrams of no known class, or from where such a datagram cannot come.
+    pub foreign: u64,
+    /// Discovery packets of nobody that the map knows.
+    pub strangers: u64,
+    /// Discovery packets and beacons that did not open.
+    pub unopened: u64,
+    /// Messages that were seen before.
+    pub replayed: u64,
+    /// Pongs to no ping of ours.
+    pub unasked: u64,
+    /// Datagrams not sent because of the limits on unproven addresses.
+    pub limited: u64,
+    /// Datagrams and events dropped because the driver did not fetch them.
+    pub overflowed: u64,
+}

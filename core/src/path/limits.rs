@@ -1,0 +1,95 @@
+//! What may be sent to addresses that have not proven themselves (docs/wire.md section 7): nobody can be made a
+//! reflector by a member that lies about its addresses.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// Datagrams to one address a minute.
+pub const PER_ADDRESS: usize = 8;
+/// Datagrams to all ports of one IP address a minute: several peers may live behind it.
+pub const PER_HOST: usize = 64;
+/// Datagrams to all such addresses a second.
+pub const PER_SECOND: usize = 200;
+
+const MINUTE_MS: u64 = 60_000;
+const SECOND_MS: u64 = 1_000;
+const MAX_ADDRESSES: usize = 4096;
+const MAX_HOSTS: usize = 1024;
+
+/// The times of the last few datagrams, oldest first, in milliseconds.
+type Recent = VecDeque<u64>;
+
+/// All three limits.
+pub(super) struct Budget {
+    start: Instant,
+    addresses: BTreeMap<SocketAddr, Recent>,
+    hosts: BTreeMap<IpAddr, Recent>,
+    all: Recent,
+    swept: u64,
+}
+
+impl Budget {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            start: now,
+            addresses: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            all: Recent::new(),
+            swept: 0,
+        }
+    }
+
+    /// Takes one datagram to `to`.
+    ///
+    /// # Errors
+    /// How long to wait where a limit is reached.
+    pub(super) fn take(&mut self, now: Instant, to: SocketAddr) -> Result<(), Duration> {
+        let clock = now.saturating_duration_since(self.start).as_millis() as u64;
+        self.make_room(clock);
+        let (address, host) = (self.addresses.get(&to), self.hosts.get(&to.ip()));
+        let full = address.is_none() && self.addresses.len() >= MAX_ADDRESSES
+            || host.is_none() && self.hosts.len() >= MAX_HOSTS;
+        let wait = [
+            wait(address, clock, PER_ADDRESS, MINUTE_MS),
+            wait(host, clock, PER_HOST, MINUTE_MS),
+            wait(Some(&self.all), clock, PER_SECOND, SECOND_MS),
+            if full { SECOND_MS } else { 0 },
+        ];
+        match wait.into_iter().max() {
+            Some(longest) if longest > 0 => Err(Duration::from_millis(longest)),
+            _ => {
+                note(self.addresses.entry(to).or_default(), clock, PER_ADDRESS);
+                note(self.hosts.entry(to.ip()).or_default(), clock, PER_HOST);
+                note(&mut self.all, clock, PER_SECOND);
+                Ok(())
+            }
+        }
+    }
+
+    /// Forgets addresses that got nothing for a minute, once the tables are full and at most once a second.
+    fn make_room(&mut self, clock: u64) {
+        let full = self.addresses.len() >= MAX_ADDRESSES || self.hosts.len() >= MAX_HOSTS;
+        if full && clock >= self.swept + SECOND_MS {
+            self.swept = clock;
+            let lately = |recent: &Recent| recent.back().is_some_and(|last| clock <= last + MINUTE_MS);
+            self.addresses.retain(|_, recent| lately(recent));
+            self.hosts.retain(|_, recent| lately(recent));
+        }
+    }
+}
+
+/// Milliseconds until one more is allowed.
+fn wait(recent: Option<&Recent>, clock: u64, limit: usize, window: u64) -> u64 {
+    match recent.and_then(|recent| recent.front().filter(|_| recent.len() >= limit)) {
+        Some(oldest) => (oldest + window + 1).saturating_sub(clock),
+        None => 0,
+    }
+}
+
+fn note(recent: &mut Recent, clock: u64, limit: usize) {
+    if recent.len() >= limit {
+        recent.pop_front();
+    }
+    recent.push_back(clock);
+}

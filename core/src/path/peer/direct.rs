@@ -1,0 +1,273 @@
+//! The addresses of one peer: proven by a pong, being tried, or only known.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::statement::CandidateKind;
+
+/// Addresses kept per peer.
+const MAX_ADDRESSES: usize = 24;
+/// Of these, at most so many from each source other than the record.
+const MAX_PER_ORIGIN: usize = 4;
+/// Without a sign of life an address counts as proven for so long.
+const PROOF_LIFE: Duration = Duration::from_secs(120);
+/// When an address that has not answered is tried, counted from the first try. Eight datagrams a minute are allowed to
+/// it; three are left for answers to the peer's own pings.
+const STEPS_MS: [u64; 5] = [0, 100, 300, 700, 1_500];
+/// A proven address is pinged this often while the peer is active: NATs forget after 30 s at the earliest.
+const CHECK_EVERY: Duration = Duration::from_secs(15);
+
+/// How the address became known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Origin {
+    /// The peer's node record.
+    Record,
+    /// The peer's call.
+    Called,
+    /// A beacon.
+    Beacon,
+    /// Something authentic came from it.
+    Observed,
+    /// It was proven in an earlier life of ours.
+    Hint,
+}
+
+/// That the peer has answered at an address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Proof {
+    /// When something authentic last came from it.
+    pub(super) heard: Instant,
+    pub(super) rtt: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    start: Instant,
+    step: usize,
+    next: Instant,
+    steps: usize,
+}
+
+/// One address.
+#[derive(Clone, Debug)]
+pub(super) struct Direct {
+    pub(super) address: SocketAddr,
+    pub(super) kind: CandidateKind,
+    pub(super) doubt: bool,
+    origin: Origin,
+    known_since: Instant,
+    proof: Option<Proof>,
+    probe: Option<Probe>,
+    pinged: Option<Instant>,
+}
+
+impl Direct {
+    fn new(now: Instant, address: SocketAddr, kind: CandidateKind, origin: Origin) -> Self {
+        Self {
+            address,
+            kind,
+            doubt: false,
+            origin,
+            known_since: now,
+            proof: None,
+            probe: None,
+            pinged: None,
+        }
+    }
+
+    /// Whether it is known from an earlier life only.
+    pub(super) fn is_hint(&self) -> bool {
+        self.origin == Origin::Hint
+    }
+
+    /// Its proof, while it is fresh enough.
+    pub(super) fn proof(&self, now: Instant) -> Option<Proof> {
+        self.proof
+            .filter(|proof| now.saturating_duration_since(proof.heard) < PROOF_LIFE)
+    }
+
+    /// When its proof ends unless something comes.
+    pub(super) fn proof_ends(&self) -> Option<Instant> {
+        self.proof.map(|proof| proof.heard + PROOF_LIFE)
+    }
+
+    /// Something authentic came from it; does nothing where it is not proven.
+    pub(super) fn heard(&mut self, now: Instant) {
+        if let Some(proof) = self.proof(now) {
+            self.proof = Some(Proof { heard: now, ..proof });
+            self.doubt = false;
+        }
+    }
+
+    /// A pong came from it.
+    pub(super) fn prove(&mut self, now: Instant, rtt: Duration) {
+        let smoothed = self.proof(now).map_or(rtt, |proof| (proof.rtt * 7 + rtt) / 8);
+        self.proof = Some(Proof {
+            heard: now,
+            rtt: smoothed,
+        });
+        (self.probe, self.doubt) = (None, false);
+    }
+
+    pub(super) fn unprove(&mut self) {
+        (self.proof, self.doubt) = (None, false);
+    }
+
+    /// Begins to try it, `steps` times; goes on where it is being tried already.
+    pub(super) fn try_now(&mut self, now: Instant, steps: usize) {
+        if self.probe.is_none() {
+            self.probe = Some(Probe {
+                start: now,
+                step: 0,
+                next: now,
+                steps,
+            });
+        }
+    }
+
+    pub(super) fn stop_trying(&mut self) {
+        self.probe = None;
+    }
+
+    /// Whether it was pinged less than `ago` ago.
+    pub(super) fn pinged_within(&self, now: Instant, ago: Duration) -> bool {
+        self.pinged
+            .is_some_and(|pinged| now.saturating_duration_since(pinged) < ago)
+    }
+
+    pub(super) fn pinged(&mut self, now: Instant) {
+        self.pinged = Some(now);
+    }
+
+    /// Whether a try is due; it is taken.
+    pub(super) fn take_try(&mut self, now: Instant) -> bool {
+        let Some(probe) = self.probe.as_mut().filter(|probe| now >= probe.next) else {
+            return false;
+        };
+        probe.step += 1;
+        match STEPS_MS.get(probe.step).filter(|_| probe.step < probe.steps) {
+            Some(&at) => probe.next = (probe.start + Duration::from_millis(at)).max(now),
+            None => self.probe = None,
+        }
+        true
+    }
+
+    /// The last try could not be made: not before `wait` is over, and not at all where that is long.
+    pub(super) fn postpone(&mut self, now: Instant, wait: Duration) {
+        if wait > Duration::from_secs(2) {
+            self.probe = None;
+        } else if let Some(probe) = &mut self.probe {
+            probe.next = probe.next.max(now + wait);
+        } else {
+            self.probe = Some(Probe {
+                start: now,
+                step: STEPS_MS.len() - 1,
+                next: now + wait,
+                steps: 0,
+            });
+        }
+    }
+
+    fn next_try(&self) -> Option<Instant> {
+        self.probe.map(|probe| probe.next)
+    }
+
+    /// When a proven address is to be pinged next.
+    pub(super) fn next_check(&self, now: Instant) -> Option<Instant> {
+        let proof = self.proof(now)?;
+        Some(self.pinged.unwrap_or(proof.heard) + CHECK_EVERY)
+    }
+}
+
+/// All addresses of one peer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Directs(Vec<Direct>);
+
+impl Directs {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Direct> {
+        self.0.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Direct> {
+        self.0.iter_mut()
+    }
+
+    pub(super) fn get(&self, address: SocketAddr) -> Option<&Direct> {
+        self.0.iter().find(|direct| direct.address == address)
+    }
+
+    pub(super) fn get_mut(&mut self, address: SocketAddr) -> Option<&mut Direct> {
+        self.0.iter_mut().find(|direct| direct.address == address)
+    }
+
+    pub(super) fn is_proven(&self, now: Instant, address: SocketAddr) -> bool {
+        self.get(address)
+            .is_some_and(|direct| direct.proof(now).is_some())
+    }
+
+    /// Adds an address, in the place of the oldest unproven one of its origin where that has its share; whether it is
+    /// new. What is proven is never displaced.
+    pub(super) fn add(
+        &mut self,
+        now: Instant,
+        address: SocketAddr,
+        kind: CandidateKind,
+        origin: Origin,
+    ) -> bool {
+        if let Some(known) = self.get_mut(address) {
+            if origin < known.origin {
+                (known.origin, known.kind) = (origin, kind);
+            }
+            return false;
+        }
+        let share = match origin {
+            Origin::Record | Origin::Called => MAX_ADDRESSES,
+            Origin::Beacon | Origin::Observed | Origin::Hint => MAX_PER_ORIGIN,
+        };
+        let same = |direct: &Direct| direct.origin == origin;
+        if self.0.iter().filter(|direct| same(direct)).count() >= share {
+            self.displace(now, same);
+        }
+        if self.0.len() >= MAX_ADDRESSES {
+            self.displace(now, |direct| direct.origin != Origin::Record);
+        }
+        if self.0.len() < MAX_ADDRESSES {
+            self.0.push(Direct::new(now, address, kind, origin));
+            return true;
+        }
+        false
+    }
+
+    fn displace(&mut self, now: Instant, which: impl Fn(&Direct) -> bool) {
+        let candidates = self.0.iter().enumerate();
+        let candidates = candidates.filter(|(_, direct)| which(direct) && direct.proof(now).is_none());
+        if let Some((at, _)) = candidates.min_by_key(|(_, direct)| direct.known_since) {
+            self.0.remove(at);
+        }
+    }
+
+    /// Makes these the addresses of `origin`; others of it go, unless proven.
+    pub(super) fn replace(
+        &mut self,
+        now: Instant,
+        origin: Origin,
+        addresses: impl Iterator<Item = (SocketAddr, CandidateKind)> + Clone,
+    ) {
+        let named = |address| addresses.clone().any(|(named, _)| named == address);
+        self.0.retain_mut(|direct| {
+            let gone = direct.origin == origin && !named(direct.address);
+            if gone && direct.proof(now).is_some() {
+                direct.origin = Origin::Observed;
+                return true;
+            }
+            !gone
+        });
+        for (address, kind) in addresses.clone() {
+            self.add(now, address, kind, origin);
+        }
+    }
+
+    pub(super) fn next_try(&self) -> Option<Instant> {
+        self.0.iter().filter_map(Direct::next_try).min()
+    }
+}

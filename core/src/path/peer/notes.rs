@@ -1,0 +1,88 @@
+//! What the packet path notes about a peer.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::path::Endpoint;
+use crate::path::shared::Shared;
+use crate::statement::CandidateKind;
+
+use super::direct::Origin;
+use super::{ACTIVE_FOR, FIRST_TRIES, Peer};
+
+/// Reasons to doubt that come from the other side are followed up at most this often.
+const POKE_EVERY: Duration = Duration::from_secs(1);
+
+impl Peer {
+    /// Packets were sent to the peer, or wait for a way.
+    pub(in crate::path) fn sent(&mut self, now: Instant, shared: &mut Shared) {
+        self.activity.demand = true;
+        self.wake(now, ACTIVE_FOR, shared);
+        if self.path.direct().is_some() {
+            self.watch.sent(now);
+        }
+        if self.path.primary.is_some_and(|primary| primary.is_relay()) {
+            self.relayed.sent(now);
+        }
+        if self.relay_way(shared).is_none() {
+            self.open_relay(now, shared);
+        }
+    }
+
+    /// An authenticated packet came from the peer.
+    pub(in crate::path) fn received(&mut self, now: Instant, from: Endpoint, shared: &mut Shared) {
+        self.wake(now, ACTIVE_FOR, shared);
+        match from {
+            Endpoint::Direct(address) => self.heard_direct(now, address),
+            Endpoint::Relay { .. } => {
+                self.relayed.heard(now);
+                if self.relay_way(shared).is_none() {
+                    self.open_relay(now, shared);
+                }
+                // the peer does not use the direct way: does it know something?
+                self.poke(now);
+            }
+        }
+    }
+
+    /// Something fresh and authentic came from this address.
+    pub(super) fn heard_direct(&mut self, now: Instant, address: SocketAddr) {
+        if self.directs.is_proven(now, address) {
+            if let Some(direct) = self.directs.get_mut(address) {
+                direct.heard(now);
+            }
+            if self.path.direct() == Some(address) {
+                self.watch.heard();
+            }
+            return;
+        }
+        self.directs
+            .add(now, address, CandidateKind::PeerReflexive, Origin::Observed);
+        if let Some(direct) = self.directs.get_mut(address)
+            && !direct.pinged_within(now, POKE_EVERY)
+        {
+            direct.try_now(now, FIRST_TRIES);
+        }
+        // it has moved, perhaps
+        self.poke(now);
+    }
+
+    fn poke(&mut self, now: Instant) {
+        let in_use = self.path.direct().and_then(|address| self.directs.get(address));
+        if in_use.is_some_and(|direct| !direct.pinged_within(now, POKE_EVERY)) {
+            self.watch.poke(now);
+        }
+    }
+
+    /// A WireGuard initiation was sent to the peer.
+    pub(in crate::path) fn initiation_sent(&mut self, now: Instant, shared: &mut Shared) {
+        self.activity.demand = true;
+        self.wake(now, ACTIVE_FOR, shared);
+        self.handshake.initiation_sent(now);
+    }
+
+    /// A WireGuard handshake with the peer is complete.
+    pub(in crate::path) fn handshake_done(&mut self) {
+        self.handshake.done();
+    }
+}

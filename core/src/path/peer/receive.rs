@@ -1,0 +1,221 @@
+//! Discovery messages of a peer, one handler each.
+//!
+//! What a message may do depends on how fresh it is proven to be. A pong answers a ping of ours: it proves an address
+//! and teaches the peer's life. A message of the life so taught, with a sequence number not seen before, is fresh too:
+//! the peer is there, now. Anything else may be years old; it is worth one ping a second, and a pong within the limits.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::id::BootNonce;
+use crate::path::candidate::kind_of;
+use crate::path::discovery::{self, Address, MapVersion, Message, Transaction};
+use crate::path::shared::Shared;
+use crate::path::{Endpoint, Event};
+use crate::statement::CandidateKind;
+
+use super::direct::Origin;
+use super::life::Lesson;
+use super::{CALLED_FOR, Peer};
+
+impl Peer {
+    /// Takes a discovery packet that claims to be from this peer.
+    pub(in crate::path) fn datagram(
+        &mut self,
+        now: Instant,
+        from: Endpoint,
+        bytes: &[u8],
+        shared: &mut Shared,
+    ) {
+        let opened = self.keys(shared).and_then(|keys| discovery::open(bytes, keys));
+        let Some(message) = opened else {
+            shared.counters.unopened += 1;
+            return;
+        };
+        match message {
+            Message::Ping {
+                transaction,
+                boot,
+                sequence,
+                map,
+            } => {
+                self.on_ping(now, from, transaction, (boot, sequence), map, shared);
+            }
+            Message::Pong {
+                transaction,
+                boot,
+                sequence,
+                seen: _,
+                map,
+            } => {
+                self.on_pong(now, from, transaction, (boot, sequence), map, shared);
+            }
+            Message::PleaseInitiate(address) => {
+                if self.is_fresh(now, from, address, shared) && self.handshake.follow(now) {
+                    shared.event(Event::Initiate { peer: self.info.node });
+                }
+            }
+            Message::CallMeMaybe(address, candidates) => {
+                if self.is_fresh(now, from, address, shared) {
+                    self.on_call(now, &candidates, shared);
+                }
+            }
+            Message::Goodbye(address) => {
+                if self.is_fresh(now, from, address, shared) {
+                    self.on_goodbye(now, shared);
+                }
+            }
+        }
+    }
+
+    fn on_ping(
+        &mut self,
+        now: Instant,
+        from: Endpoint,
+        transaction: Transaction,
+        (boot, sequence): (BootNonce, u32),
+        map: MapVersion,
+        shared: &mut Shared,
+    ) {
+        let fresh = self.life.accept(boot, sequence);
+        if fresh == Some(false) {
+            shared.counters.replayed += 1;
+            return;
+        }
+        if self.charge(now, shared, from).is_ok() {
+            let seen = match from {
+                Endpoint::Direct(address) => Some(address),
+                Endpoint::Relay { .. } => None,
+            };
+            let (boot, map) = (shared.me.boot, shared.me.map);
+            let sequence = self.life.sequence();
+            self.send(
+                shared,
+                from,
+                &Message::Pong {
+                    transaction,
+                    boot,
+                    sequence,
+                    seen,
+                    map,
+                },
+            );
+        }
+        if fresh.is_none() {
+            self.challenge(now, from, shared);
+            return;
+        }
+        self.saw_map(map, shared);
+        self.wake(now, CALLED_FOR, shared);
+        if let Endpoint::Direct(address) = from {
+            self.heard_direct(now, address);
+        }
+    }
+
+    fn on_pong(
+        &mut self,
+        now: Instant,
+        from: Endpoint,
+        transaction: Transaction,
+        (boot, sequence): (BootNonce, u32),
+        map: MapVersion,
+        shared: &mut Shared,
+    ) {
+        let Some((way, rtt)) = self.pings.take(now, transaction, from) else {
+            shared.counters.unasked += 1;
+            return;
+        };
+        self.saw_map(map, shared);
+        let lesson = self.life.learn(boot, sequence);
+        if lesson == Lesson::Restarted {
+            shared.event(Event::PeerRestarted { peer: self.info.node });
+            if self.activity.demand {
+                shared.event(Event::Initiate { peer: self.info.node });
+            }
+        }
+        if lesson != Lesson::Same {
+            self.wake(now, CALLED_FOR, shared);
+        }
+        match way {
+            Endpoint::Direct(address) => self.proved(now, address, rtt),
+            Endpoint::Relay { .. } => {
+                self.relayed.answered(rtt);
+                self.call(now, shared);
+            }
+        }
+        self.refresh(now, shared);
+        if self.path.primary == Some(way) {
+            self.handshake.ponged(now);
+        }
+    }
+
+    fn proved(&mut self, now: Instant, address: SocketAddr, rtt: Duration) {
+        self.directs
+            .add(now, address, CandidateKind::PeerReflexive, Origin::Observed);
+        if let Some(direct) = self.directs.get_mut(address) {
+            direct.prove(now, rtt);
+        }
+        if self.path.direct() == Some(address) {
+            self.watch.answered();
+        }
+    }
+
+    /// Whether a message of types 3 to 5 is fresh. If it may be of a life that we do not know yet, a ping asks.
+    fn is_fresh(&mut self, now: Instant, from: Endpoint, address: Address, shared: &mut Shared) -> bool {
+        match self.life.accept_addressed(shared.me.boot, address) {
+            Some(true) => true,
+            Some(false) => {
+                shared.counters.replayed += 1;
+                false
+            }
+            None => {
+                self.challenge(now, from, shared);
+                false
+            }
+        }
+    }
+
+    fn challenge(&mut self, now: Instant, from: Endpoint, shared: &mut Shared) {
+        if self.life.may_challenge(now) {
+            let _ = self.ping(now, shared, from);
+        }
+    }
+
+    fn on_call(&mut self, now: Instant, candidates: &[SocketAddr], shared: &mut Shared) {
+        let named = candidates.iter().map(|&address| (address, kind_of(address)));
+        self.directs.replace(now, Origin::Called, named);
+        let was_active = self.is_active();
+        self.wake(now, CALLED_FOR, shared);
+        if was_active {
+            self.try_new(now, shared);
+        }
+    }
+
+    fn on_goodbye(&mut self, now: Instant, shared: &mut Shared) {
+        self.directs.iter_mut().for_each(|direct| direct.unprove());
+        shared.relays.forget(self.info.node);
+        self.rest();
+        shared.event(Event::Goodbye { peer: self.info.node });
+        self.refresh(now, shared);
+    }
+
+    /// Says goodbye by the way in use.
+    pub(in crate::path) fn goodbye(&mut self, shared: &mut Shared) {
+        if let Some(way) = self.path.primary
+            && let Some(address) = self.life.address(shared.me.boot)
+        {
+            self.send(shared, way, &Message::Goodbye(address));
+        }
+    }
+
+    /// Tells of a map newer than ours, once for each.
+    pub(in crate::path) fn saw_map(&mut self, map: MapVersion, shared: &mut Shared) {
+        if map > shared.me.map && map > self.reported {
+            self.reported = map;
+            shared.event(Event::MapNewer {
+                peer: self.info.node,
+                map,
+            });
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The relayed way to a peer: is the relay alive, and does the peer hear us through it?
+
+use std::time::{Duration, Instant};
+
+/// Silence after something was sent, or after something came, before the relay is asked for a sign of life.
+const SILENCE: Duration = Duration::from_millis(300);
+/// Waits between pings through the relay that stay unanswered; the last one repeats.
+const BACKOFF_S: [u64; 6] = [1, 2, 4, 8, 16, 30];
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// Ask the relay, and ping the peer through it.
+    CheckAndPing,
+    /// Ask the relay: the peer fell silent, and a relay that was restarted tells nobody.
+    Check,
+}
+
+/// The watch over the relayed way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RelayWatch {
+    awaiting: bool,
+    tries: usize,
+    next: Option<Instant>,
+    silent_at: Option<Instant>,
+    rtt: Option<Duration>,
+}
+
+impl RelayWatch {
+    /// Round-trip time to the peer through the relay.
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        [self.next, self.silent_at].into_iter().flatten().min()
+    }
+
+    /// A packet went out by the relay.
+    pub(super) fn sent(&mut self, now: Instant) {
+        if !self.awaiting {
+            self.awaiting = true;
+            self.next.get_or_insert(now + SILENCE);
+        }
+    }
+
+    /// A packet came in by the relay.
+    pub(super) fn heard(&mut self, now: Instant) {
+        *self = Self {
+            rtt: self.rtt,
+            silent_at: Some(now + SILENCE),
+            ..Self::default()
+        };
+    }
+
+    /// A pong came by the relay.
+    pub(super) fn answered(&mut self, rtt: Duration) {
+        let rtt = Some(self.rtt.map_or(rtt, |smoothed| (smoothed * 7 + rtt) / 8));
+        *self = Self {
+            rtt,
+            silent_at: self.silent_at,
+            ..Self::default()
+        };
+    }
+
+    /// The peer is left alone.
+    pub(super) fn rest(&mut self) {
+        *self = Self {
+            rtt: self.rtt,
+            ..Self::default()
+        };
+    }
+
+    /// What is due at `now`.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Demand> {
+        let silent = self.silent_at.take_if(|at| now >= *at).map(|_| Demand::Check);
+        if self.next.is_some_and(|next| now >= next) {
+            let wait = BACKOFF_S[self.tries.min(BACKOFF_S.len() - 1)];
+            self.tries += 1;
+            self.next = Some(now + Duration::from_secs(wait));
+            return Some(Demand::CheckAndPing);
+        }
+        silent
+    }
+}

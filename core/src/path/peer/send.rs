@@ -1,0 +1,299 @@
+//! Pings and what else goes out: tries of addresses, checks of proven ones, rounds.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::path::Endpoint;
+use crate::path::discovery::{End, Message, PairKeys, Transaction};
+use crate::path::shared::Shared;
+
+use super::direct::Direct;
+use super::watch::Demand;
+use super::{
+    FIRST_TRIES, LATER_TRIES, Peer, ROUND_EVERY, ROUND_EVERY_LOST, ROUND_EVERY_MAX, SPARE_SILENCE, handshake,
+    relayed,
+};
+
+/// Pings whose pong is still welcome.
+const MAX_PINGS: usize = 32;
+/// A pong later than this proves nothing.
+const PING_LIFE: Duration = Duration::from_secs(5);
+/// A peer is told where to call at most this often.
+const CALL_EVERY: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    transaction: Transaction,
+    to: Endpoint,
+    at: Instant,
+}
+
+/// Pings under way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pings(Vec<Sent>);
+
+impl Pings {
+    fn push(&mut self, sent: Sent) {
+        if self.0.len() == MAX_PINGS {
+            self.0.remove(0);
+        }
+        self.0.push(sent);
+    }
+
+    /// The ping that a pong from `from` answers: by what way it went, and how long ago. A pong must come by the way of
+    /// its ping.
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        transaction: Transaction,
+        from: Endpoint,
+    ) -> Option<(Endpoint, Duration)> {
+        let same_way =
+            |sent: &Sent| sent.to.is_relay() == from.is_relay() && sent.to.address() == from.address();
+        let at = self
+            .0
+            .iter()
+            .position(|sent| sent.transaction == transaction && same_way(sent))?;
+        let sent = self.0.remove(at);
+        let rtt = now.saturating_duration_since(sent.at);
+        (rtt < PING_LIFE).then_some((sent.to, rtt))
+    }
+}
+
+impl Peer {
+    /// Agrees the keys with this peer, where that was not done yet.
+    pub(super) fn keys(&mut self, shared: &Shared) -> Option<&PairKeys> {
+        let me = &shared.me;
+        let (own, peer) = (
+            me.end(),
+            End {
+                node: self.info.node,
+                key: self.info.discovery,
+            },
+        );
+        self.keys
+            .get_or_insert_with(|| PairKeys::agree(&me.secret, &own, &peer))
+            .as_ref()
+    }
+
+    /// Seals and sends, without a limit: for ways that have proven themselves or were paid for.
+    pub(super) fn send(&mut self, shared: &mut Shared, to: Endpoint, message: &Message) {
+        if let Some(keys) = self.keys(shared) {
+            shared.seal(keys, to, message);
+        }
+    }
+
+    /// Pays for a datagram where the way has not proven itself.
+    pub(super) fn charge(&self, now: Instant, shared: &mut Shared, to: Endpoint) -> Result<(), Duration> {
+        match to {
+            Endpoint::Direct(address) if !self.directs.is_proven(now, address) => shared.charge(now, address),
+            Endpoint::Direct(_) | Endpoint::Relay { .. } => Ok(()),
+        }
+    }
+
+    /// Pings.
+    ///
+    /// # Errors
+    /// How long to wait where a limit is reached.
+    pub(super) fn ping(&mut self, now: Instant, shared: &mut Shared, to: Endpoint) -> Result<(), Duration> {
+        self.charge(now, shared, to)?;
+        let transaction = shared.random();
+        self.pings.push(Sent {
+            transaction,
+            to,
+            at: now,
+        });
+        if let Endpoint::Direct(address) = to
+            && let Some(direct) = self.directs.get_mut(address)
+        {
+            direct.pinged(now);
+        }
+        let (boot, map) = (shared.me.boot, shared.me.map);
+        let sequence = self.life.next_sequence();
+        self.send(
+            shared,
+            to,
+            &Message::Ping {
+                transaction,
+                boot,
+                sequence,
+                map,
+            },
+        );
+        Ok(())
+    }
+
+    /// Begins a round: the relay is pinged, so that the peer tries too, and every address that makes sense is tried.
+    pub(super) fn start_round(&mut self, now: Instant, shared: &mut Shared) {
+        if self.has_sure_direct(now) {
+            self.rounds.next = None;
+            return;
+        }
+        let tries = match (self.rounds.count, self.path.primary) {
+            (0, _) => FIRST_TRIES,
+            (_, Some(_)) => LATER_TRIES,
+            (_, None) => 1,
+        };
+        let vicinity = shared.vicinity(&self.info.candidates);
+        for direct in self.directs.iter_mut() {
+            if direct.proof(now).is_none() && vicinity.makes_sense(direct.kind, direct.address) {
+                direct.try_now(now, tries);
+            }
+        }
+        let doubled = ROUND_EVERY
+            .saturating_mul(1 << self.rounds.count.min(6))
+            .min(ROUND_EVERY_MAX);
+        let wait = if self.path.primary.is_some() {
+            doubled
+        } else {
+            ROUND_EVERY_LOST
+        };
+        self.rounds.count += 1;
+        self.rounds.next = Some(now + wait);
+        self.ping_relay(now, shared);
+    }
+
+    /// Pings through the relay, where there is one.
+    pub(super) fn ping_relay(&mut self, now: Instant, shared: &mut Shared) {
+        match self.relay_way(shared) {
+            Some(way) => {
+                let _ = self.ping(now, shared, way);
+            }
+            None => self.open_relay(now, shared),
+        }
+    }
+
+    /// Tells the peer our addresses through the relay, so that both try at the same time.
+    pub(super) fn call(&mut self, now: Instant, shared: &mut Shared) {
+        let lately = |called: Instant| now.saturating_duration_since(called) < CALL_EVERY;
+        if self.rounds.called.is_some_and(lately) || self.has_sure_direct(now) {
+            return;
+        }
+        let Some(way) = self.relay_way(shared) else { return };
+        let Some(address) = self.life.address(shared.me.boot) else {
+            return;
+        };
+        self.rounds.called = Some(now);
+        let candidates = shared
+            .candidates()
+            .iter()
+            .map(|candidate| candidate.addr)
+            .collect();
+        self.send(shared, way, &Message::CallMeMaybe(address, candidates));
+    }
+
+    /// Pings every proven address but the one in use, which the watch pings.
+    pub(super) fn ping_spares(&mut self, now: Instant, shared: &mut Shared) {
+        let in_use = self.path.direct();
+        let spare = |direct: &&Direct| direct.proof(now).is_some() && in_use != Some(direct.address);
+        let spares: Vec<SocketAddr> = self
+            .directs
+            .iter()
+            .filter(spare)
+            .map(|direct| direct.address)
+            .collect();
+        for address in spares {
+            let _ = self.ping(now, shared, Endpoint::Direct(address));
+        }
+    }
+
+    /// Makes the tries that are due.
+    pub(super) fn make_tries(&mut self, now: Instant, shared: &mut Shared) {
+        let due: Vec<SocketAddr> = self
+            .directs
+            .iter_mut()
+            .filter_map(|direct| direct.take_try(now).then_some(direct.address))
+            .collect();
+        for address in due {
+            if let Err(wait) = self.ping(now, shared, Endpoint::Direct(address))
+                && let Some(direct) = self.directs.get_mut(address)
+            {
+                direct.postpone(now, wait);
+            }
+        }
+    }
+
+    /// Pings proven addresses now and then: NAT mappings live on, and what died is noticed. The one in use is watched
+    /// more closely.
+    pub(super) fn check_proven(&mut self, now: Instant, shared: &mut Shared) {
+        let in_use = self.path.direct();
+        let due = |direct: &&mut Direct| direct.next_check(now).is_some_and(|at| now >= at);
+        let mut spare = Vec::new();
+        for direct in self.directs.iter_mut().filter(due) {
+            direct.pinged(now);
+            if in_use == Some(direct.address) {
+                self.watch.poke(now);
+            } else {
+                let silent = |heard: Instant| now.saturating_duration_since(heard) > SPARE_SILENCE;
+                direct.doubt |= direct.proof(now).is_some_and(|proof| silent(proof.heard));
+                spare.push(direct.address);
+            }
+        }
+        for address in spare {
+            let _ = self.ping(now, shared, Endpoint::Direct(address));
+        }
+    }
+
+    /// Watches the direct way in use.
+    pub(super) fn watch_direct(&mut self, now: Instant, shared: &mut Shared) {
+        let Some(address) = self.path.direct() else { return };
+        let rtt = self
+            .directs
+            .get(address)
+            .and_then(|direct| direct.proof(now))
+            .map(|proof| proof.rtt);
+        match self.watch.due(now, rtt) {
+            None => return,
+            Some(Demand::GiveUp) => {
+                if let Some(direct) = self.directs.get_mut(address) {
+                    direct.unprove();
+                }
+                return;
+            }
+            Some(Demand::Doubt) => {
+                if let Some(direct) = self.directs.get_mut(address) {
+                    direct.doubt = true;
+                }
+            }
+            Some(Demand::Ping) => {}
+        }
+        let _ = self.ping(now, shared, Endpoint::Direct(address));
+        // should the relay be needed in a moment, it is better to know now that it forgot us
+        if let Some(way) = self.relay_way(shared) {
+            shared.relays.check(now, way.address());
+        } else {
+            self.open_relay(now, shared);
+        }
+    }
+
+    /// Watches the relayed way in use.
+    pub(super) fn watch_relay(&mut self, now: Instant, shared: &mut Shared) {
+        let Some(demand) = self.relayed.due(now) else {
+            return;
+        };
+        if let Some(way) = self.relay_way(shared) {
+            shared.relays.check(now, way.address());
+        }
+        if demand == relayed::Demand::CheckAndPing {
+            self.ping_relay(now, shared);
+        }
+    }
+
+    /// Watches a handshake that has not come to its end.
+    pub(super) fn watch_handshake(&mut self, now: Instant, shared: &mut Shared) {
+        let Some(demand) = self.handshake.due(now) else {
+            return;
+        };
+        let Some(way) = self.path.primary else { return };
+        match demand {
+            handshake::Demand::Ping => {
+                let _ = self.ping(now, shared, way);
+            }
+            handshake::Demand::Ask => {
+                if let Some(address) = self.life.address(shared.me.boot) {
+                    self.send(shared, way, &Message::PleaseInitiate(address));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The node's own addresses as others see them: from relays that bind it, and from STUN.
+//!
+//! STUN goes to every address of every relay at start and on each network change: all families, and a second observer
+//! where a relay has two ports. After that the bindings, renewed every 15 s, tell of changes.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::RngCore;
+
+use crate::stun;
+
+use super::{Destination, Transmit};
+
+/// Observers asked, and remembered.
+const MAX_OBSERVERS: usize = 16;
+const RETRY_MS: [u64; 3] = [500, 1_000, 2_000];
+
+struct Question {
+    transaction: [u8; 12],
+    tries: usize,
+    next: Instant,
+}
+
+/// What observers said, and who is being asked.
+#[derive(Default)]
+pub(super) struct Reflexive {
+    seen: BTreeMap<SocketAddr, SocketAddr>,
+    asking: BTreeMap<SocketAddr, Question>,
+}
+
+impl Reflexive {
+    /// Forgets everything and asks `observers`.
+    pub(super) fn restart(
+        &mut self,
+        now: Instant,
+        observers: impl Iterator<Item = SocketAddr>,
+        rng: &mut ChaCha20Rng,
+    ) {
+        self.seen.clear();
+        self.asking.clear();
+        for observer in observers.take(MAX_OBSERVERS) {
+            let mut transaction = [0; 12];
+            rng.fill_bytes(&mut transaction);
+            self.asking.insert(
+                observer,
+                Question {
+                    transaction,
+                    tries: 0,
+                    next: now,
+                },
+            );
+        }
+    }
+
+    /// Each address seen, once.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let mut addresses: Vec<SocketAddr> = self.seen.values().copied().collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.into_iter()
+    }
+
+    /// An observer sees us at `address`; whether that is news.
+    pub(super) fn saw(&mut self, observer: SocketAddr, address: SocketAddr) -> bool {
+        self.asking.remove(&observer);
+        if self.seen.len() >= MAX_OBSERVERS && !self.seen.contains_key(&observer) {
+            return false;
+        }
+        self.seen.insert(observer, address) != Some(address)
+    }
+
+    /// Takes a STUN answer; the address where it answers a question of ours and is news.
+    pub(super) fn handle_answer(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<SocketAddr> {
+        let (transaction, address) = stun::parse_answer(datagram)?;
+        self.asking
+            .get(&from)
+            .filter(|question| question.transaction == transaction)?;
+        self.saw(from, address).then_some(address)
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.asking.values().map(|question| question.next).min()
+    }
+
+    /// The requests that are due.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Vec<Transmit> {
+        self.asking
+            .retain(|_, question| question.tries < RETRY_MS.len() || now < question.next);
+        let due = self
+            .asking
+            .iter_mut()
+            .filter(|(_, question)| now >= question.next);
+        due.map(|(&observer, question)| {
+            question.next = now + Duration::from_millis(RETRY_MS[question.tries]);
+            question.tries += 1;
+            let bytes = stun::binding_request(question.transaction);
+            Transmit {
+                to: Destination::Socket(observer),
+                bytes,
+            }
+        })
+        .collect()
+    }
+}

@@ -1,0 +1,218 @@
+//! The relays of a network as one node uses them: bound at all of them, the nearest that answers is home.
+//!
+//! Being bound costs one small datagram in 15 s and a relay, and makes every relay a way to every peer: when one dies,
+//! the session at the next is one round trip away.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::RngCore;
+
+use crate::id::{NetworkId, NodeId, RelayId};
+use crate::relay::{RelayClient, RelayEvent, RelayInfo};
+
+use super::choice::{Standing, Way};
+use super::{Destination, Endpoint, Transmit};
+
+/// Relays of one network that a node uses.
+pub const MAX_RELAYS: usize = 8;
+/// Home stays home unless another relay is nearer by this share and this much.
+const HYSTERESIS_PERCENT: u32 = 20;
+const HYSTERESIS: Duration = Duration::from_millis(5);
+
+/// All relays.
+pub(super) struct Relays {
+    network: NetworkId,
+    node: NodeId,
+    clients: Vec<RelayClient>,
+    home: Option<RelayId>,
+}
+
+impl Relays {
+    pub(super) fn new(network: NetworkId, node: NodeId) -> Self {
+        Self {
+            network,
+            node,
+            clients: Vec::new(),
+            home: None,
+        }
+    }
+
+    /// Makes these the relays; those that are the same stay bound.
+    pub(super) fn set(&mut self, now: Instant, infos: &[RelayInfo], rng: &mut ChaCha20Rng) {
+        self.clients.retain(|client| infos.contains(client.info()));
+        for info in infos.iter().take(MAX_RELAYS) {
+            if !self.clients.iter().any(|client| client.info() == info) {
+                let mut seed = [0; 32];
+                rng.fill_bytes(&mut seed);
+                let mut client = RelayClient::new(now, info.clone(), self.network, self.node, seed);
+                client.handle_timeout(now);
+                self.clients.push(client);
+            }
+        }
+    }
+
+    /// Every address of every relay.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.clients
+            .iter()
+            .flat_map(|client| client.info().addresses.iter().copied())
+    }
+
+    /// Whether a datagram from `address` comes from a relay.
+    pub(super) fn has_address(&self, address: SocketAddr) -> bool {
+        self.clients.iter().any(|client| client.has_address(address))
+    }
+
+    /// The peer behind a session of ours.
+    pub(super) fn peer_of(&self, relay: SocketAddr, session: u64) -> Option<NodeId> {
+        self.clients
+            .iter()
+            .filter(|client| client.has_address(relay))
+            .find_map(|client| client.peer_of(session))
+    }
+
+    pub(super) fn handle_frame(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        for client in self.clients.iter_mut().filter(|client| client.has_address(from)) {
+            client.handle_frame(now, from, datagram);
+        }
+    }
+
+    /// The ways to `peer` that are open.
+    pub(super) fn ways(&self, peer: NodeId, home: Option<RelayId>) -> impl Iterator<Item = Way> {
+        self.clients.iter().filter_map(move |client| {
+            let (relay, session) = (client.bound_to()?, client.session(peer)?);
+            Some(Way {
+                endpoint: Endpoint::Relay { relay, session },
+                standing: if client.in_doubt() {
+                    Standing::Doubtful
+                } else {
+                    Standing::Sure
+                },
+                foreign: home.is_some_and(|home| home != client.info().id),
+                rtt: client.rtt().map(|rtt| rtt * 2),
+            })
+        })
+    }
+
+    /// Opens a session to `peer`: at its home relay, else at ours, else at the nearest; at all relays where the best
+    /// one is in doubt or `everywhere` says so.
+    pub(super) fn open(&mut self, now: Instant, peer: NodeId, home: Option<RelayId>, everywhere: bool) {
+        let own = self.home;
+        let preference = |client: &RelayClient| {
+            let id = Some(client.info().id);
+            let unsure = client.bound_to().is_none() || client.in_doubt();
+            (
+                unsure,
+                home.is_some() && id != home,
+                id != own,
+                client.rtt(),
+                client.info().id,
+            )
+        };
+        let best = self.clients.iter().map(preference).min();
+        let doubtful = best.is_none_or(|best| best.0);
+        for client in &mut self.clients {
+            if everywhere || doubtful || Some(preference(client)) == best {
+                client.open(now, peer);
+            }
+        }
+    }
+
+    pub(super) fn forget(&mut self, peer: NodeId) {
+        self.clients.iter_mut().for_each(|client| client.forget(peer));
+    }
+
+    /// Asks the relay at `address` for a sign of life.
+    pub(super) fn check(&mut self, now: Instant, address: SocketAddr) {
+        self.clients
+            .iter_mut()
+            .filter(|client| client.bound_to() == Some(address))
+            .for_each(|client| client.check(now));
+    }
+
+    pub(super) fn network_changed(&mut self, now: Instant) {
+        self.clients
+            .iter_mut()
+            .for_each(|client| client.network_changed(now));
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.clients.iter().filter_map(RelayClient::poll_timeout).min()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        for client in &mut self.clients {
+            if client.poll_timeout().is_some_and(|due| due <= now) {
+                client.handle_timeout(now);
+            }
+        }
+    }
+
+    pub(super) fn poll_transmit(&mut self) -> Option<Transmit> {
+        let (to, frame) = self.clients.iter_mut().find_map(RelayClient::poll_transmit)?;
+        Some(Transmit {
+            to: Destination::Socket(to),
+            bytes: frame.to_vec(),
+        })
+    }
+
+    /// The next event, with the address of the relay where it is bound.
+    pub(super) fn poll_event(&mut self) -> Option<(Option<SocketAddr>, RelayEvent)> {
+        self.clients
+            .iter_mut()
+            .find_map(|client| Some((client.bound_to(), client.poll_event()?)))
+    }
+
+    /// The home relay after what happened, where it has changed.
+    pub(super) fn home_changed(&mut self) -> Option<Option<RelayId>> {
+        let bound = |client: &&RelayClient| client.bound_to().is_some();
+        let distance = |client: &RelayClient| (client.rtt().unwrap_or(Duration::MAX), client.info().id);
+        let nearest = self
+            .clients
+            .iter()
+            .filter(bound)
+            .min_by_key(|client| distance(client));
+        let present = self
+            .clients
+            .iter()
+            .filter(bound)
+            .find(|client| Some(client.info().id) == self.home);
+        let home = match (present, nearest) {
+            (Some(present), Some(nearest)) => {
+                let (held, other) = (distance(present).0, distance(nearest).0);
+                let better = held.saturating_sub(other) > HYSTERESIS.max(held / 100 * HYSTERESIS_PERCENT);
+                if better { nearest } else { present }.info().id.into()
+            }
+            (_, nearest) => nearest.map(|client| client.info().id),
+        };
+        (home != self.home).then(|| {
+            self.home = home;
+            home
+        })
+    }
+
+    /// Each relay, where it is bound and how far it is.
+    pub(super) fn views(&self) -> impl Iterator<Item = RelayView> {
+        self.clients.iter().map(|client| RelayView {
+            id: client.info().id,
+            bound_to: client.bound_to(),
+            rtt: client.rtt(),
+            home: self.home == Some(client.info().id),
+        })
+    }
+}
+
+/// A relay as a status table shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayView {
+    /// The relay.
+    pub id: RelayId,
+    /// Its address at which the node is bound; none where it does not answer.
+    pub bound_to: Option<SocketAddr>,
+    /// Round-trip time to it.
+    pub rtt: Option<Duration>,
+    /// Whether it is the node's home.
+    pub home: bool,
+}

@@ -1,0 +1,152 @@
+//! What all peers of an agent share: the node's own keys and place, its relays, the limits, the way out.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::RngCore;
+
+use crate::id::{BootNonce, NodeId};
+use crate::keys::{DiscoveryPublic, DiscoverySecret};
+use crate::statement::{Candidate, CandidateKind};
+
+use super::candidate::{Local, Vicinity};
+use super::discovery::{self, End, MapVersion, Message, PairKeys};
+use super::limits::Budget;
+use super::reflexive::Reflexive;
+use super::relays::Relays;
+use super::{Counters, Destination, Endpoint, Event, Transmit};
+
+/// Datagrams that wait for the driver; more are dropped and counted.
+const MAX_TRANSMITS: usize = 4096;
+/// Events that wait for the driver. A driver that drains after each call never sees this reached.
+const MAX_EVENTS: usize = 65_536;
+
+/// The node itself.
+pub(super) struct Me {
+    pub(super) node: NodeId,
+    pub(super) secret: DiscoverySecret,
+    pub(super) public: DiscoveryPublic,
+    pub(super) boot: BootNonce,
+    pub(super) map: MapVersion,
+}
+
+impl Me {
+    /// This end of every pair.
+    pub(super) fn end(&self) -> End {
+        End {
+            node: self.node,
+            key: self.public,
+        }
+    }
+}
+
+/// What all peers share.
+pub(super) struct Shared {
+    pub(super) me: Me,
+    pub(super) local: Local,
+    pub(super) relays: Relays,
+    pub(super) reflexive: Reflexive,
+    pub(super) counters: Counters,
+    pub(super) rng: ChaCha20Rng,
+    started: Instant,
+    budget: Budget,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+}
+
+impl Shared {
+    pub(super) fn new(now: Instant, me: Me, relays: Relays, rng: ChaCha20Rng) -> Self {
+        Self {
+            me,
+            local: Local::default(),
+            relays,
+            reflexive: Reflexive::default(),
+            counters: Counters::default(),
+            rng,
+            started: now,
+            budget: Budget::new(now),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn since_start(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+
+    pub(super) fn random<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// The node's own candidates.
+    pub(super) fn candidates(&self) -> Vec<Candidate> {
+        self.local.candidates(self.reflexive.addresses())
+    }
+
+    /// The vicinity of this node and a peer with these candidates.
+    pub(super) fn vicinity(&self, theirs: &[Candidate]) -> Vicinity<'_> {
+        let behind = |ip: IpAddr| {
+            let outer = theirs
+                .iter()
+                .filter(|candidate| candidate.kind != CandidateKind::Host);
+            outer
+                .map(|candidate| candidate.addr.ip())
+                .any(|theirs| theirs == ip)
+        };
+        let same_public_address = self.reflexive.addresses().any(|own| behind(own.ip()));
+        Vicinity {
+            local: &self.local,
+            same_public_address,
+        }
+    }
+
+    /// Charges a datagram to an address that has not proven itself.
+    ///
+    /// # Errors
+    /// How long to wait where a limit is reached.
+    pub(super) fn charge(&mut self, now: Instant, to: SocketAddr) -> Result<(), Duration> {
+        self.budget
+            .take(now, to)
+            .inspect_err(|_| self.counters.limited += 1)
+    }
+
+    /// Seals a message and sends it. Whether `to` may have it was decided before.
+    pub(super) fn seal(&mut self, keys: &PairKeys, to: Endpoint, message: &Message) {
+        let mut bytes = to.header().map(Vec::from).unwrap_or_default();
+        let nonce = self.random();
+        discovery::seal(message, &self.me.public, keys, nonce, &mut bytes);
+        self.transmit(Transmit {
+            to: Destination::Socket(to.address()),
+            bytes,
+        });
+    }
+
+    pub(super) fn transmit(&mut self, transmit: Transmit) {
+        if self.transmits.len() < MAX_TRANSMITS {
+            self.counters.sent += 1;
+            self.transmits.push_back(transmit);
+        } else {
+            self.counters.overflowed += 1;
+        }
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        if self.events.len() < MAX_EVENTS {
+            self.events.push_back(event);
+        } else {
+            self.counters.overflowed += 1;
+        }
+    }
+
+    pub(super) fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front().or_else(|| self.relays.poll_transmit())
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+}
