@@ -37,6 +37,12 @@ pub struct MapVersion {
     pub version: u64,
 }
 
+impl From<(u32, u64)> for MapVersion {
+    fn from((epoch, version): (u32, u64)) -> Self {
+        Self { epoch, version }
+    }
+}
+
 /// Which life of the receiver a message is for, and which of the sender's messages it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {

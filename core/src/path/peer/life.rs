@@ -57,7 +57,7 @@ impl Life {
     /// Learns from a pong to a ping of ours.
     pub(super) fn learn(&mut self, boot: BootNonce, sequence: u32) -> Lesson {
         match self.boot.replace(boot) {
-            Some(known) if known == boot => return Lesson::Same,
+            Some(known) if known == boot => Lesson::Same,
             known => {
                 self.window = Window::after(sequence);
                 if known.is_some() {
