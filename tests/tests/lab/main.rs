@@ -1,9 +1,11 @@
 //! The lab's tests: one behaviour per file, each a sentence.
 
 mod aarch64;
+mod backup;
 mod bed;
 mod bystander;
 mod clock;
+mod clones;
 mod hostile;
 mod joining;
 mod lab_itself;
