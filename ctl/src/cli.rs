@@ -41,11 +41,11 @@ pub struct Global {
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub json: bool,
     /// The socket of the meshd on this machine
-    #[arg(long, global = true, value_name = "PATH", env = "MESHD_SOCKET", default_value = DEFAULT_SOCKET)]
+    #[arg(long, global = true, value_name = "PATH", env = "MESHD_SOCKET", hide_env_values = true, default_value = DEFAULT_SOCKET)]
     #[arg(help_heading = "Everywhere")]
     pub socket: PathBuf,
     /// The admin socket of the meshrelay on this machine
-    #[arg(long, global = true, value_name = "PATH", env = "MESHRELAY_SOCKET", default_value = DEFAULT_ADMIN_SOCKET)]
+    #[arg(long, global = true, value_name = "PATH", env = "MESHRELAY_SOCKET", hide_env_values = true, default_value = DEFAULT_ADMIN_SOCKET)]
     #[arg(help_heading = "Everywhere")]
     pub relay_socket: PathBuf,
     /// Ask a meshrelay elsewhere, e.g. https://vpn.example.net; needs --admin-key-file
@@ -54,6 +54,7 @@ pub struct Global {
         global = true,
         value_name = "URL",
         env = "MESHRELAY_URL",
+        hide_env_values = true,
         help_heading = "Everywhere"
     )]
     pub relay: Option<String>,
@@ -63,6 +64,7 @@ pub struct Global {
         global = true,
         value_name = "HEX",
         env = "MESHRELAY_PIN",
+        hide_env_values = true,
         help_heading = "Everywhere"
     )]
     pub relay_pin: Option<String>,
@@ -72,6 +74,7 @@ pub struct Global {
         global = true,
         value_name = "FILE",
         env = "MESHCTL_ADMIN_KEY_FILE",
+        hide_env_values = true,
         help_heading = "Everywhere"
     )]
     pub admin_key_file: Option<PathBuf>,
@@ -84,20 +87,15 @@ impl Global {
     }
 }
 
-/// The verbs.
+/// The verbs; each is described where it is.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "a doc comment here would replace the verb's own help")]
 pub enum Verb {
-    /// Join this machine to a network
     Join(join::Join),
-    /// Show the networks of this machine, the nodes in them and the paths to them
     Status(status::Status),
-    /// Leave a network for good
     Leave(leave::Leave),
-    /// Take interfaces, routes and names away; nothing is forgotten
     Down(down::Down),
-    /// Bring back what `down` took away
     Up(up::Up),
-    /// Leave the machine as it was before meshd
     Clean(clean::Clean),
     /// Networks: create, list, show, delete
     #[command(subcommand)]
@@ -114,15 +112,11 @@ pub enum Verb {
     /// Images for virtual machines: seal
     #[command(subcommand)]
     Template(template::Template),
-    /// Save the coordinator's state to a file
     Backup(backup::Backup),
-    /// Give a coordinator the state of a backup
     Restore(restore::Restore),
-    /// Print a completion script for a shell
+    #[command(alias = "completions")]
     Completion(completion::Completion),
-    /// Print the versions of meshctl and of the meshd on this machine
     Version(version::Version),
-    /// Print the manual pages
     #[command(hide = true)]
     Man(man::Man),
 }
@@ -236,7 +230,9 @@ mod tests {
             "meshctl backup /tmp/b --relay-socket /tmp/s",
             "meshctl restore /tmp/b",
             "meshctl completion bash",
+            "meshctl completions zsh",
             "meshctl man",
+            "meshctl man /tmp/pages",
             "meshctl version",
             "meshctl --relay https://vpn.example.net --admin-key-file F node list",
         ] {

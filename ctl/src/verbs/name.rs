@@ -11,8 +11,8 @@ use crate::failure::Failure;
 /// Names of removed nodes.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Example:\n  meshctl name free db1")]
+#[allow(missing_docs, reason = "a doc comment here would replace the verb's own help")]
 pub enum Name {
-    /// Let others take a removed node's name before its 30 days are over
     Free(Free),
 }
 

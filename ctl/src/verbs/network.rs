@@ -13,14 +13,11 @@ use crate::table;
 /// Networks.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Example:\n  meshctl network create prod --cidr 10.77.0.0/16")]
+#[allow(missing_docs, reason = "a doc comment here would replace the verb's own help")]
 pub enum Network {
-    /// Make a network
     Create(Create),
-    /// List the networks
     List(List),
-    /// Show one network
     Show(Show),
-    /// Delete a network: all its nodes are out
     Delete(Delete),
 }
 
@@ -123,7 +120,15 @@ impl Create {
                 .answer(&network, |network| created(network, false));
         };
         let mut key = AdminKey::create(path, &self.name)?;
-        let network = match self.ask(global, &key).await {
+        let mut admin = match Admin::connect_with(global, Some(key.clone())).await {
+            Ok(admin) => admin,
+            Err(failure) => {
+                key.discard();
+                return Err(failure);
+            }
+        };
+        let request = self.request(Some(&key))?;
+        let network: NetworkInfo = match admin.post("networks", &request).await {
             Ok(network) => network,
             // without an answer the network may exist, and then this is its only key
             Err(failure) if failure.is_unanswered() => {
@@ -141,12 +146,6 @@ impl Create {
         key.must_be_of(&network)?;
         key.remember(Known::of(&network)?)?;
         global.output().answer(&network, |network| created(network, true))
-    }
-
-    async fn ask(&self, global: &Global, key: &AdminKey) -> Result<NetworkInfo, Failure> {
-        let request = self.request(Some(key))?;
-        let mut admin = Admin::connect_with(global, Some(key.clone())).await?;
-        admin.post("networks", &request).await
     }
 
     fn request(&self, key: Option<&AdminKey>) -> Result<NetworkCreate, Failure> {

@@ -17,12 +17,11 @@ const NAME_BLOCKED: u64 = 30 * 86_400;
 /// Nodes.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Example:\n  meshctl node list")]
+#[allow(missing_docs, reason = "a doc comment here would replace the verb's own help")]
 pub enum Node {
-    /// List the nodes
     List(List),
     /// Show one node
     Show(One),
-    /// Give a node another name
     Rename(Rename),
     /// Let a node in that waits for approval
     Approve(One),
@@ -47,8 +46,8 @@ pub struct List {
 Examples:
   meshctl node show db1
   meshctl node approve db1
-  meshctl node remove db1     it is out at once, and its name blocked for 30 days
-  meshctl node replace db1    the old machine is dead as soon as the new one joins")]
+  meshctl node remove db1     its name is blocked for 30 days
+  meshctl node replace db1    the old key is dead when the new one joins")]
 pub struct One {
     /// Its name or id
     #[arg(value_parser = label)]

@@ -17,12 +17,10 @@ use crate::{table, units};
 /// Join tokens.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Example:\n  meshctl token create --network prod --uses 20 --expires 7d")]
+#[allow(missing_docs, reason = "a doc comment here would replace the verb's own help")]
 pub enum Token {
-    /// Make a token; prints one word and nothing else
     Create(Create),
-    /// List the tokens, without the words
     List(List),
-    /// Let nobody join by a token any more
     Revoke(Revoke),
 }
 
