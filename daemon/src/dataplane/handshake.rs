@@ -208,7 +208,7 @@ impl HandshakeThread {
             match job {
                 Job::Stop => return,
                 Job::Tick => tick = Instant::now() + self.tick(&table, &sockets),
-                Job::Message(message) => self.message(&table, &message),
+                Job::Message(message) => self.message(&table, &sockets, &message),
                 Job::Work(peer) => self.attend(&peer, &sockets),
             }
             self.flush(&sockets);
@@ -221,7 +221,7 @@ impl HandshakeThread {
         self.outbox.discard(&self.shared.drops);
     }
 
-    fn message(&mut self, table: &PeerTable, message: &Message) {
+    fn message(&mut self, table: &PeerTable, sockets: &Sockets, message: &Message) {
         let now = Instant::now();
         let (bytes, mut reply) = (&message.bytes[..message.length], [0; COOKIE_REPLY_LEN]);
         let origin = match message.from {
@@ -233,7 +233,7 @@ impl HandshakeThread {
             source: message.local,
         };
         let handled = match self.gate.admit(now, origin, bytes, &mut reply) {
-            Admission::Admitted => self.admitted(table, now, back, bytes),
+            Admission::Admitted => self.admitted(table, sockets, now, back, bytes),
             Admission::Cookie(length) => self.outbox.copy(&back, 0, &reply[..length]).map(|_| ()),
             Admission::Refused(reason) => Err(reason),
         };
@@ -245,6 +245,7 @@ impl HandshakeThread {
     fn admitted(
         &mut self,
         table: &PeerTable,
+        sockets: &Sockets,
         now: Instant,
         back: Route,
         bytes: &[u8],
@@ -290,6 +291,7 @@ impl HandshakeThread {
                 };
                 self.shared.control.tell(&self.shared.drops, event);
                 self.send_staged(peer, &mut state, now);
+                self.flush(sockets);
                 Ok(())
             }
             HandshakeDone::Cookie => {
@@ -328,7 +330,7 @@ impl HandshakeThread {
             self.timeout(peer, &mut state, now);
         }
         self.send_staged(peer, &mut state, now);
-        drop(state);
+        // before the peer is let go: what is sealed later must not overtake
         self.flush(sockets);
     }
 
@@ -343,11 +345,19 @@ impl HandshakeThread {
                 continue;
             }
             self.timeout(peer, &mut state, now);
+            self.send_staged(peer, &mut state, now);
+            if let Some(from) = state.roamed(now) {
+                self.shared
+                    .control
+                    .tell(&self.shared.drops, || ControlEvent::RoamedTo {
+                        node: peer.node,
+                        from,
+                    });
+            }
             if state.session.poll_timeout().is_some() {
                 gap = FAST_TICK;
             }
-            drop(state);
-            if !self.outbox.has_room(INITIATION_LEN * 2) {
+            if !self.outbox.is_empty() {
                 self.flush(sockets);
             }
         }

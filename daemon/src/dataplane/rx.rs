@@ -114,10 +114,6 @@ impl Rx {
         }
         drop(held);
         self.sink.write(queue);
-        if !self.sink.replies.is_empty() {
-            self.sink.replies.flush(&shared.sockets.load(), &shared.drops);
-            self.sink.replies.discard(&shared.drops);
-        }
         if self.batch.is_full() {
             Progress::More
         } else {
@@ -266,14 +262,7 @@ impl Sink {
                 from: outside.from,
             };
             self.shared.control.tell(&self.shared.drops, event);
-            send_staged(
-                &self.shared,
-                peer,
-                state,
-                &mut self.packet,
-                &mut self.replies,
-                outside.now,
-            );
+            self.send_staged(peer, state, outside.now);
         }
         if opened.length == 0 {
             return Ok(());
@@ -290,6 +279,22 @@ impl Sink {
         self.coalescer.push(&self.arena, self.filled, opened.length);
         self.filled += opened.length;
         Ok(())
+    }
+
+    /// Sends what waited for the session that the peer has just confirmed; before the peer is let go, so that nothing that
+    /// is sealed later overtakes.
+    fn send_staged(&mut self, peer: &Peer, state: &mut PeerState, now: Instant) {
+        send_staged(
+            &self.shared,
+            peer,
+            state,
+            &mut self.packet,
+            &mut self.replies,
+            now,
+        );
+        self.replies
+            .flush(&self.shared.sockets.load(), &self.shared.drops);
+        self.replies.discard(&self.shared.drops);
     }
 
     /// Writes all packets of the arena, and empties it.

@@ -193,7 +193,8 @@ impl Tx {
         let sealer = &mut state.session.sealer().ok_or(DropReason::NoSession)?;
         while let Some(length) = segments.write_next(&mut self.scratch) {
             if !self.outbox.has_room(max_packet + DATA_OVERHEAD) {
-                // only where the packets are so large that one super-packet fills the outbox
+                // only where packets are so large, or other peers' so many, that the outbox is full; without room at the
+                // socket either, the rest is dropped
                 self.outbox.flush(sockets, &self.shared.drops);
                 self.copies.flush(sockets, &self.shared.drops);
             }
