@@ -96,7 +96,7 @@ fn a_node_that_waits_for_approval_gets_no_map_until_it_is_approved() {
     let node = Node::start(&bed.sites[0].machine("guest", 9));
     let token = bed.relay.token(NET, &["--approve"]);
     let joined = node.join(&token);
-    assert_eq!(joined["state"], "waiting", "{joined:#}");
+    assert_eq!(joined["state"], "pending", "{joined:#}");
     assert!(
         node.network(NET)
             .is_none_or(|network| network["peers"].as_array().is_none_or(Vec::is_empty))
