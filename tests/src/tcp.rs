@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ pub struct TcpFlow {
     stop: Arc<AtomicBool>,
     writer: JoinHandle<Result<u64, String>>,
     reader: JoinHandle<Reading>,
+    received: Arc<AtomicU64>,
 }
 
 /// What became of the connection.
@@ -54,11 +55,19 @@ impl TcpFlow {
         let (incoming, _) = listener.accept().expect("the connection arrived");
         let stop = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&stop);
+        let received = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&received);
         Self {
-            reader: thread::spawn(move || read(incoming)),
+            reader: thread::spawn(move || read(incoming, &count)),
             writer: thread::spawn(move || write(outgoing, rate, &until)),
             stop,
+            received,
         }
+    }
+
+    /// Right bytes that have arrived so far.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// Ends the stream in order and says what became of it.
@@ -108,7 +117,7 @@ fn write(mut stream: TcpStream, rate: u32, stop: &AtomicBool) -> Result<u64, Str
     Ok(written)
 }
 
-fn read(mut stream: TcpStream) -> Reading {
+fn read(mut stream: TcpStream, count: &AtomicU64) -> Reading {
     let mut reading = Reading::default();
     let mut buffer = [0; 65536];
     let mut last = Instant::now();
@@ -123,6 +132,7 @@ fn read(mut stream: TcpStream) -> Reading {
                 if !reading.check(&buffer[..length]) {
                     return reading;
                 }
+                count.store(reading.bytes, Ordering::Relaxed);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => {

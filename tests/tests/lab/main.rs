@@ -7,6 +7,7 @@ mod bystander;
 mod clock;
 mod clones;
 mod hostile;
+mod interop;
 mod joining;
 mod lab_itself;
 mod names;
