@@ -48,7 +48,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "PATH", env = "MESHRELAY_SOCKET", hide_env_values = true, default_value = DEFAULT_ADMIN_SOCKET)]
     #[arg(help_heading = "Everywhere")]
     pub relay_socket: PathBuf,
-    /// Ask a meshrelay elsewhere, e.g. https://vpn.example.net; needs --admin-key-file
+    /// Ask a meshrelay elsewhere, e.g. `https://vpn.example.net`; needs --admin-key-file
     #[arg(
         long,
         global = true,

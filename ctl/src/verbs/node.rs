@@ -106,8 +106,9 @@ impl Node {
             }
             Self::Replace(one) => {
                 let mut found = Found::find(global, one.network.as_deref(), &one.node).await?;
-                let (id, path) = (found.id()?, found.path("replace"));
-                let created = token::replacement(&mut found.admin, &found.network, id, &path).await?;
+                let path = found.path("replace");
+                let created =
+                    token::replacement(&mut found.admin, &found.network, &found.node, &path).await?;
                 token::tell(global, &found.network, &created)
             }
         }

@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use meshd_api::coordinator::admin::{Done, NetworkInfo, TokenCreate, TokenCreated, TokenInfo, TokenRevoke};
+use meshd_api::coordinator::admin::{
+    Done, NetworkInfo, NodeAct, NodeInfo, TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
+};
 use meshd_core::id::{NodeId, TokenId};
 use meshd_core::statement::Deed;
 
@@ -37,7 +39,7 @@ pub struct Create {
     /// The network [default: the only one]
     #[arg(long, value_name = "NAME", value_parser = label)]
     network: Option<String>,
-    /// How many machines may join by it [default: any number]
+    /// How many machines may join by it [default: any number; 1 with --hostname or --ip]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     uses: Option<u32>,
     /// For how long it is good, e.g. 12h or 7d [default: for ever]
@@ -111,8 +113,10 @@ impl Create {
     async fn run(self, global: &Global) -> Result<(), Failure> {
         let mut admin = Admin::connect(global).await?;
         let network = admin.network(self.network.as_deref()).await?;
+        // what a token fixes can be one machine's only
+        let one = self.hostname.is_some() || self.ip.is_some();
         let mut request = TokenCreate {
-            uses: self.uses,
+            uses: self.uses.or(one.then_some(1)),
             expires_in: self.expires.map(|expires| expires.as_secs()),
             tags: self.tags,
             ephemeral: self.ephemeral,
@@ -177,23 +181,38 @@ impl Revoke {
     }
 }
 
-/// A token with which a rebuilt machine takes over a node.
+/// A token with which a rebuilt machine takes over a node: by it the machine gets the node's name, address and tags, and
+/// what else the node's own token fixed.
 pub async fn replacement(
     admin: &mut Admin,
     network: &NetworkInfo,
-    node: NodeId,
+    node: &NodeInfo,
     path: &str,
 ) -> Result<TokenCreated, Failure> {
-    let mut request = meshd_api::coordinator::admin::NodeAct::default();
+    let tokens = format!("networks/{}/tokens", network.name);
+    let mut request = NodeAct::default();
     let mut made_here = None;
-    if let Some(key) = admin.key() {
+    if admin.key().is_some() {
+        let tokens: Vec<TokenInfo> = admin.get(&tokens).await?;
+        let came_by = tokens.iter().find(|token| token.id == node.token);
         let wanted = TokenCreate {
             uses: Some(1),
+            tags: node.tags.clone(),
+            ephemeral: came_by.is_some_and(|token| token.ephemeral),
+            hostname: Some(node.name.clone()),
+            ip: Some(node.ipv4),
+            listen_port: came_by.and_then(|token| token.listen_port),
             ..Default::default()
         };
-        let (statement, _, word) = admin::delegate(key, network, &wanted, Some(node), unix_now())?;
-        request.statement = Some(statement);
-        made_here = Some(word);
+        let id: NodeId = node
+            .id
+            .parse()
+            .map_err(|e| Failure::failed(format!("the answer is odd: {e}")))?;
+        if let Some(key) = admin.key() {
+            let (statement, _, word) = admin::delegate(key, network, &wanted, Some(id), unix_now())?;
+            request.statement = Some(statement);
+            made_here = Some(word);
+        }
     }
     let mut created: TokenCreated = admin.post(path, &request).await?;
     if let Some(word) = made_here {
