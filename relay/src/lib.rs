@@ -1,4 +1,6 @@
 //! meshrelay: coordinator, STUN server and packet relay of a mesh, on the host with a public address.
 #![forbid(unsafe_code)]
 
+pub mod config;
+pub mod store;
 pub mod tls;

@@ -1,0 +1,330 @@
+//! Flags and the configuration file, parsed into one valid [`Config`] before anything opens.
+//!
+//! Each setting has one name, as a flag (`--public-addr`) and as a key of the TOML file (`public-addr`); a flag given
+//! wins over the file, and the file over the default.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use meshd_api::coordinator::DEFAULT_ADMIN_SOCKET;
+use serde::Deserialize;
+
+const DEFAULT_STATE_DIR: &str = "/var/lib/meshrelay";
+const HTTPS_PORT: u16 = 443;
+/// Two ports, so that nodes can tell how their NAT maps (RFC 5780 section 4.3).
+const UDP_PORTS: [u16; 2] = [3478, 3479];
+/// Addresses of one kind that may be listened on.
+const MAX_LISTENERS: usize = 8;
+/// Room in a join token.
+const MAX_PUBLIC_ADDRS: usize = 8;
+const DEFAULT_EPHEMERAL_AFTER: Duration = Duration::from_secs(3600);
+
+/// The flags of `meshrelay run`; the same keys, in the same form, make the file.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Settings {
+    /// Where keys and state are kept [default: /var/lib/meshrelay]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Public name or address of this host, written into tokens; several are allowed
+    #[arg(long, value_name = "HOST")]
+    #[serde(default)]
+    public_addr: Vec<String>,
+    /// TCP addresses of the coordinator [default: 0.0.0.0:443 and [::]:443]
+    #[arg(long, value_name = "ADDR", num_args = 1..)]
+    #[serde(default)]
+    listen_https: Vec<SocketAddr>,
+    /// UDP addresses of relay and STUN [default: ports 3478 and 3479 of 0.0.0.0 and [::]]
+    #[arg(long, value_name = "ADDR", num_args = 1..)]
+    #[serde(default)]
+    listen_udp: Vec<SocketAddr>,
+    /// Unix socket of the admin API [default: /run/meshrelay/admin.sock]
+    #[arg(long, value_name = "PATH")]
+    admin_socket: Option<PathBuf>,
+    /// Also answer signed admin requests on the public addresses
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    admin_public: Option<bool>,
+    /// Also answer signed admin requests on this TCP address (such as the host's mesh address)
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Option<SocketAddr>,
+    /// Seconds after which an ephemeral node that is away is removed [default: 3600]
+    #[arg(long, value_name = "SECONDS")]
+    ephemeral_after: Option<u64>,
+}
+
+/// A valid configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where keys and state are kept.
+    pub state_dir: PathBuf,
+    /// Names and addresses by which nodes reach this host, without ports. May be empty.
+    pub public_addrs: Vec<String>,
+    /// TCP addresses of the coordinator.
+    pub listen_https: Vec<Listen>,
+    /// UDP addresses of relay and STUN; the first of each family carries frames, all answer STUN.
+    pub listen_udp: Vec<Listen>,
+    /// Unix socket of the admin API.
+    pub admin_socket: PathBuf,
+    /// Whether signed admin requests are answered on the public addresses.
+    pub admin_public: bool,
+    /// One more TCP address, for signed admin requests.
+    pub admin_listen: Option<SocketAddr>,
+    /// How long an ephemeral node may be away before it is removed.
+    pub ephemeral_after: Duration,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listen {
+    /// The address.
+    pub addr: SocketAddr,
+    /// Whether the program fails without it; false for the default IPv6 addresses, since a host may lack IPv6.
+    pub required: bool,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {cause}")]
+    Unreadable {
+        /// Its path.
+        path: PathBuf,
+        /// The system's word.
+        cause: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the configuration file {path} is wrong: {cause}")]
+    Malformed {
+        /// Its path.
+        path: PathBuf,
+        /// Line, column and reason.
+        cause: Box<toml::de::Error>,
+    },
+    /// A value does not do.
+    #[error("{setting} {value}: {reason}")]
+    Value {
+        /// Name of the setting.
+        setting: &'static str,
+        /// What was given.
+        value: String,
+        /// What is wrong, and what to do.
+        reason: &'static str,
+    },
+}
+
+impl Settings {
+    /// The settings of a TOML file.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
+            path: path.to_owned(),
+            cause,
+        })?;
+        toml::from_str(&text).map_err(|cause| ConfigError::Malformed {
+            path: path.to_owned(),
+            cause: Box::new(cause),
+        })
+    }
+
+    /// These settings, and `file`'s where these say nothing.
+    pub fn over(self, file: Self) -> Self {
+        let list = |mine: Vec<SocketAddr>, other| if mine.is_empty() { other } else { mine };
+        Self {
+            state_dir: self.state_dir.or(file.state_dir),
+            public_addr: if self.public_addr.is_empty() {
+                file.public_addr
+            } else {
+                self.public_addr
+            },
+            listen_https: list(self.listen_https, file.listen_https),
+            listen_udp: list(self.listen_udp, file.listen_udp),
+            admin_socket: self.admin_socket.or(file.admin_socket),
+            admin_public: self.admin_public.or(file.admin_public),
+            admin_listen: self.admin_listen.or(file.admin_listen),
+            ephemeral_after: self.ephemeral_after.or(file.ephemeral_after),
+        }
+    }
+
+    /// Checks every value and fills in the defaults. Opens nothing.
+    pub fn validate(self) -> Result<Config, ConfigError> {
+        let public_addrs = public_addrs(self.public_addr)?;
+        let listen_https = listeners("listen-https", self.listen_https, &[HTTPS_PORT])?;
+        let listen_udp = listeners("listen-udp", self.listen_udp, &UDP_PORTS)?;
+        let state_dir = self.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into());
+        let admin_socket = self.admin_socket.unwrap_or_else(|| DEFAULT_ADMIN_SOCKET.into());
+        absolute("state-dir", &state_dir)?;
+        absolute("admin-socket", &admin_socket)?;
+        if admin_socket.as_os_str().len() > 107 {
+            return Err(refused(
+                "admin-socket",
+                admin_socket.display(),
+                "a Unix socket's path has at most 107 bytes",
+            ));
+        }
+        Ok(Config {
+            state_dir,
+            public_addrs,
+            listen_https,
+            listen_udp,
+            admin_socket,
+            admin_public: self.admin_public.unwrap_or(false),
+            admin_listen: self.admin_listen,
+            ephemeral_after: self
+                .ephemeral_after
+                .map_or(DEFAULT_EPHEMERAL_AFTER, Duration::from_secs),
+        })
+    }
+}
+
+fn refused(setting: &'static str, value: impl ToString, reason: &'static str) -> ConfigError {
+    ConfigError::Value {
+        setting,
+        value: value.to_string(),
+        reason,
+    }
+}
+
+fn absolute(setting: &'static str, path: &Path) -> Result<(), ConfigError> {
+    match path.is_absolute() {
+        true => Ok(()),
+        false => Err(refused(setting, path.display(), "give an absolute path")),
+    }
+}
+
+fn public_addrs(given: Vec<String>) -> Result<Vec<String>, ConfigError> {
+    const SETTING: &str = "public-addr";
+    if given.len() > MAX_PUBLIC_ADDRS {
+        return Err(refused(
+            SETTING,
+            given.len(),
+            "at most 8 are possible, since each is written into every token",
+        ));
+    }
+    let mut addrs = Vec::with_capacity(given.len());
+    for host in given {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        match bare.parse::<IpAddr>() {
+            Ok(ip) if ip.is_unspecified() || ip.is_multicast() => {
+                return Err(refused(
+                    SETTING,
+                    host,
+                    "nodes cannot reach this; give the address that they connect to",
+                ));
+            }
+            Ok(ip) => addrs.push(ip.to_string()),
+            Err(_) if is_host_name(&host) => addrs.push(host.to_ascii_lowercase()),
+            Err(_) => {
+                return Err(refused(
+                    SETTING,
+                    host,
+                    "give a host name or an IP address, without a port",
+                ));
+            }
+        }
+    }
+    Ok(addrs)
+}
+
+/// Labels of letters, digits and hyphens (RFC 1123 section 2.1), with at least one letter at all.
+fn is_host_name(host: &str) -> bool {
+    let label = |l: &str| {
+        let plain = l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        (1..=63).contains(&l.len()) && plain && !l.starts_with('-') && !l.ends_with('-')
+    };
+    host.len() <= 253 && host.split('.').all(label) && host.bytes().any(|b| b.is_ascii_alphabetic())
+}
+
+fn listeners(
+    setting: &'static str,
+    given: Vec<SocketAddr>,
+    ports: &[u16],
+) -> Result<Vec<Listen>, ConfigError> {
+    if given.is_empty() {
+        let v4 = ports
+            .iter()
+            .map(|p| (IpAddr::V4(Ipv4Addr::UNSPECIFIED), *p, true));
+        let v6 = ports
+            .iter()
+            .map(|p| (IpAddr::V6(Ipv6Addr::UNSPECIFIED), *p, false));
+        let listen = |(ip, port, required)| Listen {
+            addr: SocketAddr::new(ip, port),
+            required,
+        };
+        return Ok(v4.chain(v6).map(listen).collect());
+    }
+    if given.len() > MAX_LISTENERS {
+        return Err(refused(setting, given.len(), "at most 8 addresses are possible"));
+    }
+    let mut seen = BTreeSet::new();
+    for addr in &given {
+        if addr.port() != 0 && !seen.insert(*addr) {
+            return Err(refused(setting, addr, "given twice"));
+        }
+    }
+    Ok(given
+        .into_iter()
+        .map(|addr| Listen { addr, required: true })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(file: &str) -> Result<Config, String> {
+        let settings: Settings = toml::from_str(file).map_err(|e| e.to_string())?;
+        settings.validate().map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn defaults_cover_both_families_and_need_the_first() {
+        let config = parse("").unwrap();
+        let shown: Vec<String> = config
+            .listen_udp
+            .iter()
+            .map(|l| format!("{} {}", l.addr, l.required))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "0.0.0.0:3478 true",
+                "0.0.0.0:3479 true",
+                "[::]:3478 false",
+                "[::]:3479 false"
+            ]
+        );
+        assert_eq!(config.listen_https.len(), 2);
+        assert!(!config.admin_public);
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file: Settings = toml::from_str("public-addr = ['a.example']\nephemeral-after = 5").unwrap();
+        let flags = Settings {
+            public_addr: vec!["[2001:db8::1]".into()],
+            ..Settings::default()
+        };
+        let config = flags.over(file).validate().unwrap();
+        assert_eq!(config.public_addrs, ["2001:db8::1"]);
+        assert_eq!(config.ephemeral_after, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        for (file, word) in [
+            ("public-addr = ['0.0.0.0']", "cannot reach"),
+            ("public-addr = ['vpn.example:443']", "without a port"),
+            ("public-addr = ['1.2.3']", "host name"),
+            ("state-dir = 'x'", "absolute"),
+            ("listen-udp = ['127.0.0.1:9', '127.0.0.1:9']", "twice"),
+            ("listen-https = ['nonsense']", "socket address"),
+            ("colour = 1", "unknown field"),
+        ] {
+            let message = parse(file).unwrap_err();
+            assert!(message.contains(word), "{file}: {message}");
+        }
+    }
+}
