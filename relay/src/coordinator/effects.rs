@@ -1,0 +1,76 @@
+//! What all admin acts and departures of a network come to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use meshd_core::id::{NodeId, TokenId};
+use meshd_core::map::Death;
+use meshd_core::statement::{Act, Deed};
+
+/// A name that is blocked, and by whose removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block {
+    /// Whose name it was.
+    pub node: NodeId,
+    /// Unix time in s until when.
+    pub until: u64,
+}
+
+/// What all acts come to; of two on one thing the one with the higher serial is in force.
+#[derive(Debug, Default)]
+pub struct Effects {
+    removed: BTreeSet<NodeId>,
+    approved: BTreeSet<NodeId>,
+    renamed: BTreeMap<NodeId, String>,
+    revoked: BTreeSet<TokenId>,
+    ousted: BTreeSet<TokenId>,
+    blocked: BTreeMap<String, Block>,
+}
+
+impl Effects {
+    /// Takes the next act; they come in the order of their serials.
+    pub fn add(&mut self, act: &Act) {
+        match &act.deed {
+            Deed::Remove { node, name, blocked_until } => {
+                self.removed.insert(*node);
+                if let (Some(name), Some(until)) = (name, *blocked_until) {
+                    self.blocked.insert(name.clone(), Block { node: *node, until });
+                }
+            }
+            Deed::Approve { node } => drop(self.approved.insert(*node)),
+            Deed::Rename { node, name } => drop(self.renamed.insert(*node, name.clone())),
+            Deed::FreeName { name } => drop(self.blocked.remove(name)),
+            Deed::RevokeToken { token } => drop(self.revoked.insert(*token)),
+            Deed::RevokeTokenAndNodes { token } => {
+                self.revoked.insert(*token);
+                self.ousted.insert(*token);
+            }
+            Deed::Unknown { .. } => {}
+        }
+    }
+
+    /// Why a node that came by `token` is out, where an act put it out.
+    pub fn death(&self, node: NodeId, token: TokenId) -> Option<Death> {
+        let removed = self.removed.contains(&node).then_some(Death::Removed);
+        removed.or_else(|| self.ousted.contains(&token).then_some(Death::TokenRevoked(token)))
+    }
+
+    /// Whether an admin approved the node.
+    pub fn approved(&self, node: NodeId) -> bool {
+        self.approved.contains(&node)
+    }
+
+    /// What an admin renamed the node to.
+    pub fn renamed(&self, node: NodeId) -> Option<&str> {
+        self.renamed.get(&node).map(String::as_str)
+    }
+
+    /// Whether an admin revoked the token.
+    pub fn revoked(&self, token: TokenId) -> bool {
+        self.revoked.contains(&token)
+    }
+
+    /// The block on a name.
+    pub fn block(&self, name: &str) -> Option<Block> {
+        self.blocked.get(name).copied()
+    }
+}

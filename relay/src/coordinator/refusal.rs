@@ -1,0 +1,119 @@
+//! Why the coordinator says no: a stable code for programs, a sentence for a person.
+
+use meshd_core::admission::{
+    AddressRefusal, DelegationRefusal, NameRefusal, PrefixRefusal, TokenRefusal,
+};
+use meshd_core::statement::StatementError;
+
+use crate::store::StoreError;
+
+/// Why the coordinator says no. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The token admits nobody.
+    #[error(transparent)]
+    Token(#[from] TokenRefusal),
+    /// No such address to be had.
+    #[error(transparent)]
+    Address(#[from] AddressRefusal),
+    /// No such name to be had.
+    #[error(transparent)]
+    Name(#[from] NameRefusal),
+    /// A network cannot have this prefix or MTU.
+    #[error(transparent)]
+    Prefix(#[from] PrefixRefusal),
+    /// A token cannot be made so.
+    #[error(transparent)]
+    Delegation(#[from] DelegationRefusal),
+    /// A statement is broken, or by the wrong key.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Whoever asks did not show who they are.
+    #[error("{0}")]
+    Unproven(&'static str),
+    /// Two machines with one identity are alive.
+    #[error("{sentence}")]
+    Clone {
+        /// Both machines, and what to do.
+        sentence: String,
+        /// Whether it may join anew by its template token.
+        new_identity: bool,
+    },
+    /// Nothing is known under this name or id.
+    #[error("there is no {what} \"{name}\"; {hint}")]
+    Unknown {
+        /// Kind of thing.
+        what: &'static str,
+        /// What was asked for.
+        name: String,
+        /// How to see what there is.
+        hint: &'static str,
+    },
+    /// The thing is there already.
+    #[error("{0}")]
+    Conflict(String),
+    /// The request contradicts itself, or what is held.
+    #[error("{0}")]
+    Invalid(String),
+    /// The relay has no root key for this, and no signed statement came.
+    #[error(
+        "the root key of network \"{0}\" is kept elsewhere: run meshctl with --admin-key-file where the key is"
+    )]
+    RootElsewhere(String),
+}
+
+impl Refusal {
+    /// Stable, lower case with hyphens.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Token(refusal) => match refusal {
+                TokenRefusal::Unknown => "token-unknown",
+                TokenRefusal::Expired { .. } => "token-expired",
+                TokenRefusal::UsedUp(_) => "token-used-up",
+                TokenRefusal::Revoked => "token-revoked",
+                TokenRefusal::NodeDead(_) => "node-removed",
+            },
+            Self::Address(AddressRefusal::Held { .. }) => "address-taken",
+            Self::Address(AddressRefusal::Full(_)) => "network-full",
+            Self::Address(_) => "address-refused",
+            Self::Name(NameRefusal::Held { .. }) => "name-taken",
+            Self::Name(NameRefusal::Blocked { .. }) => "name-blocked",
+            Self::Name(_) => "name-refused",
+            Self::Prefix(_) => "prefix-refused",
+            Self::Delegation(_) => "token-refused",
+            Self::Statement(_) => "statement-refused",
+            Self::Store(_) => "store-failed",
+            Self::Unproven(_) => "unproven",
+            Self::Clone { new_identity: true, .. } => "clone-new-identity",
+            Self::Clone { .. } => "clone",
+            Self::Unknown { .. } => "unknown",
+            Self::Conflict(_) => "conflict",
+            Self::Invalid(_) => "invalid",
+            Self::RootElsewhere(_) => "root-elsewhere",
+        }
+    }
+
+    /// HTTP status.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Unproven(_) => 401,
+            Self::Token(_) => 403,
+            Self::Unknown { .. } => 404,
+            Self::Address(AddressRefusal::Held { .. })
+            | Self::Name(NameRefusal::Held { .. } | NameRefusal::Blocked { .. })
+            | Self::Clone { .. }
+            | Self::Conflict(_)
+            | Self::RootElsewhere(_) => 409,
+            Self::Store(_) => 503,
+            Self::Address(_)
+            | Self::Name(_)
+            | Self::Prefix(_)
+            | Self::Delegation(_)
+            | Self::Statement(_)
+            | Self::Invalid(_) => 422,
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The packet plane: one plain thread that answers STUN and forwards relay frames, in batches.
+//!
+//! A batch's journey ([`worker`]): `recvmmsg` fills buffers of coalesced datagrams; each is judged by the core's relay
+//! under one read lock for the batch; neighbours that go the same way leave as one `UDP_SEGMENT` send, straight from the
+//! buffer that they came in. Nothing is copied or allocated on the way. Control messages of the batch are handled after
+//! that, under the write lock.
+//!
+//! The coordinator tells the plane who is a member ([`Members`]): a removed node's binding and sessions are gone when the
+//! call returns.
+
+mod runs;
+mod worker;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use meshd_core::id::{NetworkId, NodeId};
+use meshd_core::relay::{RelayConfig, RelayServer};
+use meshd_net::poll::{Interest, Poller, Waker};
+use meshd_net::udp::{UdpConfig, UdpError, UdpSocket};
+use tracing::debug;
+use zeroize::Zeroizing;
+
+use crate::config::Listen;
+
+/// Poller token of the waker; sockets have their index.
+const WAKER: u64 = u64::MAX;
+
+/// Why the packet plane did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaneError {
+    /// A socket.
+    #[error(transparent)]
+    Socket(#[from] UdpError),
+    /// The machine is out of descriptors, threads or memory.
+    #[error("cannot start the packet threads: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// What happened since the start. All count up from 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PacketMetrics {
+    /// Datagrams received.
+    pub received: u64,
+    /// Frames forwarded.
+    pub forwarded: u64,
+    /// Their bytes, relay header included.
+    pub forwarded_bytes: u64,
+    /// Frames that could not be sent: no room, no route.
+    pub unsent: u64,
+    /// Control messages answered or refused.
+    pub control: u64,
+    /// STUN requests answered.
+    pub stun: u64,
+    /// Datagrams that are nothing, or that no rule lets through.
+    pub dropped: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    received: AtomicU64,
+    forwarded: AtomicU64,
+    forwarded_bytes: AtomicU64,
+    unsent: AtomicU64,
+    control: AtomicU64,
+    stun: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Counters {
+    /// Adds what one batch did.
+    fn add(&self, batch: &PacketMetrics) {
+        for (counter, count) in [
+            (&self.received, batch.received),
+            (&self.forwarded, batch.forwarded),
+            (&self.forwarded_bytes, batch.forwarded_bytes),
+            (&self.unsent, batch.unsent),
+            (&self.control, batch.control),
+            (&self.stun, batch.stun),
+            (&self.dropped, batch.dropped),
+        ] {
+            counter.fetch_add(count, Relaxed);
+        }
+    }
+
+    fn read(&self) -> PacketMetrics {
+        PacketMetrics {
+            received: self.received.load(Relaxed),
+            forwarded: self.forwarded.load(Relaxed),
+            forwarded_bytes: self.forwarded_bytes.load(Relaxed),
+            unsent: self.unsent.load(Relaxed),
+            control: self.control.load(Relaxed),
+            stun: self.stun.load(Relaxed),
+            dropped: self.dropped.load(Relaxed),
+        }
+    }
+}
+
+/// What the thread and its callers share.
+struct Shared {
+    sockets: Vec<UdpSocket>,
+    members: Members,
+    counters: Counters,
+    stop: AtomicBool,
+}
+
+/// The relay's decisions, and so its members; clones are the same.
+#[derive(Clone)]
+pub struct Members(Arc<RwLock<RelayServer>>);
+
+impl Members {
+    /// A relay without members. `secret` makes the bind keys.
+    pub fn new(secret: &Zeroizing<[u8; 32]>, seed: [u8; 32]) -> Self {
+        let server = RelayServer::new(Instant::now(), **secret, seed, RelayConfig::default());
+        Self(Arc::new(RwLock::new(server)))
+    }
+
+    /// Makes `nodes` all members of `network`; who no longer is one loses binding and sessions at once.
+    pub fn set(&self, network: NetworkId, nodes: impl IntoIterator<Item = NodeId>) {
+        self.write().set_members(network, nodes);
+    }
+
+    /// Ends a network here.
+    pub fn remove_network(&self, network: NetworkId) {
+        self.write().remove_network(network);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, RelayServer> {
+        self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, RelayServer> {
+        self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// The running plane; stops on drop.
+pub struct PacketPlane {
+    shared: Arc<Shared>,
+    waker: Waker,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl PacketPlane {
+    /// Opens the sockets and starts the thread. A socket that is not required may fail.
+    pub fn start(listen: &[Listen], members: Members) -> Result<Self, PlaneError> {
+        let mut sockets = Vec::new();
+        for Listen { addr, required } in listen {
+            match UdpSocket::bind(&UdpConfig::new(*addr)) {
+                Ok(socket) => sockets.push(socket),
+                Err(cause) if !required => debug!(%addr, %cause, "not listened on"),
+                Err(cause) => return Err(cause.into()),
+            }
+        }
+        let poller = Poller::new()?;
+        for (index, socket) in sockets.iter().enumerate() {
+            poller.add(socket, index as u64, Interest::READ)?;
+        }
+        let waker = Waker::new(&poller, WAKER)?;
+        let (counters, stop) = (Counters::default(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { sockets, members, counters, stop });
+        let of_thread = (shared.clone(), waker.clone());
+        let thread = std::thread::Builder::new()
+            .name("packets".into())
+            .spawn(move || worker::run(&of_thread.0, &poller, &of_thread.1))?;
+        Ok(Self { shared, waker, thread: Some(thread) })
+    }
+
+    /// The addresses listened on, in the order asked for.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.shared.sockets.iter().map(UdpSocket::local_addr).collect()
+    }
+
+    /// What happened so far.
+    pub fn metrics(&self) -> PacketMetrics {
+        self.shared.counters.read()
+    }
+}
+
+impl Drop for PacketPlane {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Relaxed);
+        self.waker.wake();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

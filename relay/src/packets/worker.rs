@@ -1,0 +1,216 @@
+//! The packet thread.
+//!
+//! 1. epoll names a socket with datagrams; `recvmmsg` takes them, coalesced.
+//! 2. Under the read lock each datagram is judged: a frame that goes on is rewritten in place and joined to its
+//!    neighbour's run; a control message is set aside; STUN and refusals are answered.
+//! 3. The runs are sent.
+//! 4. Under the write lock the control messages are handled and answered.
+
+use std::io::IoSlice;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use meshd_core::relay::{Channel, RelayServer, Verdict};
+use meshd_core::stun;
+use meshd_net::poll::{Events, Poller, Waker};
+use meshd_net::udp::{GRO_BUFFER, Received, RecvBatch, Transmit, UdpSocket};
+use tracing::{error, warn};
+
+use super::runs::{Joiner, Open, Runs};
+use super::{PacketMetrics, Shared, WAKER};
+
+/// Buffers of a batch: the kernel fills one per run of a sender. They hold memory only once touched.
+const BUFFERS: usize = 32;
+/// Batches from one socket before the others have their turn.
+const ROUNDS: usize = 4;
+/// Datagrams that the kernel coalesces at most (UDP_GRO_CNT_MAX).
+const MAX_DATAGRAMS: usize = 64;
+/// Control messages handled per batch; a flood of them beyond that is dropped.
+const MAX_CONTROL: usize = 32;
+/// Longer than any control message.
+const CONTROL_BYTES: usize = 128;
+
+/// Runs until the plane stops.
+pub fn run(shared: &Shared, poller: &Poller, waker: &Waker) {
+    let mut events = Events::with_capacity(shared.sockets.len() + 1);
+    let mut batch = RecvBatch::new(BUFFERS, GRO_BUFFER);
+    let mut control = ControlQueue::new();
+    let mut timeout = shared.members.read().poll_timeout();
+    while !shared.stop.load(Relaxed) {
+        let wait = timeout.saturating_duration_since(Instant::now());
+        if let Err(cause) = poller.wait(&mut events, Some(wait)) {
+            error!(%cause, "the packet thread cannot wait and ends");
+            return;
+        }
+        for event in events.iter() {
+            match usize::try_from(event.token).ok().filter(|_| event.token != WAKER) {
+                Some(listener) => drain(shared, listener, &mut batch, &mut control),
+                None => waker.clear(),
+            }
+        }
+        let now = Instant::now();
+        if now >= timeout {
+            let mut relay = shared.members.write();
+            relay.handle_timeout(now);
+            timeout = relay.poll_timeout();
+        }
+    }
+}
+
+fn drain(shared: &Shared, listener: usize, batch: &mut RecvBatch, control: &mut ControlQueue) {
+    let Some(socket) = shared.sockets.get(listener) else { return };
+    for _ in 0..ROUNDS {
+        match socket.recv_batch(batch) {
+            Ok(0) => return,
+            Ok(_) => handle(shared, listener, batch, control),
+            Err(cause) => return warn!(%cause, local = %socket.local_addr(), "cannot receive"),
+        }
+        if !batch.is_full() {
+            return;
+        }
+    }
+}
+
+/// Steps 2 to 4 for one batch.
+fn handle(shared: &Shared, listener: usize, batch: &mut RecvBatch, control: &mut ControlQueue) {
+    let now = Instant::now();
+    let mut metrics = PacketMetrics::default();
+    {
+        let relay = shared.members.read();
+        let mut runs = Runs::new();
+        for received in batch.iter_mut() {
+            let mut judge = Judge { now, listener, relay: &relay, shared, metrics: &mut metrics, control };
+            judge.buffer(received, &mut runs);
+        }
+        drop(relay);
+        runs.send(&shared.sockets, &mut metrics);
+    }
+    if control.len > 0 {
+        answer_control(shared, now, control, &mut metrics);
+        control.len = 0;
+    }
+    shared.counters.add(&metrics);
+}
+
+/// Where a datagram comes from, and the address of ours that it was sent to.
+#[derive(Clone, Copy)]
+struct Origin {
+    channel: Channel,
+    local: Option<IpAddr>,
+}
+
+/// What judging a buffer needs.
+struct Judge<'b> {
+    now: Instant,
+    listener: usize,
+    relay: &'b RelayServer,
+    shared: &'b Shared,
+    metrics: &'b mut PacketMetrics,
+    control: &'b mut ControlQueue,
+}
+
+impl Judge<'_> {
+    /// Judges the datagrams of one buffer and collects the runs of those that go on.
+    fn buffer<'a>(&mut self, received: Received<'a>, runs: &mut Runs<'a>) {
+        let Received { bytes, segment_size, source, local, ecn, .. } = received;
+        let from = Origin { channel: Channel { listener: self.listener as u32, address: source }, local };
+        let mut joiner = Joiner::new(segment_size, ecn);
+        let mut complete = [const { None::<Open> }; MAX_DATAGRAMS + 1];
+        let mut count = 0;
+        let mut start = 0;
+        for datagram in bytes.chunks_mut(segment_size.max(1)) {
+            self.metrics.received += 1;
+            let end = start + datagram.len();
+            let to = self.datagram(from, datagram);
+            if let Some(open) = to.and_then(|to| joiner.add(to, start, end))
+                && count < MAX_DATAGRAMS
+            {
+                complete[count] = Some(open);
+                count += 1;
+            }
+            start = end;
+        }
+        complete[count] = joiner.finish();
+        let bytes: &'a [u8] = bytes;
+        for open in complete.into_iter().flatten() {
+            runs.push(joiner.run(open, bytes), &self.shared.sockets, self.metrics);
+        }
+    }
+
+    /// One datagram; where it goes, if it goes on.
+    fn datagram(&mut self, from: Origin, datagram: &mut [u8]) -> Option<Channel> {
+        if stun::is_stun(datagram) {
+            self.stun(from, datagram);
+            return None;
+        }
+        match self.relay.forward(self.now, from.channel, datagram) {
+            Verdict::Forward { to } => return Some(to),
+            Verdict::Reply(frame) => {
+                self.metrics.control += 1;
+                reply(&self.shared.sockets, from, &frame);
+            }
+            Verdict::Control => {
+                if !self.control.push(from, datagram) {
+                    self.metrics.dropped += 1;
+                }
+            }
+            Verdict::Drop(_) => self.metrics.dropped += 1,
+        }
+        None
+    }
+
+    fn stun(&mut self, from: Origin, request: &[u8]) {
+        match stun::binding_answer(request, from.channel.address) {
+            Some(answer) => {
+                self.metrics.stun += 1;
+                reply(&self.shared.sockets, from, &answer);
+            }
+            None => self.metrics.dropped += 1,
+        }
+    }
+}
+
+/// Control messages of a batch, copied: they are few and short.
+struct ControlQueue {
+    messages: [([u8; CONTROL_BYTES], usize, Option<Origin>); MAX_CONTROL],
+    len: usize,
+}
+
+impl ControlQueue {
+    fn new() -> Self {
+        Self { messages: [([0; CONTROL_BYTES], 0, None); MAX_CONTROL], len: 0 }
+    }
+
+    fn push(&mut self, from: Origin, message: &[u8]) -> bool {
+        let Some((bytes, len, origin)) = self.messages.get_mut(self.len) else { return false };
+        let Some(bytes) = bytes.get_mut(..message.len()) else { return false };
+        bytes.copy_from_slice(message);
+        (*len, *origin) = (message.len(), Some(from));
+        self.len += 1;
+        true
+    }
+}
+
+fn answer_control(shared: &Shared, now: Instant, queue: &ControlQueue, metrics: &mut PacketMetrics) {
+    let mut relay = shared.members.write();
+    for (bytes, len, origin) in &queue.messages[..queue.len] {
+        let Some(from) = *origin else { continue };
+        match relay.handle_control(now, from.channel, &bytes[..*len]) {
+            Verdict::Reply(frame) => {
+                metrics.control += 1;
+                reply(&shared.sockets, from, &frame);
+            }
+            _ => metrics.dropped += 1,
+        }
+    }
+}
+
+/// Answers by the way that the question came, from the address that it was sent to; if there is no room, the other side
+/// asks again.
+fn reply(sockets: &[UdpSocket], to: Origin, bytes: &[u8]) {
+    if let Some(socket) = sockets.get(to.channel.listener as usize) {
+        let parts = [IoSlice::new(bytes)];
+        let _ = socket.send_segments(&Transmit { source: to.local, ..Transmit::new(to.channel.address, &parts) });
+    }
+}

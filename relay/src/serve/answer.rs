@@ -1,0 +1,94 @@
+//! Answers: JSON on success, a [`Problem`] on failure, also where the web framework itself says no.
+
+use axum::extract::{FromRequest, Request, rejection::JsonRejection};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, body::Bytes};
+use meshd_api::Problem;
+use serde::de::DeserializeOwned;
+
+use crate::coordinator::Refusal;
+
+/// An error answer.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    status: StatusCode,
+    problem: Problem,
+    close: bool,
+}
+
+/// What handlers return.
+pub type Answer<T> = Result<T, Failure>;
+
+impl Failure {
+    /// With a status, a stable code and a sentence.
+    pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        Self { status, problem: Problem::new(code, message), close: false }
+    }
+
+    /// Nobody showed who they are, or the proof does not hold. Closes the connection: a guess costs a handshake.
+    pub fn unproven(message: impl Into<String>) -> Self {
+        Self { close: true, ..Self::new(StatusCode::UNAUTHORIZED, "unproven", message) }
+    }
+
+    /// The request itself is wrong.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", message)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::new(status, refusal.code(), refusal.to_string())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.problem)).into_response();
+        if self.close {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// A JSON body. Unlike axum's own, it does not ask for a content type and its refusals are [`Problem`]s.
+pub struct Body<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+            Failure::new(rejection.status(), "bad-request", rejection.body_text())
+        })?;
+        let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        Json::<T>::from_bytes(bytes).map(|Json(value)| Self(value)).map_err(|rejection| {
+            let text = match &rejection {
+                JsonRejection::JsonDataError(error) => error.body_text(),
+                other => other.body_text(),
+            };
+            Failure::bad_request(text)
+        })
+    }
+}
+
+/// For paths that are not served.
+pub async fn not_found() -> Failure {
+    Failure::new(
+        StatusCode::NOT_FOUND,
+        "no-such-path",
+        "this coordinator serves no such path; /v1/openapi.json lists them",
+    )
+}
+
+/// For methods that a path does not have.
+pub async fn wrong_method() -> Failure {
+    Failure::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "no-such-method",
+        "this path is not served with this method; /v1/openapi.json lists them",
+    )
+}
