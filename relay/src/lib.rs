@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod coordinator;
+pub mod packets;
+pub mod run;
 pub mod serve;
 pub mod store;
 pub mod tls;

@@ -30,7 +30,11 @@ impl Effects {
     /// Takes the next act; they come in the order of their serials.
     pub fn add(&mut self, act: &Act) {
         match &act.deed {
-            Deed::Remove { node, name, blocked_until } => {
+            Deed::Remove {
+                node,
+                name,
+                blocked_until,
+            } => {
                 self.removed.insert(*node);
                 if let (Some(name), Some(until)) = (name, *blocked_until) {
                     self.blocked.insert(name.clone(), Block { node: *node, until });

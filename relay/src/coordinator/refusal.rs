@@ -1,8 +1,6 @@
 //! Why the coordinator says no: a stable code for programs, a sentence for a person.
 
-use meshd_core::admission::{
-    AddressRefusal, DelegationRefusal, NameRefusal, PrefixRefusal, TokenRefusal,
-};
+use meshd_core::admission::{AddressRefusal, DelegationRefusal, NameRefusal, PrefixRefusal, TokenRefusal};
 use meshd_core::statement::StatementError;
 
 use crate::store::StoreError;
@@ -31,6 +29,9 @@ pub enum Refusal {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The program stops, or starts anew on a restored state.
+    #[error("the coordinator is stopping or restarting; try again in a moment")]
+    Stopping,
     /// Whoever asks did not show who they are.
     #[error("{0}")]
     Unproven(&'static str),
@@ -41,6 +42,16 @@ pub enum Refusal {
         sentence: String,
         /// Whether it may join anew by its template token.
         new_identity: bool,
+    },
+    /// A record says another name or address than the coordinator allotted.
+    #[error(
+        "this node is \"{name}\" at {ipv4} here, and its record says otherwise; join again to learn what it is"
+    )]
+    Reallotted {
+        /// The name allotted.
+        name: String,
+        /// The address allotted.
+        ipv4: std::net::Ipv4Addr,
     },
     /// Nothing is known under this name or id.
     #[error("there is no {what} \"{name}\"; {hint}")]
@@ -86,9 +97,13 @@ impl Refusal {
             Self::Delegation(_) => "token-refused",
             Self::Statement(_) => "statement-refused",
             Self::Store(_) => "store-failed",
+            Self::Stopping => "stopping",
             Self::Unproven(_) => "unproven",
-            Self::Clone { new_identity: true, .. } => "clone-new-identity",
+            Self::Clone {
+                new_identity: true, ..
+            } => "clone-new-identity",
             Self::Clone { .. } => "clone",
+            Self::Reallotted { .. } => "reallotted",
             Self::Unknown { .. } => "unknown",
             Self::Conflict(_) => "conflict",
             Self::Invalid(_) => "invalid",
@@ -105,9 +120,10 @@ impl Refusal {
             Self::Address(AddressRefusal::Held { .. })
             | Self::Name(NameRefusal::Held { .. } | NameRefusal::Blocked { .. })
             | Self::Clone { .. }
+            | Self::Reallotted { .. }
             | Self::Conflict(_)
             | Self::RootElsewhere(_) => 409,
-            Self::Store(_) => 503,
+            Self::Store(_) | Self::Stopping => 503,
             Self::Address(_)
             | Self::Name(_)
             | Self::Prefix(_)

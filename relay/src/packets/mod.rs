@@ -161,12 +161,21 @@ impl PacketPlane {
         }
         let waker = Waker::new(&poller, WAKER)?;
         let (counters, stop) = (Counters::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { sockets, members, counters, stop });
+        let shared = Arc::new(Shared {
+            sockets,
+            members,
+            counters,
+            stop,
+        });
         let of_thread = (shared.clone(), waker.clone());
         let thread = std::thread::Builder::new()
             .name("packets".into())
             .spawn(move || worker::run(&of_thread.0, &poller, &of_thread.1))?;
-        Ok(Self { shared, waker, thread: Some(thread) })
+        Ok(Self {
+            shared,
+            waker,
+            thread: Some(thread),
+        })
     }
 
     /// The addresses listened on, in the order asked for.

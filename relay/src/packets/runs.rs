@@ -29,7 +29,10 @@ pub struct Runs<'a> {
 impl<'a> Runs<'a> {
     /// None yet.
     pub const fn new() -> Self {
-        Self { runs: [None; MAX_RUNS], len: 0 }
+        Self {
+            runs: [None; MAX_RUNS],
+            len: 0,
+        }
     }
 
     /// Adds a run, sending those held where there is no room.
@@ -46,7 +49,11 @@ impl<'a> Runs<'a> {
         for (listener, socket) in sockets.iter().enumerate() {
             let mut of_socket = [const { None::<&Run<'a>> }; MAX_RUNS];
             let mut count = 0;
-            for run in self.runs[..self.len].iter().flatten().filter(|run| run.to.listener as usize == listener) {
+            for run in self.runs[..self.len]
+                .iter()
+                .flatten()
+                .filter(|run| run.to.listener as usize == listener)
+            {
                 of_socket[count] = Some(run);
                 count += 1;
             }
@@ -66,7 +73,11 @@ fn send_all(socket: &UdpSocket, runs: &[Option<&Run<'_>>], metrics: &mut PacketM
     for ((transmit, slice), run) in transmits.iter_mut().zip(&slices).zip(runs.iter().flatten()) {
         *transmit = Transmit {
             ecn: run.ecn,
-            segment_size: if run.datagrams > 1 { run.segment_size as u16 } else { 0 },
+            segment_size: if run.datagrams > 1 {
+                run.segment_size as u16
+            } else {
+                0
+            },
             ..Transmit::new(run.to.address, slice.as_slice())
         };
     }
@@ -79,7 +90,11 @@ fn send_all(socket: &UdpSocket, runs: &[Option<&Run<'_>>], metrics: &mut PacketM
         }
         done += outcome.sent;
         if outcome.error.is_some() {
-            metrics.unsent += runs[done..].first().copied().flatten().map_or(0, |run| run.datagrams);
+            metrics.unsent += runs[done..]
+                .first()
+                .copied()
+                .flatten()
+                .map_or(0, |run| run.datagrams);
             done += 1; // the rest may well have room, or another route
         }
     }
@@ -104,7 +119,11 @@ pub struct Joiner {
 impl Joiner {
     /// For a buffer of datagrams of `segment_size`.
     pub const fn new(segment_size: usize, ecn: u8) -> Self {
-        Self { segment_size, ecn, open: None }
+        Self {
+            segment_size,
+            ecn,
+            open: None,
+        }
     }
 
     /// The datagram at `start..end` goes `to`; gives the run that it does not belong to, which is complete.
@@ -121,7 +140,12 @@ impl Joiner {
                 open.datagrams += 1;
                 None
             }
-            _ => self.open.replace(Open { to, start, end, datagrams: 1 }),
+            _ => self.open.replace(Open {
+                to,
+                start,
+                end,
+                datagrams: 1,
+            }),
         }
     }
 
@@ -134,6 +158,12 @@ impl Joiner {
     pub fn run<'a>(&self, open: Open, bytes: &'a [u8]) -> Run<'a> {
         let bytes = bytes.get(open.start..open.end).unwrap_or_default();
         let (segment_size, datagrams) = (self.segment_size, open.datagrams as u64);
-        Run { to: open.to, bytes, segment_size, datagrams, ecn: self.ecn }
+        Run {
+            to: open.to,
+            bytes,
+            segment_size,
+            datagrams,
+            ecn: self.ecn,
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use meshd_core::demux::{Class, classify};
 use meshd_core::relay::{Channel, RelayServer, Verdict};
 use meshd_core::stun;
 use meshd_net::poll::{Events, Poller, Waker};
@@ -59,7 +60,9 @@ pub fn run(shared: &Shared, poller: &Poller, waker: &Waker) {
 }
 
 fn drain(shared: &Shared, listener: usize, batch: &mut RecvBatch, control: &mut ControlQueue) {
-    let Some(socket) = shared.sockets.get(listener) else { return };
+    let Some(socket) = shared.sockets.get(listener) else {
+        return;
+    };
     for _ in 0..ROUNDS {
         match socket.recv_batch(batch) {
             Ok(0) => return,
@@ -80,7 +83,14 @@ fn handle(shared: &Shared, listener: usize, batch: &mut RecvBatch, control: &mut
         let relay = shared.members.read();
         let mut runs = Runs::new();
         for received in batch.iter_mut() {
-            let mut judge = Judge { now, listener, relay: &relay, shared, metrics: &mut metrics, control };
+            let mut judge = Judge {
+                now,
+                listener,
+                relay: &relay,
+                shared,
+                metrics: &mut metrics,
+                control,
+            };
             judge.buffer(received, &mut runs);
         }
         drop(relay);
@@ -113,8 +123,21 @@ struct Judge<'b> {
 impl Judge<'_> {
     /// Judges the datagrams of one buffer and collects the runs of those that go on.
     fn buffer<'a>(&mut self, received: Received<'a>, runs: &mut Runs<'a>) {
-        let Received { bytes, segment_size, source, local, ecn, .. } = received;
-        let from = Origin { channel: Channel { listener: self.listener as u32, address: source }, local };
+        let Received {
+            bytes,
+            segment_size,
+            source,
+            local,
+            ecn,
+            ..
+        } = received;
+        let from = Origin {
+            channel: Channel {
+                listener: self.listener as u32,
+                address: source,
+            },
+            local,
+        };
         let mut joiner = Joiner::new(segment_size, ecn);
         let mut complete = [const { None::<Open> }; MAX_DATAGRAMS + 1];
         let mut count = 0;
@@ -140,10 +163,15 @@ impl Judge<'_> {
 
     /// One datagram; where it goes, if it goes on.
     fn datagram(&mut self, from: Origin, datagram: &mut [u8]) -> Option<Channel> {
-        if stun::is_stun(datagram) {
-            self.stun(from, datagram);
-            return None;
+        match classify(datagram) {
+            Class::Relay => return self.frame(from, datagram),
+            Class::Stun => self.stun(from, datagram),
+            _ => self.metrics.dropped += 1,
         }
+        None
+    }
+
+    fn frame(&mut self, from: Origin, datagram: &mut [u8]) -> Option<Channel> {
         match self.relay.forward(self.now, from.channel, datagram) {
             Verdict::Forward { to } => return Some(to),
             Verdict::Reply(frame) => {
@@ -179,12 +207,19 @@ struct ControlQueue {
 
 impl ControlQueue {
     fn new() -> Self {
-        Self { messages: [([0; CONTROL_BYTES], 0, None); MAX_CONTROL], len: 0 }
+        Self {
+            messages: [([0; CONTROL_BYTES], 0, None); MAX_CONTROL],
+            len: 0,
+        }
     }
 
     fn push(&mut self, from: Origin, message: &[u8]) -> bool {
-        let Some((bytes, len, origin)) = self.messages.get_mut(self.len) else { return false };
-        let Some(bytes) = bytes.get_mut(..message.len()) else { return false };
+        let Some((bytes, len, origin)) = self.messages.get_mut(self.len) else {
+            return false;
+        };
+        let Some(bytes) = bytes.get_mut(..message.len()) else {
+            return false;
+        };
         bytes.copy_from_slice(message);
         (*len, *origin) = (message.len(), Some(from));
         self.len += 1;
@@ -211,6 +246,9 @@ fn answer_control(shared: &Shared, now: Instant, queue: &ControlQueue, metrics: 
 fn reply(sockets: &[UdpSocket], to: Origin, bytes: &[u8]) {
     if let Some(socket) = sockets.get(to.channel.listener as usize) {
         let parts = [IoSlice::new(bytes)];
-        let _ = socket.send_segments(&Transmit { source: to.local, ..Transmit::new(to.channel.address, &parts) });
+        let _ = socket.send_segments(&Transmit {
+            source: to.local,
+            ..Transmit::new(to.channel.address, &parts)
+        });
     }
 }

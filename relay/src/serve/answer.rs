@@ -1,6 +1,6 @@
 //! Answers: JSON on success, a [`Problem`] on failure, also where the web framework itself says no.
 
-use axum::extract::{FromRequest, Request, rejection::JsonRejection};
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, body::Bytes};
@@ -23,12 +23,19 @@ pub type Answer<T> = Result<T, Failure>;
 impl Failure {
     /// With a status, a stable code and a sentence.
     pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        Self { status, problem: Problem::new(code, message), close: false }
+        Self {
+            status,
+            problem: Problem::new(code, message),
+            close: false,
+        }
     }
 
     /// Nobody showed who they are, or the proof does not hold. Closes the connection: a guess costs a handshake.
     pub fn unproven(message: impl Into<String>) -> Self {
-        Self { close: true, ..Self::new(StatusCode::UNAUTHORIZED, "unproven", message) }
+        Self {
+            close: true,
+            ..Self::new(StatusCode::UNAUTHORIZED, "unproven", message)
+        }
     }
 
     /// The request itself is wrong.
@@ -48,7 +55,9 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.problem)).into_response();
         if self.close {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -61,18 +70,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            Failure::new(rejection.status(), "bad-request", rejection.body_text())
-        })?;
-        let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        Json::<T>::from_bytes(bytes).map(|Json(value)| Self(value)).map_err(|rejection| {
-            let text = match &rejection {
-                JsonRejection::JsonDataError(error) => error.body_text(),
-                other => other.body_text(),
-            };
-            Failure::bad_request(text)
-        })
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| Failure::new(rejection.status(), "bad-request", rejection.body_text()))?;
+        parse(&bytes).map(Self)
     }
+}
+
+/// A JSON body that was read; an empty one is an empty object.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+    let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+    serde_json::from_slice(bytes).map_err(|error| {
+        Failure::bad_request(format!("the request's body is not what this path takes: {error}"))
+    })
 }
 
 /// For paths that are not served.

@@ -1,7 +1,17 @@
 //! The coordinator's HTTPS API and its admin socket.
+//!
+//! A connection's journey: [`listen`] accepts it if [`limits`] lets it in; [`hello`] looks at its ClientHello;
+//! [`connection`] does TLS and HTTP; [`router`] finds the handler; [`proof`] tells who asks.
 
+mod admins;
+mod answer;
 pub mod connection;
 pub mod hello;
 pub mod limits;
 pub mod listen;
+mod nodes;
+mod proof;
+mod router;
 pub mod session;
+
+pub use router::router;

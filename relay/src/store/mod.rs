@@ -121,6 +121,9 @@ pub trait Store: Send + Sync {
 
     /// All tables at one moment.
     fn snapshot(&self) -> Result<Snapshot, StoreError>;
+
+    /// The error for rows that were read and make no sense.
+    fn damaged(&self, detail: String) -> StoreError;
 }
 
 /// Why the store did not do it. Nothing was changed.

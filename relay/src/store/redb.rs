@@ -105,6 +105,10 @@ impl Store for RedbStore {
                 .map(Snapshot::of_tables)
         })
     }
+
+    fn damaged(&self, detail: String) -> StoreError {
+        damaged(&self.path, detail)
+    }
 }
 
 fn pairs(transaction: &ReadTransaction, table: Table) -> Result<Vec<Pair>, redb::Error> {

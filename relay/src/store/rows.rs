@@ -7,6 +7,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use meshd_api::Base64Bytes;
 use meshd_core::id::{NetworkId, NodeId, TokenId};
+use meshd_core::keys::blake2s;
+use meshd_core::statement::{Act, Deed};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
@@ -34,7 +36,9 @@ impl SecretBytes {
 
     /// The bytes as a seed; none where they are not 32.
     pub fn seed(&self) -> Option<zeroize::Zeroizing<[u8; 32]>> {
-        <[u8; 32]>::try_from(self.0.as_ref()).ok().map(zeroize::Zeroizing::new)
+        <[u8; 32]>::try_from(self.0.as_ref())
+            .ok()
+            .map(zeroize::Zeroizing::new)
     }
 }
 
@@ -97,9 +101,6 @@ pub struct NodeRow {
     pub moved: bool,
     /// Unix time in s of its join.
     pub joined: u64,
-    /// Unix time in s when it was last heard of, as far as it was written down.
-    #[serde(default)]
-    pub last_seen: u64,
 }
 
 /// A name that nobody may take for a while.
@@ -134,10 +135,28 @@ pub fn node_key(network: &NetworkId, node: &NodeId) -> Vec<u8> {
     [&network.as_bytes()[..], node.as_bytes()].concat()
 }
 
-/// Key of an act: its place among the root's statements, and what it hashes to.
-pub fn act_key(network: &NetworkId, serial: u64, hash: &[u8; 32]) -> Vec<u8> {
-    [&network.as_bytes()[..], &serial.to_be_bytes(), hash].concat()
+/// Key of an act: the thing that it is about, so that a newer act on it takes its place (docs/wire.md section 2).
+pub fn act_key(act: &Act, bytes: &[u8]) -> Vec<u8> {
+    let hash = blake2s(&[bytes]);
+    let (kind, about): (u8, &[u8]) = match &act.deed {
+        Deed::Remove { node, .. } => (1, node.as_bytes()),
+        Deed::Approve { node } => (APPROVE, node.as_bytes()),
+        Deed::Rename { node, .. } => (RENAME, node.as_bytes()),
+        Deed::FreeName { name } => (4, name.as_bytes()),
+        Deed::RevokeToken { token } => (5, token.as_bytes()),
+        Deed::RevokeTokenAndNodes { token } => (6, token.as_bytes()),
+        Deed::Unknown { .. } => (0, &hash),
+    };
+    [act.network.as_bytes(), &[kind][..], about].concat()
 }
+
+/// Keys of the acts that mean nothing once a node is out.
+pub fn act_keys_about(network: &NetworkId, node: &NodeId) -> [Vec<u8>; 2] {
+    [APPROVE, RENAME].map(|kind| [network.as_bytes(), &[kind][..], node.as_bytes()].concat())
+}
+
+const APPROVE: u8 = 2;
+const RENAME: u8 = 3;
 
 /// Key of a blocked name.
 pub fn block_key(network: &NetworkId, name: &str) -> Vec<u8> {

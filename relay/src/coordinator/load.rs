@@ -1,0 +1,279 @@
+//! From the store into memory, all of it verified; and what a fresh store starts with.
+
+use std::sync::Arc;
+
+use meshd_core::admission::Facts;
+use meshd_core::id::NetworkId;
+use meshd_core::keys::{CoordinatorSecret, RootSecret};
+use meshd_core::map::{Body, Entry};
+use meshd_core::statement::{Signed, Statement};
+use tokio::sync::Notify;
+use zeroize::Zeroizing;
+
+use super::effects::{Block, Effects};
+use super::network::{Network, Node, Token};
+use super::refusal::Refusal;
+use super::state::{Site, State};
+use crate::packets::Members;
+use crate::store::rows::{self, BlockRow, NetworkRow, NodeRow, TokenRow};
+use crate::store::{Batch, Pair, Store, StoreError, Table};
+
+/// Randomness of the system.
+pub(super) fn random<const N: usize>() -> Zeroizing<[u8; N]> {
+    let mut bytes = Zeroizing::new([0; N]);
+    rand_core::RngCore::fill_bytes(&mut rand_core::OsRng, &mut *bytes);
+    bytes
+}
+
+/// What a fresh store starts with: keys of its own.
+pub fn first_batch() -> Batch {
+    let mut batch = Batch::default();
+    batch.put(Table::Meta, rows::SCHEMA, rows::SCHEMA_VERSION.to_le_bytes());
+    batch.put(Table::Meta, rows::COORDINATOR_SEED, random::<32>().to_vec());
+    batch.put(Table::Meta, rows::RELAY_ID, random::<8>().to_vec());
+    batch.put(Table::Meta, rows::RELAY_SECRET, random::<32>().to_vec());
+    batch
+}
+
+/// The keys in the store.
+pub struct Keys {
+    /// Signs TLS keys and map headers.
+    pub coordinator: CoordinatorSecret,
+    /// The relay's id.
+    pub relay: [u8; 8],
+    /// Makes bind keys.
+    pub relay_secret: Zeroizing<[u8; 32]>,
+}
+
+impl Keys {
+    /// Reads them.
+    pub fn load(store: &dyn Store) -> Result<Self, StoreError> {
+        let meta = store.scan(Table::Meta)?;
+        let damaged = |what: &str| store.damaged(format!("{what} is missing or of the wrong size"));
+        let schema: [u8; 4] = value(&meta, rows::SCHEMA).ok_or_else(|| damaged("the format version"))?;
+        if u32::from_le_bytes(schema) != rows::SCHEMA_VERSION {
+            let version = u32::from_le_bytes(schema);
+            return Err(store.damaged(format!("it is of format {version}, which another release wrote")));
+        }
+        let seed: [u8; 32] =
+            value(&meta, rows::COORDINATOR_SEED).ok_or_else(|| damaged("the coordinator's key"))?;
+        let secret = value(&meta, rows::RELAY_SECRET).ok_or_else(|| damaged("the relay's secret"))?;
+        Ok(Self {
+            coordinator: CoordinatorSecret::from_seed(&Zeroizing::new(seed)),
+            relay: value(&meta, rows::RELAY_ID).ok_or_else(|| damaged("the relay's id"))?,
+            relay_secret: Zeroizing::new(secret),
+        })
+    }
+}
+
+fn value<const N: usize>(rows: &[Pair], key: &[u8]) -> Option<[u8; N]> {
+    rows.iter().find(|(k, _)| k == key)?.1.as_slice().try_into().ok()
+}
+
+impl State {
+    /// Reads everything, and publishes each network's map anew.
+    pub fn load(
+        store: Arc<dyn Store>,
+        identity: CoordinatorSecret,
+        site: Site,
+        members: Members,
+    ) -> Result<Self, Refusal> {
+        let mut state = Self {
+            store,
+            identity,
+            site,
+            networks: Default::default(),
+            members,
+            stale: true,
+            retired: false,
+            dirty: Arc::new(Notify::new()),
+        };
+        state.refresh()?;
+        Ok(state)
+    }
+
+    /// Where memory may differ from the store, reads it again. Streams stay open.
+    pub(super) fn refresh(&mut self) -> Result<(), Refusal> {
+        if !self.stale {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        let mut fresh = read_networks(&*self.store)?;
+        for network in fresh.values_mut() {
+            network
+                .map
+                .commit(&self.identity)
+                .map_err(|error| self.store.damaged(error.to_string()))?;
+            batch.put(
+                Table::Networks,
+                network.id.to_bytes(),
+                rows::encode(&network.row()),
+            );
+        }
+        self.store.commit(&batch)?;
+        for (id, mut old) in std::mem::take(&mut self.networks) {
+            match fresh.get_mut(&id) {
+                Some(network) => std::mem::swap(&mut network.hub, &mut old.hub),
+                None => self.members.remove_network(id),
+            }
+        }
+        for (id, network) in &fresh {
+            self.members.set(*id, network.members());
+        }
+        self.networks = fresh;
+        self.stale = false;
+        self.dirty.notify_one();
+        Ok(())
+    }
+}
+
+type Networks = std::collections::BTreeMap<NetworkId, Network>;
+
+fn read_networks(store: &dyn Store) -> Result<Networks, StoreError> {
+    let mut networks = Networks::new();
+    for (key, value) in store.scan(Table::Networks)? {
+        let network = read_network(&value).map_err(|why| store.damaged(format!("a network: {why}")))?;
+        if key != network.id.as_bytes() {
+            return Err(store.damaged("a network is not the one that its key says".into()));
+        }
+        networks.insert(network.id, network);
+    }
+    for table in [
+        Table::Tokens,
+        Table::Acts,
+        Table::Nodes,
+        Table::Departures,
+        Table::Blocks,
+    ] {
+        for (key, value) in store.scan(table)? {
+            let network = rows::split_key(&key).and_then(|(id, _)| networks.get_mut(&id));
+            let network =
+                network.ok_or_else(|| store.damaged(format!("a row of {} has no network", table.name())))?;
+            read_row(network, table, &key[16..], &value).map_err(|why| {
+                store.damaged(format!(
+                    "a row of {} of network {}: {why}",
+                    table.name(),
+                    network.name()
+                ))
+            })?;
+        }
+    }
+    networks.values_mut().for_each(gather_effects);
+    for network in networks.values_mut() {
+        put_nodes(network).map_err(|why| store.damaged(why))?;
+    }
+    Ok(networks)
+}
+
+fn read_network(value: &[u8]) -> Result<Network, String> {
+    let row: NetworkRow = rows::decode(value)?;
+    let params = signed(row.params.as_ref())?;
+    let root = match row.root_seed {
+        None => None,
+        Some(seed) => Some(RootSecret::from_seed(
+            &*seed.seed().ok_or("its root key has not 32 bytes")?,
+        )),
+    };
+    let mut network = Network::new(params, root, (row.epoch, row.version));
+    network.last_serial = row.last_serial;
+    let params = Body::Params(network.params.clone());
+    restore(&mut network, params)?;
+    Ok(network)
+}
+
+fn read_row(network: &mut Network, table: Table, key: &[u8], value: &[u8]) -> Result<(), String> {
+    match table {
+        Table::Tokens => {
+            let row: TokenRow = rows::decode(value)?;
+            let delegation: Signed<_> = signed(row.delegation.as_ref())?;
+            restore(network, Body::Delegation(delegation.clone()))?;
+            network.tokens.insert(
+                delegation.value().token,
+                Token {
+                    delegation,
+                    used: row.used,
+                },
+            );
+        }
+        Table::Acts => restore(network, Body::Act(signed(value)?))?,
+        Table::Nodes => {
+            let row: NodeRow = rows::decode(value)?;
+            let enrolment: Signed<meshd_core::statement::Enrolment> = signed(row.enrolment.as_ref())?;
+            let record = row
+                .record
+                .as_ref()
+                .map(|bytes| signed(bytes.as_ref()))
+                .transpose()?;
+            let facts_now = Facts(row.facts.clone());
+            network.nodes.insert(
+                enrolment.value().node,
+                Node {
+                    enrolment,
+                    record,
+                    row,
+                    facts_now,
+                },
+            );
+        }
+        Table::Departures => restore(network, Body::Departure(signed(value)?))?,
+        Table::Blocks => {
+            let row: BlockRow = rows::decode(value)?;
+            let name = std::str::from_utf8(key).map_err(|_| "its name is not text")?;
+            let node = row
+                .node
+                .parse()
+                .map_err(|error: meshd_core::id::IdError| error.to_string())?;
+            network.blocks.insert(
+                name.to_owned(),
+                Block {
+                    node,
+                    until: row.until,
+                },
+            );
+        }
+        Table::Meta | Table::Networks | Table::Answers | Table::Audit => {}
+    }
+    Ok(())
+}
+
+/// Nodes last: what they are depends on delegations and acts.
+fn put_nodes(network: &mut Network) -> Result<(), String> {
+    let entries: Vec<Entry> = network
+        .nodes
+        .iter()
+        .filter(|(id, node)| !network.is_pending(**id, node))
+        .filter_map(|(_, node)| node.entry())
+        .collect();
+    for entry in entries {
+        network
+            .map
+            .restore(entry)
+            .map_err(|cause| format!("a node of network {}: {cause}", network.name()))?;
+    }
+    Ok(())
+}
+
+fn restore(network: &mut Network, body: Body) -> Result<(), String> {
+    network
+        .map
+        .restore(body.into())
+        .map(drop)
+        .map_err(|cause| cause.to_string())
+}
+
+fn signed<T: Statement>(bytes: &[u8]) -> Result<Signed<T>, String> {
+    Signed::decode(bytes).map_err(|error| error.to_string())
+}
+
+/// What all acts held come to, in the order of their serials.
+pub(super) fn gather_effects(network: &mut Network) {
+    let acts = network.map.held().filter_map(|entry| match entry.body() {
+        Body::Act(act) => Some(act.value()),
+        _ => None,
+    });
+    let mut acts: Vec<_> = acts.collect();
+    acts.sort_by_key(|act| act.serial);
+    let mut effects = Effects::default();
+    acts.into_iter().for_each(|act| effects.add(act));
+    network.effects = effects;
+}

@@ -1,0 +1,298 @@
+//! What nodes say once they are in: records, departures, what they remember, and their streams.
+
+use axum::body::Bytes;
+use meshd_api::coordinator::node::StreamLine;
+use meshd_core::auth::{EXPORTER_LEN, NodeAuthorization};
+use meshd_core::id::{NetworkId, NodeId};
+use meshd_core::map::{Body, Cause, Entry};
+use meshd_core::statement::{Departure, Record, Signed};
+use tokio::sync::mpsc;
+
+use super::clones::Newcomer;
+use super::hub::PING_SECONDS;
+use super::network::Network;
+use super::refusal::Refusal;
+use super::state::{Effect, State, notice};
+use crate::serve::session::Session;
+use crate::store::{Batch, Table, rows};
+
+impl From<Cause> for Refusal {
+    fn from(cause: Cause) -> Self {
+        Self::Invalid(cause.to_string())
+    }
+}
+
+/// The last line for a node that another one replaced.
+pub(super) fn replaced_notice() -> StreamLine {
+    notice("removed", "another machine took this node's place")
+}
+
+impl State {
+    /// Takes a node's record. `alive`: whether an older connection of the identity answered.
+    pub fn put_record(
+        &mut self,
+        network: NetworkId,
+        id: NodeId,
+        record: Signed<Record>,
+        newcomer: &Newcomer,
+        alive: bool,
+    ) -> Result<(), Refusal> {
+        let held = self.network(network)?;
+        held.check_record(id, &record)?;
+        let line = held.judge(id, newcomer, alive)?;
+        let changed = held.take_facts(id, newcomer, line.is_some());
+        let same = held
+            .nodes
+            .get(&id)
+            .is_some_and(|node| node.record.as_ref() == Some(&record));
+        if same && !changed {
+            return Ok(());
+        }
+        self.write(network, |network, batch| {
+            let Some(node) = network.nodes.get_mut(&id) else {
+                return Ok(((), Effect::default()));
+            };
+            let before = node.record.replace(record);
+            let put = match network.put_in_map(id) {
+                Ok(put) => put,
+                Err(refusal) => {
+                    if let Some(node) = network.nodes.get_mut(&id) {
+                        node.record = before;
+                    }
+                    return Err(refusal);
+                }
+            };
+            network.save_node(id, batch);
+            network.forget_nodes(&put, batch);
+            let gone = put.into_iter().map(|node| (node, replaced_notice())).collect();
+            let audit = line.map(|line| format!("network {}: {line}", network.name()));
+            Ok((
+                (),
+                Effect {
+                    gone,
+                    audit,
+                    ..Effect::default()
+                },
+            ))
+        })
+    }
+
+    /// Takes a node's departure.
+    pub fn leave(
+        &mut self,
+        network: NetworkId,
+        id: NodeId,
+        departure: Signed<Departure>,
+    ) -> Result<(), Refusal> {
+        self.write(network, |network, batch| {
+            let Some(node) = network.nodes.get(&id) else {
+                return Ok(((), Effect::default()));
+            };
+            let value = departure.verify(&node.identity())?;
+            if value.network != network.id || value.node != id {
+                return Err(Refusal::Invalid("the departure is another node's".into()));
+            }
+            let ephemeral = network
+                .delegation_of(node)
+                .is_some_and(|held| held.terms.ephemeral);
+            let audit = format!(
+                "network {}: node {} ({id}) left",
+                network.name(),
+                network.name_of(id, node)
+            );
+            if ephemeral || network.map.node(id).is_none() {
+                network.map.drop_ephemeral(id);
+            } else {
+                network.map.put(Body::Departure(departure.clone()).into())?;
+                batch.put(
+                    Table::Departures,
+                    rows::node_key(&network.id, &id),
+                    departure.bytes(),
+                );
+            }
+            network.forget_nodes(&[id], batch);
+            let gone = vec![(id, notice("left", "this node left the network"))];
+            Ok((
+                (),
+                Effect {
+                    gone,
+                    audit: Some(audit),
+                    ..Effect::default()
+                },
+            ))
+        })
+    }
+
+    /// Opens a node's map stream; `holds` is the (epoch, version) of the map that it has.
+    pub fn open_stream(
+        &mut self,
+        network_id: NetworkId,
+        id: NodeId,
+        session: Session,
+        holds: (u32, u64),
+    ) -> Result<mpsc::Receiver<Bytes>, Refusal> {
+        let reached = session.tls().map(|tls| tls.reached.ip());
+        let reached = reached.ok_or(Refusal::Unproven("a map stream needs TLS"))?;
+        let relays = self.relays(network_id, id, reached);
+        let network = self.network(network_id)?;
+        let pending = match network.nodes.get(&id) {
+            Some(node) => network.is_pending(id, node),
+            None => return Err(Refusal::Unproven("this node is not in the network")),
+        };
+        let facts = network
+            .nodes
+            .get(&id)
+            .map(|node| node.facts_now.clone())
+            .unwrap_or_default();
+        let reader = network.hub.open(id, session, facts);
+        let relays = if pending { Vec::new() } else { relays };
+        let hello = StreamLine::Hello {
+            relays,
+            ping_seconds: PING_SECONDS,
+            coordinators: Vec::new(),
+        };
+        network.hub.tell(id, &hello);
+        if pending {
+            let waits = "this node waits for an admin's approval: `meshctl node approve`";
+            network.hub.tell(id, &notice("pending", waits));
+        } else {
+            network.hub.catch_up(id, holds, &network.map);
+        }
+        Ok(reader)
+    }
+
+    /// A node answers a ping.
+    pub fn pong(&mut self, network: NetworkId, id: NodeId, nonce: u64) -> Result<(), Refusal> {
+        self.network(network)?.hub.pong(id, nonce);
+        Ok(())
+    }
+
+    /// Takes what is genuine and newer of what a node remembers; how much that was.
+    pub fn absorb(&mut self, network: NetworkId, entries: Vec<Entry>) -> Result<usize, Refusal> {
+        let held = self.network(network)?;
+        let known: std::collections::BTreeSet<_> = held.map.held().map(|entry| entry.key()).collect();
+        let news: Vec<Entry> = entries
+            .into_iter()
+            .filter(|entry| !known.contains(&entry.key()))
+            .collect();
+        if news.is_empty() {
+            return Ok(0);
+        }
+        self.write(network, |network, batch| {
+            let absorbed = network.map.absorb(news);
+            for entry in &absorbed.taken {
+                network.take_entry(entry.body(), batch);
+            }
+            network.forget_nodes(&absorbed.removed, batch);
+            super::load::gather_effects(network);
+            let line = notice("removed", "this node was removed, as another node remembers");
+            let gone = absorbed
+                .removed
+                .iter()
+                .map(|node| (*node, line.clone()))
+                .collect();
+            let count = absorbed.taken.len();
+            let audit = format!(
+                "network {}: {count} statement(s) taken back from a node",
+                network.name()
+            );
+            let audit = (count > 0).then_some(audit);
+            Ok((
+                count,
+                Effect {
+                    gone,
+                    audit,
+                    ..Effect::default()
+                },
+            ))
+        })
+    }
+
+    /// Whether a node that is not known here proves, by its own chain among `entries`, that it made this proof.
+    pub fn recognise(
+        &mut self,
+        proof: &NodeAuthorization,
+        exporter: &[u8; EXPORTER_LEN],
+        entries: &[Entry],
+    ) -> Result<(), Refusal> {
+        let own = entries
+            .iter()
+            .filter_map(Entry::as_node)
+            .find(|entry| entry.node() == proof.node);
+        let holds = own.is_some_and(|own| proof.verify(exporter, &own.enrolment.value().identity));
+        match holds {
+            true => self.network(proof.network).map(drop),
+            false => Err(Refusal::Unproven(
+                "the signature does not prove that you are this node",
+            )),
+        }
+    }
+}
+
+impl Network {
+    /// A record must be the node's own, newer, and say what was allotted.
+    fn check_record(&self, id: NodeId, record: &Signed<Record>) -> Result<(), Refusal> {
+        let Some(node) = self.nodes.get(&id) else {
+            return Err(Refusal::Unproven("this node is not in the network"));
+        };
+        let value = record.verify(&node.identity())?;
+        if value.network != self.id || value.node != id {
+            return Err(Refusal::Invalid("the record is another node's".into()));
+        }
+        if let Some(held) = &node.record
+            && held != record
+            && value.serial <= held.value().serial
+        {
+            let (got, held) = (value.serial, held.value().serial);
+            return Err(Refusal::Invalid(format!(
+                "the record's serial {got} is not above {held}, which is held"
+            )));
+        }
+        let allotted = (value.ipv4, value.ipv6) == (node.row.ipv4, node.row.ipv6);
+        if !allotted || self.is_held(id, value.ipv4) && self.map.node(id).is_none() {
+            return Err(Refusal::Reallotted {
+                name: node.row.name.clone(),
+                ipv4: node.row.ipv4,
+            });
+        }
+        if value.host_name != node.row.name && Some(&*value.host_name) != self.effects.renamed(id) {
+            return Err(Refusal::Reallotted {
+                name: node.row.name.clone(),
+                ipv4: node.row.ipv4,
+            });
+        }
+        Ok(())
+    }
+
+    /// Puts a node into the map, if it is approved and has a record; the nodes that this puts out.
+    pub(super) fn put_in_map(&mut self, id: NodeId) -> Result<Vec<NodeId>, Refusal> {
+        let Some(node) = self.nodes.get(&id) else {
+            return Ok(Vec::new());
+        };
+        match node.entry() {
+            Some(entry) if !self.is_pending(id, node) => Ok(self.map.put(entry)?.removed),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Writes down an entry that the map took from a node.
+    fn take_entry(&mut self, body: &Body, batch: &mut Batch) {
+        match body {
+            Body::Params(params) => {
+                self.last_serial = self.last_serial.max(params.value().serial);
+                self.params = params.clone();
+            }
+            Body::Delegation(delegation) => self.take_delegation(delegation, batch),
+            Body::Act(act) => {
+                self.last_serial = self.last_serial.max(act.value().serial);
+                self.save_act(act, batch);
+            }
+            Body::Node(entry) => self.take_node(entry, batch),
+            Body::Departure(departure) => {
+                let key = rows::node_key(&self.id, &departure.value().node);
+                batch.put(Table::Departures, key, departure.bytes());
+            }
+            Body::Newer(_) | Body::Broken { .. } => {}
+        }
+    }
+}

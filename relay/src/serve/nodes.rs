@@ -1,0 +1,236 @@
+//! The API for nodes.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{FromRequestParts, Query, Request, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use meshd_api::Base64Bytes;
+use meshd_api::coordinator::admin::Done;
+use meshd_api::coordinator::node::{Entries, JoinPreview, JoinReply, JoinRequest, Leave, Pong, RecordUpdate};
+use meshd_core::admission::Facts;
+use meshd_core::map::Entry;
+use meshd_core::statement::{Signed, Statement};
+use serde::Deserialize;
+
+use super::answer::{Answer, Body, Failure, parse};
+use super::proof::{Claim, Member, check_network, promote};
+use crate::coordinator::{Coordinator, JoinInput, Newcomer, Refusal};
+
+/// How long an older connection has to show that it is alive.
+const PONG_TIME: Duration = Duration::from_secs(2);
+/// Facts of a machine: so many, so long.
+const MAX_FACTS: usize = 16;
+const MAX_FACT_BYTES: usize = 128;
+/// Entries that a node may bring which is not known here: those of its own chain.
+const MAX_STRANGER_ENTRIES: usize = 16;
+/// Most bytes of a join or a record.
+pub const MAX_BODY: usize = 32 * 1024;
+/// Most bytes of what a node remembers, base64 and all: a whole map.
+pub const MAX_ENTRIES_BODY: usize = 8 << 20;
+/// Most bytes of the same from a node that is not known.
+const MAX_STRANGER_BODY: usize = 64 * 1024;
+
+/// `POST /v1/join`.
+pub async fn join(
+    State(coordinator): State<Coordinator>,
+    claim: Claim,
+    Body(request): Body<JoinRequest>,
+) -> Answer<Json<JoinReply>> {
+    let session = claim.session.clone();
+    let input = join_input(claim, request)?;
+    let asking = input.clone();
+    let asked = coordinator.call(move |state| state.join_asks(&asking)).await?;
+    promote(&session, input.proof.network, input.proof.node)?;
+    let alive = match asked {
+        Some(asked) => matches!(tokio::time::timeout(PONG_TIME, asked.pong).await, Ok(Ok(()))),
+        None => false,
+    };
+    Ok(Json(
+        coordinator.call(move |state| state.join(&input, alive)).await?,
+    ))
+}
+
+/// `POST /v1/join/preview`.
+pub async fn preview(
+    State(coordinator): State<Coordinator>,
+    claim: Claim,
+    Body(request): Body<JoinRequest>,
+) -> Answer<Json<JoinPreview>> {
+    let input = join_input(claim, request)?;
+    Ok(Json(coordinator.call(move |state| state.preview(&input)).await?))
+}
+
+fn join_input(claim: Claim, request: JoinRequest) -> Answer<JoinInput> {
+    let from = claim.session.tls().map(|tls| tls.from);
+    Ok(JoinInput {
+        enrolment: statement(&request.enrolment)?,
+        proof: claim.proof,
+        exporter: claim.exporter,
+        host_name: request.hostname,
+        ip: request.ip,
+        newcomer: Newcomer {
+            facts: facts(request.facts)?,
+            from,
+        },
+    })
+}
+
+/// `PUT /v1/networks/{id}/record`.
+pub async fn put_record(
+    State(coordinator): State<Coordinator>,
+    member: Member,
+    Body(update): Body<RecordUpdate>,
+) -> Answer<Json<Done>> {
+    let record = statement(&update.record)?;
+    let from = member.session.tls().map(|tls| tls.from);
+    let newcomer = Newcomer {
+        facts: facts(update.facts)?,
+        from,
+    };
+    let Member { network, node, .. } = member;
+    let asking = newcomer.clone();
+    let asked = coordinator
+        .call(move |state| Ok(state.ask_older(network, node, &asking)))
+        .await?;
+    let alive = match asked {
+        Some(asked) => matches!(tokio::time::timeout(PONG_TIME, asked.pong).await, Ok(Ok(()))),
+        None => false,
+    };
+    coordinator
+        .call(move |state| state.put_record(network, node, record, &newcomer, alive))
+        .await?;
+    done("the record is taken")
+}
+
+/// `POST /v1/networks/{id}/leave`.
+pub async fn leave(
+    State(coordinator): State<Coordinator>,
+    member: Member,
+    Body(leave): Body<Leave>,
+) -> Answer<Json<Done>> {
+    let departure = statement(&leave.departure)?;
+    coordinator
+        .call(move |state| state.leave(member.network, member.node, departure))
+        .await?;
+    done("this node left the network")
+}
+
+/// `POST /v1/networks/{id}/statements`. A node that is not known (after a restore) brings its own chain with it.
+pub async fn statements(State(coordinator): State<Coordinator>, request: Request) -> Answer<Json<Done>> {
+    let (mut parts, body) = request.into_parts();
+    let Claim {
+        proof,
+        exporter,
+        session,
+    } = Claim::from_request_parts(&mut parts, &coordinator).await?;
+    check_network(&mut parts, &proof).await?;
+    let (of_state, network) = (proof.clone(), proof.network);
+    let stranger = match coordinator
+        .call(move |state| state.authenticate(&of_state, &exporter))
+        .await
+    {
+        Ok(()) => false,
+        Err(Refusal::Unknown { what: "node", .. }) => true,
+        Err(refusal) => return Err(refusal.into()),
+    };
+    let limit = if stranger {
+        MAX_STRANGER_BODY
+    } else {
+        MAX_ENTRIES_BODY
+    };
+    let bytes = axum::body::to_bytes(body, limit).await;
+    let bytes = bytes.map_err(|_| Failure::bad_request("the body is cut off, or too long"))?;
+    let Entries { entries } = parse(&bytes)?;
+    if stranger && entries.len() > MAX_STRANGER_ENTRIES {
+        return Err(Failure::unproven(
+            "a node that is not known here brings its own chain and no more",
+        ));
+    }
+    let node = proof.node;
+    let taken = coordinator
+        .call(move |state| {
+            let decoded = entries
+                .iter()
+                .filter_map(|bytes| Entry::decode(bytes.as_ref()).ok())
+                .collect::<Vec<_>>();
+            if stranger {
+                state.recognise(&proof, &exporter, &decoded)?;
+            }
+            state.absorb(network, decoded)
+        })
+        .await?;
+    promote(&session, network, node)?;
+    done(format!("{taken} statement(s) were news and are taken"))
+}
+
+/// `POST /v1/networks/{id}/pong`.
+pub async fn pong(
+    State(coordinator): State<Coordinator>,
+    member: Member,
+    Body(pong): Body<Pong>,
+) -> Answer<Json<Done>> {
+    coordinator
+        .call(move |state| state.pong(member.network, member.node, pong.nonce))
+        .await?;
+    done("noted")
+}
+
+/// The map that a node holds.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub struct Holds {
+    /// Epoch; 0 where it holds none.
+    pub epoch: u32,
+    /// Version.
+    pub version: u64,
+}
+
+/// `GET /v1/networks/{id}/map`: lines without end.
+pub async fn map(
+    State(coordinator): State<Coordinator>,
+    member: Member,
+    Query(Holds { epoch, version }): Query<Holds>,
+) -> Answer<Response> {
+    let Member {
+        network,
+        node,
+        session,
+    } = member;
+    let open = move |state: &mut crate::coordinator::State| {
+        state.open_stream(network, node, session, (epoch, version))
+    };
+    let reader = coordinator.call(open).await?;
+    let lines = stream::unfold(reader, |mut reader| async {
+        let line: Bytes = reader.recv().await?;
+        Some((Ok::<_, Infallible>(line), reader))
+    });
+    let kind = [
+        (header::CONTENT_TYPE, "application/x-ndjson"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    Ok((kind, axum::body::Body::from_stream(lines)).into_response())
+}
+
+fn statement<T: Statement>(bytes: &Base64Bytes) -> Answer<Signed<T>> {
+    Signed::decode(bytes.as_ref()).map_err(|error| Refusal::from(error).into())
+}
+
+fn facts(given: std::collections::BTreeMap<String, String>) -> Answer<Facts> {
+    let fits =
+        |(name, value): (&String, &String)| name.len() <= MAX_FACT_BYTES && value.len() <= MAX_FACT_BYTES;
+    match given.len() <= MAX_FACTS && given.iter().all(fits) {
+        true => Ok(Facts(given)),
+        false => Err(Failure::bad_request("at most 16 facts of at most 128 bytes each")),
+    }
+}
+
+fn done(message: impl Into<String>) -> Answer<Json<Done>> {
+    Ok(Json(Done {
+        message: message.into(),
+    }))
+}
