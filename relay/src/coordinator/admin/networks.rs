@@ -23,7 +23,7 @@ impl State {
         let (params, root) = match &wanted.statement {
             Some(statement) => (Signed::<Params>::decode(statement.as_ref())?, None),
             None => {
-                let root = RootSecret::from_seed(&*random::<32>());
+                let root = RootSecret::from_seed(&random::<32>());
                 (Signed::sign(params_of(wanted, &root)?, &root)?, Some(root))
             }
         };

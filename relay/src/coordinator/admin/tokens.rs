@@ -60,7 +60,7 @@ impl State {
         let (delegation, word) = match statement {
             Some(statement) => (network.by_root::<Delegation>(statement)?, None),
             None => {
-                let secret = JoinSecret::from_seed(&*random::<32>());
+                let secret = JoinSecret::from_seed(&random::<32>());
                 let (root, serial) = network.root_and_serial()?;
                 let token = TokenId::from_bytes(*random::<8>());
                 let Offer { terms, fixed, limits } = offer;
