@@ -15,11 +15,12 @@ const THEIRS: &str = "10.99.0.2";
 /// Where both listen.
 const PORT: u16 = 51820;
 
-/// Another WireGuard program, if it could be had: its command line for an interface `wg0` in the foreground.
+/// Another WireGuard program, if it could be had: its command line for an interface `wg0` in the foreground. boringtun-cli
+/// binds a socket for each peer to its first own address, and would not survive losing that.
 fn peer_program(name: &str) -> Option<Vec<String>> {
     let path = PathBuf::from(std::env::var_os("MESHD_LAB_PEERS")?).join(name);
     let flags: &[&str] = if name == "boringtun-cli" {
-        &["--disable-drop-privileges"]
+        &["--disable-drop-privileges", "--disable-connected-udp"]
     } else {
         &[]
     };
