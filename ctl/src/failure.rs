@@ -73,6 +73,13 @@ impl Failure {
             ClientError::Timeout { .. } | ClientError::Broken { .. } => {
                 (UNREACHABLE, "unanswered".to_owned(), error.to_string())
             }
+            ClientError::Untrusted { address, cause } => {
+                let text = format!(
+                    "{address} is not the meshrelay whose identity key is in the admin key file or in --relay-pin ({cause}); \
+                     is the address wrong, or a TLS proxy in between?"
+                );
+                (UNREACHABLE, "untrusted".to_owned(), text)
+            }
             other => (UNREACHABLE, "unreachable".to_owned(), other.to_string()),
         };
         Self { exit, code, message }

@@ -59,7 +59,10 @@ pub struct Show {
     name: Option<String>,
 }
 
-/// Delete a network: all its nodes are out, and no token of it is good any more. There is no way back but a backup.
+/// Delete a network: the coordinator forgets it, its tokens and its nodes.
+///
+/// Nodes that are in keep what they know and go on without a coordinator until they leave; nobody can join any more. There
+/// is no way back but a backup.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  meshctl network delete lab --yes")]
 pub struct Delete {
@@ -174,7 +177,7 @@ impl Delete {
         let network = admin.network(Some(&self.name)).await?;
         if !self.yes {
             return Err(Failure::usage(format!(
-                "network {} has {} nodes, and all of them would be out for good; if that is meant, add --yes",
+                "network {} has {} nodes, and the coordinator would forget them for good; if that is meant, add --yes",
                 network.name, network.nodes
             )));
         }
