@@ -17,11 +17,16 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let temporary = beside(path);
     let written = write_synced(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
+        // The first error is the one to tell; where the file could not even be made, there is nothing to remove.
         let _ = fs::remove_file(&temporary);
         return written;
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    match File::open(folder.unwrap_or(Path::new(".")))?.sync_all() {
+        // Some file systems cannot sync a folder; then the rename is as durable as they make it.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        other => other,
+    }
 }
 
 /// `.NAME.new`, in the same folder: one writer at a time is the caller's business (see [`Lock`]).
@@ -39,6 +44,8 @@ fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         .create_new(true)
         .mode(mode)
         .open(path)?;
+    // The permissions asked for, whatever the process's mask says.
+    rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(mode))?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -74,7 +81,8 @@ mod tests {
     fn a_file_is_replaced_whole_and_private() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
-        write_atomic(&path, b"one", 0o600).unwrap();
+        write_atomic(&path, b"one", 0o666).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
         write_atomic(&path, b"two", 0o600).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

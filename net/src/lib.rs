@@ -8,8 +8,11 @@
 //! | [`udp`] | sockets that send and receive batches and segments; multicast for beacons | plain, non-blocking |
 //! | [`poll`] | epoll and a waker for the packet threads | plain |
 //! | [`netlink`] | interfaces, addresses, routes, rules: ask, change, watch | tokio |
-//! | [`wanted`] | what is wanted of the kernel, compared and put right | tokio |
+//! | [`wanted`] | what is wanted of these, compared and put right | tokio |
 //! | [`interfaces`] | what the machine has, in one look | tokio |
+//! | [`nft`] | our nftables tables, by the `nft` program | tokio |
+//! | [`sysctl`] | settings of single interfaces, put back later | plain |
+//! | [`fdstore`], [`holder`] | descriptors that outlive the process: systemd's store, or a process of our own | plain |
 //! | [`facts`] | what tells this machine from others | plain |
 //! | [`file`] | files that are whole or not there; locks | plain |
 //! | [`lease`] | file leases: nobody writes a file while we replace it | plain |
@@ -18,12 +21,17 @@
 //! `Copy`. The other modules belong to the control side: their errors are sentences for a person.
 #![deny(clippy::undocumented_unsafe_blocks)]
 
+mod descriptors;
 pub mod facts;
+pub mod fdstore;
 pub mod file;
+pub mod holder;
 pub mod interfaces;
 pub mod lease;
 pub mod netlink;
+pub mod nft;
 pub mod poll;
+pub mod sysctl;
 pub mod tun;
 pub mod udp;
 pub mod wanted;

@@ -312,3 +312,23 @@ fn a_monitor_that_is_not_asked_says_that_it_missed_something() {
         .await;
     });
 }
+
+#[test]
+fn requests_may_be_made_on_any_thread_of_a_runtime() {
+    fn is_send<T: Send>(_: &T) {}
+    let Some(namespace) = with_interface() else { return };
+    namespace.block_on(|| async {
+        let netlink = Netlink::new().unwrap();
+        let route = Route::via_interface("10.0.0.0/8".parse().unwrap(), TABLE, 1);
+        let requests = async {
+            netlink
+                .replace_route(&route)
+                .await
+                .and(netlink.link("lo").await.map(drop))
+        };
+        is_send(&requests);
+        requests.await.unwrap();
+        let mut monitor = Monitor::new().unwrap();
+        is_send(&monitor.next());
+    });
+}

@@ -150,7 +150,7 @@ impl Netlink {
         message: RouteNetlinkMessage,
         mode: Mode,
         fine: &[i32],
-        what: impl Fn() -> String,
+        what: impl Fn() -> String + Sync,
     ) -> Result<(), NetlinkError> {
         match self.exchange(message, mode.flags(), &what).await {
             Ok(_) => Ok(()),
@@ -176,7 +176,7 @@ impl Netlink {
         &self,
         message: RouteNetlinkMessage,
         flags: u16,
-        what: &dyn Fn() -> String,
+        what: &(dyn Fn() -> String + Sync),
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
         let mut request = NetlinkMessage::from(message);
         request.header.flags = flags;

@@ -5,7 +5,7 @@
 pub mod pump;
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
@@ -45,6 +45,11 @@ impl Namespace {
                 None
             }
         }
+    }
+
+    /// Its descriptor, to enter it from elsewhere.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Runs `work` on a new thread inside the namespace; panics of it are ours.
