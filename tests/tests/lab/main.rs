@@ -1,6 +1,7 @@
 //! The lab's tests: one behaviour per file, each a sentence.
 
 mod aarch64;
+mod admin;
 mod backup;
 mod bed;
 mod bystander;
