@@ -303,7 +303,12 @@ impl Fields<'_> {
         self.0 = rest;
         let port = u16::from_le_bytes(self.array()?);
         let host = std::str::from_utf8(host).map_err(|_| TokenError::Fields("an address is not ASCII"))?;
-        CoordinatorAddress::new(host, port)
+        let address = CoordinatorAddress::new(host, port)?;
+        if address.host == host {
+            Ok(address)
+        } else {
+            Err(TokenError::Fields("an address has capitals"))
+        }
     }
 }
 

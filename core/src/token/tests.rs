@@ -96,6 +96,9 @@ fn wrong_fields_under_a_right_checksum_are_refused() {
     body.pop();
     body.extend_from_slice(&[1, 1, b'_', 1, 1]);
     assert!(matches!(seal(&body).unwrap_err(), TokenError::Address(_)));
+    let end = body.len() - 3;
+    body[end] = b'A';
+    assert_eq!(seal(&body).unwrap_err(), TokenError::Fields("an address has capitals"));
 }
 
 #[test]
