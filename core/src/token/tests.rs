@@ -98,7 +98,10 @@ fn wrong_fields_under_a_right_checksum_are_refused() {
     assert!(matches!(seal(&body).unwrap_err(), TokenError::Address(_)));
     let end = body.len() - 3;
     body[end] = b'A';
-    assert_eq!(seal(&body).unwrap_err(), TokenError::Fields("an address has capitals"));
+    assert_eq!(
+        seal(&body).unwrap_err(),
+        TokenError::Fields("an address has capitals")
+    );
 }
 
 #[test]
