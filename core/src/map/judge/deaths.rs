@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::Judge;
 use crate::id::NodeId;
 use crate::map::acts::Effects;
+use crate::map::chain::Verdicts;
 use crate::map::network_map::Entries;
-use crate::map::{Body, Cause, Death, Entry, EntryKey};
+use crate::map::{Body, Cause, Death, Entry, EntryKey, Memory};
 use crate::statement::{Departure, Signed};
 
 impl Judge<'_> {
@@ -23,7 +24,7 @@ impl Judge<'_> {
                 continue;
             }
             if self.memory.nodes.contains_key(&node) {
-                if self.departed(*key, departure) {
+                if departed(self.memory, self.verdicts, *key, departure) {
                     self.memory.note_departure(*key, departure);
                 } else {
                     self.refuse(node, Cause::FalseDeparture);
@@ -33,26 +34,20 @@ impl Judge<'_> {
                 self.memory.note_departure(*key, departure);
             }
         }
-        let known = self.memory.departures.clone();
-        for (key, departure) in &known {
-            if self.departed(*key, departure) {
-                self.memory.note_death(departure.value().node, Death::Departed);
+        let mut left = Vec::new();
+        for (key, departure) in &self.memory.departures {
+            let node = departure.value().node;
+            let alive = self
+                .memory
+                .nodes
+                .get(&node)
+                .is_some_and(|held| held.death.is_none());
+            if alive && departed(self.memory, self.verdicts, *key, departure) {
+                left.push(node);
             }
         }
-    }
-
-    /// Whether a departure is its node's own.
-    fn departed(&mut self, key: EntryKey, departure: &Signed<Departure>) -> bool {
-        let Some(held) = self.memory.nodes.get(&departure.value().node) else {
-            return false;
-        };
-        let verify = || {
-            departure
-                .verify(&held.identity)
-                .map(drop)
-                .map_err(|_| Cause::FalseDeparture)
-        };
-        self.verdicts.on(key, &held.identity, verify).is_ok()
+        left.into_iter()
+            .for_each(|node| self.memory.note_death(node, Death::Departed));
     }
 
     /// Step 3, second part: who is out, by acts and by being replaced.
@@ -116,4 +111,18 @@ impl Judge<'_> {
             self.refuse(node, Cause::RemovalOmitted(death));
         }
     }
+}
+
+/// Whether a departure is its node's own.
+fn departed(memory: &Memory, verdicts: &mut Verdicts, key: EntryKey, departure: &Signed<Departure>) -> bool {
+    let Some(held) = memory.nodes.get(&departure.value().node) else {
+        return false;
+    };
+    let verify = || {
+        departure
+            .verify(&held.identity)
+            .map(drop)
+            .map_err(|_| Cause::FalseDeparture)
+    };
+    verdicts.on(key, &held.identity, verify).is_ok()
 }
