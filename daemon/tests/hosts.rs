@@ -312,6 +312,42 @@ async fn the_block_comes_back_when_somebody_rewrites_the_file() {
     assert_eq!(std::fs::read(&path).unwrap(), b"192.0.2.1 db0\n");
 }
 
+#[tokio::test]
+async fn a_restart_does_not_take_the_names_away_for_a_moment() {
+    let mut machine = Machine::new();
+    machine.hosts.apply(&wanted("db", 2)).unwrap();
+    let before = std::fs::metadata(machine.path()).unwrap().ino();
+    let (want, wants) = watch::channel(Wanted::default());
+    let (report, _reports) = watch::channel(HostsReport::default());
+    let keeper = tokio::spawn(keep(machine.hosts.clone(), wants, report));
+    tokio::task::yield_now().await;
+    want.send(wanted("db", 2)).unwrap();
+    drop(want);
+    keeper.await.unwrap();
+    assert_eq!(
+        std::fs::metadata(machine.path()).unwrap().ino(),
+        before,
+        "the file was not written at all"
+    );
+}
+
+#[test]
+fn clones_and_other_processes_take_turns() {
+    let machine = Machine::new();
+    std::thread::scope(|scope| {
+        for n in 0..4 {
+            let mut hosts = machine.hosts.clone();
+            scope.spawn(move || {
+                for round in 0..25 {
+                    hosts.apply(&wanted(&format!("t{n}-{round}-"), 50)).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(names::outside(&machine.read(), "default"), BEFORE);
+    assert_eq!(machine.left_beside(), 0);
+}
+
 /// Looks again and again; a test that never comes true fails by its time limit of 20 s.
 async fn wait_for(mut condition: impl FnMut() -> bool) {
     let waiting = async {

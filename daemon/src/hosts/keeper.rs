@@ -9,6 +9,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Change, HostsError, HostsFile, HostsWatch};
 
+/// How long the blocks of the last run stand while nobody has said yet what is wanted.
+const START_PATIENCE: Duration = Duration::from_secs(5);
 /// A program that rewrites the file does so in several steps; and nobody needs the block back within this time.
 const SETTLE: Duration = Duration::from_millis(50);
 /// Against a program that takes the block out each time: after this many rounds the wait doubles each time,
@@ -36,7 +38,8 @@ pub struct HostsReport {
 /// Keeps the file as `wanted` says until the sender of `wanted` is gone, and gives the file back. The last block stays
 /// in the file; [`HostsFile::clean`] takes it out.
 ///
-/// An error never ends it: it is warned of once, reported, and tried again.
+/// While nothing is wanted yet, the blocks of the last run stay for up to 5 s: names must not go away for the moment
+/// in which a restarted meshd reads its networks. An error never ends it: it is warned of once, reported, tried again.
 pub async fn keep(
     file: HostsFile,
     mut wanted: watch::Receiver<Wanted>,
@@ -47,6 +50,7 @@ pub async fn keep(
         .inspect_err(|e| tracing::warn!(path = %path.display(), "the hosts file is not watched: {e}"))
         .ok();
     let file = Arc::new(Mutex::new(file));
+    start(Arc::clone(&file), &mut wanted).await;
     let mut fight = Fight::default();
     let mut by_event = false;
     loop {
@@ -71,6 +75,19 @@ pub async fn keep(
     match Arc::try_unwrap(file) {
         Ok(file) => file.into_inner().unwrap_or_else(PoisonError::into_inner),
         Err(shared) => shared.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+    }
+}
+
+/// Recovers at once, and waits until the networks have said what they want: they come one after the other.
+async fn start(file: Arc<Mutex<HostsFile>>, wanted: &mut watch::Receiver<Wanted>) {
+    let recover = move || file.lock().unwrap_or_else(PoisonError::into_inner).recover();
+    if let Ok(Err(e)) = tokio::task::spawn_blocking(recover).await {
+        // every edit tries it again and reports
+        tracing::debug!("recovering the hosts file: {e}");
+    }
+    if wanted.borrow().networks.is_empty() {
+        _ = tokio::time::timeout(START_PATIENCE, wanted.changed()).await;
+        tokio::time::sleep(SETTLE).await;
     }
 }
 

@@ -22,9 +22,12 @@ mod replace;
 mod snapshot;
 mod watch;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use meshd_core::names::{self, Update, Wanted, Withheld};
+
+use rustix::fs::{FlockOperation, flock};
 
 pub use error::HostsError;
 pub use keeper::{HostsReport, keep};
@@ -37,6 +40,8 @@ use snapshot::Snapshot;
 const ATTEMPTS: u32 = 100;
 
 /// The hosts file of this machine, or whichever file was named.
+///
+/// Clones, and other processes with the same state directory, take turns (a lock on that directory).
 #[derive(Debug, Clone)]
 pub struct HostsFile {
     path: PathBuf,
@@ -102,6 +107,7 @@ impl HostsFile {
     /// Makes the blocks of this instance say `wanted`. Blocks for a moment (a few `fsync`); where another program has
     /// the file open for writing, up to two seconds.
     pub fn apply(&mut self, wanted: &Wanted) -> Result<Applied, HostsError> {
+        let _turn = self.take_turn()?;
         let instance = self.instance.clone();
         let mut withheld = Vec::new();
         let change = self.edit(|bytes| {
@@ -115,7 +121,8 @@ impl HostsFile {
     /// Takes all blocks of this instance out, and what a crash left beside the file. A file that we made goes, if
     /// nobody else wrote anything into it.
     pub fn clean(&mut self) -> Result<Change, HostsError> {
-        self.recover()?;
+        let _turn = self.take_turn()?;
+        self.recover_now()?;
         let instance = self.instance.clone();
         let change = self.edit(|bytes| names::remove_all(bytes, &instance))?;
         self.remove_if_ours()?;
@@ -124,7 +131,7 @@ impl HostsFile {
 
     fn edit(&mut self, change: impl FnMut(&[u8]) -> Vec<u8>) -> Result<Change, HostsError> {
         if !self.recovered {
-            self.recover()?;
+            self.recover_now()?;
         }
         let result = self.try_edit(change);
         self.recovered = result.is_ok();
@@ -155,6 +162,13 @@ impl HostsFile {
         Err(HostsError::Contended {
             path: self.path.clone(),
         })
+    }
+
+    /// Waits until nobody else with this state directory is at it.
+    fn take_turn(&self) -> Result<File, HostsError> {
+        let dir = File::open(&self.state_dir).map_err(HostsError::state(&self.state_dir))?;
+        flock(&dir, FlockOperation::LockExclusive).map_err(HostsError::state(&self.state_dir))?;
+        Ok(dir)
     }
 
     fn journal_path(&self) -> PathBuf {

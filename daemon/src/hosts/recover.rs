@@ -31,6 +31,12 @@ impl HostsFile {
     /// Makes good what a crash left. An edit does it first, too, if it has not been
     /// done; called at the start it tells what it found.
     pub fn recover(&mut self) -> Result<Recovered, HostsError> {
+        let _turn = self.take_turn()?;
+        self.recover_now()
+    }
+
+    /// The same for who has the turn.
+    pub(super) fn recover_now(&mut self) -> Result<Recovered, HostsError> {
         let mut found = Recovered::default();
         self.recover_journal(&mut found)?;
         let target = snapshot::resolve(&self.path)?;
