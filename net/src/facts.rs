@@ -83,6 +83,11 @@ pub fn check_kernel() -> Result<(), String> {
     }
 }
 
+/// Whether the kernel has IPv6 (it may be left out, or switched off at boot by `ipv6.disable=1`).
+pub fn has_ipv6() -> bool {
+    Path::new("/proc/sys/net/ipv6").is_dir()
+}
+
 /// How many processors this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

@@ -14,7 +14,7 @@
 //! | [`sysctl`] | settings of single interfaces, put back later | plain |
 //! | [`fdstore`], [`holder`] | descriptors that outlive the process: systemd's store, or a process of our own | plain |
 //! | [`facts`] | what tells this machine from others | plain |
-//! | [`file`] | files that are whole or not there; locks | plain |
+//! | [`mod@file`] | files that are whole or not there; locks | plain |
 //! | [`lease`] | file leases: nobody writes a file while we replace it | plain |
 //!
 //! On the packet path ([`tun`], [`udp`], [`poll`]) nothing is allocated, logged or formatted per packet, and errors are

@@ -142,12 +142,12 @@ impl Poller {
         Ok(epoll::delete(&self.epoll, fd)?)
     }
 
-    /// Waits until something happens or `timeout` (`None`: for ever) is over, rounded up to whole milliseconds. A
+    /// Waits until something happens or `timeout` (`None`: for ever) is over: at most a day, in whole milliseconds, rounded up. A
     /// signal ends the wait early, with no events.
     pub fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.raw.clear();
         let timeout = timeout.map(|timeout| {
-            let millis = timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i64;
+            let millis = timeout.as_nanos().div_ceil(1_000_000).min(86_400_000) as i64;
             Timespec {
                 tv_sec: millis / 1000,
                 tv_nsec: (millis % 1000) * 1_000_000,

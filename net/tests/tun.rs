@@ -4,11 +4,11 @@ mod support;
 
 use std::io::{IoSlice, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::thread;
 
 use meshd_net::netlink::Netlink;
-use meshd_net::tun::{Tun, TunError, TunSendError, VnetHeader};
+use meshd_net::tun::{Offloads, Tun, TunError, TunSendError, VnetHeader};
 use meshd_net::udp;
 use support::pump::{Passed, pumped};
 use support::{Namespace, configure, has_tun};
@@ -219,4 +219,55 @@ fn wrong_names_and_wrong_descriptors_are_refused_with_a_sentence() {
     let error = a.run(|| Tun::open("v0", 1)).unwrap_err().to_string();
     assert!(error.contains("v0") && error.contains("another kind"), "{error}");
     drop(other);
+}
+
+#[test]
+fn a_queue_without_the_header_carries_plain_packets_only() {
+    if !has_tun() {
+        return;
+    }
+    let Some(namespace) = Namespace::new() else { return };
+    namespace.run(|| {
+        let tun = Tun::from_fds(vec![plain_queue()]).unwrap();
+        assert_eq!(tun.offloads(), Offloads::default());
+        support::on_runtime(configure("t0", &["10.9.0.1/24"]));
+        let socket = UdpSocket::bind("10.9.0.1:0").unwrap();
+        socket.send_to(b"out", "10.9.0.2:9").unwrap();
+        let queue = &tun.queues()[0];
+        let mut buffer = [0; 2000];
+        let packet = loop {
+            match queue.recv(&mut buffer).unwrap() {
+                Some((header, 31)) => break (header, &buffer[..31]),
+                other => assert!(other.is_some(), "the packet is there"),
+            }
+        };
+        assert_eq!((packet.0, &packet.1[28..]), (VnetHeader::PLAIN, &b"out"[..]));
+        let parts = [IoSlice::new(packet.1)];
+        queue.send(&VnetHeader::PLAIN, &parts).unwrap();
+        let gso = VnetHeader {
+            gso_type: VnetHeader::GSO_TCPV4,
+            gso_size: 100,
+            ..VnetHeader::PLAIN
+        };
+        assert_eq!(queue.send(&gso, &parts), Err(TunSendError::Refused));
+    });
+}
+
+/// A queue of `t0` as a kernel without IFF_VNET_HDR would give it.
+fn plain_queue() -> OwnedFd {
+    const TUNSETIFF: u32 = 0x4004_54ca;
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")
+        .unwrap();
+    // SAFETY: ifreq is a plain C struct; zeroes are valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b't' as libc::c_char;
+    request.ifr_name[1] = b'0' as libc::c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_MULTI_QUEUE) as libc::c_short;
+    // SAFETY: TUNSETIFF reads and writes one ifreq, which lives through the call.
+    let done = unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF as _, &raw mut request) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    file.into()
 }

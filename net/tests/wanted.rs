@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use meshd_net::netlink::{
     Address, Family, Netlink, OWN_PROTOCOL, Route, RouteFilter, RouteKind, Rule, RuleAction,
 };
+use meshd_net::sysctl::Setting;
 use meshd_net::wanted::Wanted;
 use support::{Namespace, configure};
 
@@ -109,6 +110,24 @@ fn what_is_ours_and_no_longer_wanted_goes_and_foreign_routes_stay() {
             [net("10.99.0.0/24")]
         );
         assert!(rules.is_empty());
+    });
+}
+
+#[test]
+fn where_ipv6_is_switched_off_our_interface_has_it_nevertheless() {
+    let Some(namespace) = Namespace::new() else { return };
+    namespace.block_on(|| async {
+        make_interface().await;
+        let setting = |interface| Setting::new(Family::V6, interface, "disable_ipv6");
+        for interface in ["d0", "d1", "lo"] {
+            setting(interface).set("1").unwrap();
+        }
+        let netlink = Netlink::new().unwrap();
+        wanted(&netlink).await.apply(&netlink).await.unwrap();
+        let (addresses, routes, rules) = state(&netlink).await;
+        assert_eq!((addresses, routes.len(), rules.len()), (2, 4, 2));
+        assert_eq!(setting("d0").read().unwrap(), "0");
+        assert_eq!(setting("d1").read().unwrap(), "1");
     });
 }
 

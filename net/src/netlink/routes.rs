@@ -243,8 +243,11 @@ impl Netlink {
             let messages = self
                 .dump(RouteNetlinkMessage::GetRoute(request), "list the routes")
                 .await?;
+            // A kernel without IPv6 answers for IPv4 again.
             routes.extend(messages.iter().filter_map(|message| match message {
-                RouteNetlinkMessage::NewRoute(route) => Route::read(route),
+                RouteNetlinkMessage::NewRoute(route) if route.header.address_family == family.code() => {
+                    Route::read(route)
+                }
                 _ => None,
             }));
         }

@@ -162,10 +162,12 @@ impl Netlink {
             let messages = self
                 .dump(RouteNetlinkMessage::GetRule(request), "list the rules")
                 .await?;
-            rules.extend(messages.iter().filter_map(|message| match message {
+            // A kernel without IPv6 may answer for IPv4 again.
+            let read = messages.iter().filter_map(|message| match message {
                 RouteNetlinkMessage::NewRule(rule) => Rule::read(rule),
                 _ => None,
-            }));
+            });
+            rules.extend(read.filter(|rule| rule.family == wanted));
         }
         Ok(rules)
     }
