@@ -12,5 +12,17 @@
 //! present one. `hosts` writes names. Nothing on the packet path waits for the control side, and nothing on the
 //! control side waits for the coordinator.
 
+pub mod clean;
+pub mod config;
 pub mod dataplane;
+pub mod descriptors;
+pub mod firewall;
 pub mod hosts;
+pub mod join;
+pub mod machine;
+pub mod names;
+pub mod network;
+pub mod run;
+pub mod serve;
+pub mod state;
+pub mod supervisor;

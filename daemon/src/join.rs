@@ -1,0 +1,232 @@
+//! Joining: from a token to a membership.
+//!
+//! 1. The token is read offline (its checksum first), and keys are made, or taken up again where an earlier try
+//!    broke off: joining again with the same key costs no use.
+//! 2. The coordinator that the token pins says what the network is; its ranges are compared with the machine's.
+//! 3. The enrolment, signed by the token's join key, is handed over together with the proof of this node's identity, and
+//!    the coordinator allots name and addresses.
+//! 4. The parameters and the delegation are verified against the token's root key, and everything is kept on disk.
+
+use crate::machine;
+use crate::network::Shared;
+use crate::network::coordinator::{Identity, connect};
+use crate::state::{Allotted, Membership, NetworkFiles, StateDir};
+use meshd_api::Problem;
+use meshd_api::client::{ClientError, Connection};
+use meshd_api::coordinator::node::{self, JoinPreview};
+use meshd_api::local::{self, Membership as Admission};
+use meshd_core::id::{NetworkId, NodeId};
+use meshd_core::keys::{DiscoverySecret, IdentitySecret, RootPublic, WireGuardSecret};
+use meshd_core::ranges::collisions;
+use meshd_core::statement::{Delegation, Enrolment, Params, Signed};
+use meshd_core::token::JoinToken;
+use rand_core::{OsRng, RngCore};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// A join that can begin: the token is whole and keys exist.
+pub struct Join {
+    membership: Membership,
+    files: NetworkFiles,
+    request: node::JoinRequest,
+}
+
+/// Reads the token; the error is a sentence for the person who typed it.
+pub fn check_token(word: &str) -> Result<JoinToken, Problem> {
+    word.parse::<JoinToken>()
+        .map_err(|error| Problem::new("bad-token", error.to_string()))
+}
+
+/// Prepares a join: reads the token and makes the keys, or takes those of an earlier try.
+pub fn prepare(request: &local::JoinRequest, state: &StateDir) -> Result<Join, Problem> {
+    let token = check_token(&request.token)?;
+    let (present, _) = state.memberships();
+    let network = token.network();
+    let files = state.network(network);
+    let mut membership = match present.iter().find(|m| m.network == network) {
+        Some(earlier) => earlier.clone(),
+        None => fresh(&token, free_interface(&present)),
+    };
+    membership.force = request.force;
+    files
+        .save_membership(&membership)
+        .map_err(|error| Problem::new("state", error.to_string()))?;
+    let request = node::JoinRequest {
+        enrolment: membership.enrolment.clone().into(),
+        hostname: request.hostname.clone().unwrap_or_else(machine::host_name),
+        ip: request.ip,
+        listen_port: request.listen_port,
+        facts: machine::hashed_facts(network),
+    };
+    Ok(Join {
+        membership,
+        files,
+        request,
+    })
+}
+
+impl Join {
+    /// The network that is joined.
+    pub fn network(&self) -> NetworkId {
+        self.membership.network
+    }
+
+    /// Asks each coordinator address in turn; keeps and returns the membership.
+    pub async fn run(mut self, shared: &Shared) -> Result<Membership, Problem> {
+        let mut connection = self.connect().await?;
+        let preview: JoinPreview = connection
+            .post("/v1/join/preview", &self.request)
+            .await
+            .map_err(problem)?;
+        if !self.membership.force {
+            self.refuse_collisions(&preview, shared).await?;
+        }
+        let reply: node::JoinReply = connection
+            .post("/v1/join", &self.request)
+            .await
+            .map_err(problem)?;
+        self.adopt(reply)?;
+        self.files
+            .save_membership(&self.membership)
+            .map_err(|error| Problem::new("state", error.to_string()))?;
+        Ok(self.membership)
+    }
+
+    async fn connect(&self) -> Result<Connection, Problem> {
+        let m = &self.membership;
+        let identity = Identity {
+            network: m.network,
+            node: m.node,
+            secret: m.identity.clone(),
+        };
+        let mut failures = Vec::new();
+        for (host, port) in &m.addresses {
+            match connect(&identity, &m.coordinators, host, *port).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failures.push(error.to_string()),
+            }
+        }
+        Err(Problem::new(
+            "coordinator-unreachable",
+            format!(
+                "no coordinator of the token can be used: {}; is this machine online, and meshrelay running?",
+                failures.join("; ")
+            ),
+        ))
+    }
+
+    async fn refuse_collisions(&self, preview: &JoinPreview, shared: &Shared) -> Result<(), Problem> {
+        let prefixes: Vec<_> = [&preview.cidr, &preview.cidr6]
+            .iter()
+            .filter_map(|p| p.parse().ok())
+            .collect();
+        let local = machine::local_prefixes(shared)
+            .await
+            .map_err(|e| Problem::new("netlink", e.to_string()))?;
+        let Some(first) = collisions(&prefixes, &local).into_iter().next() else {
+            return Ok(());
+        };
+        Err(Problem::new(
+            "range-collision",
+            format!(
+                "network {}: {first}; join with --force to keep both (the machine's own range then wins), or use another range",
+                preview.network
+            ),
+        ))
+    }
+
+    /// Verifies what the coordinator answered against the token's root key, and takes it.
+    fn adopt(&mut self, reply: node::JoinReply) -> Result<(), Problem> {
+        let wrong = |what: String| {
+            Problem::new(
+                "untrusted-answer",
+                format!("the coordinator's answer is not trusted: {what}"),
+            )
+        };
+        let root: &RootPublic = &self.membership.root;
+        let delegation =
+            Signed::<Delegation>::decode(&reply.delegation.0).map_err(|e| wrong(e.to_string()))?;
+        delegation.verify(root).map_err(|e| wrong(e.to_string()))?;
+        if let Some(params) = &reply.params {
+            let params = Signed::<Params>::decode(&params.0).map_err(|e| wrong(e.to_string()))?;
+            params.verify(root).map_err(|e| wrong(e.to_string()))?;
+        }
+        let node: NodeId = reply.node.parse().map_err(|e| wrong(format!("node id: {e}")))?;
+        if node != self.membership.node {
+            return Err(wrong(format!(
+                "it names node {node} instead of {}",
+                self.membership.node
+            )));
+        }
+        if (reply.state == Admission::Joined) != reply.params.is_some() {
+            return Err(wrong(
+                "parameters come with an admission, and only with one".into(),
+            ));
+        }
+        self.membership.name = reply.network;
+        self.membership.allotted = Some(Allotted {
+            hostname: reply.hostname,
+            ipv4: reply.ipv4,
+            ipv6: reply.ipv6,
+            listen_port: reply.listen_port.or(self.request.listen_port),
+            delegation: reply.delegation.0,
+            params: reply.params.map(|p| p.0),
+        });
+        Ok(())
+    }
+}
+
+fn fresh(token: &JoinToken, interface: u16) -> Membership {
+    let network = NetworkId::of_root(&token.root);
+    let identity = IdentitySecret::from_seed(&seed());
+    let mut node = [0; 16];
+    OsRng.fill_bytes(&mut node);
+    let node = NodeId::from_bytes(node);
+    let enrolment = Enrolment {
+        network,
+        token: token.id,
+        node,
+        identity: identity.public(),
+    };
+    let enrolment = Signed::sign(enrolment, &token.secret).expect("an enrolment has no limits to break");
+    Membership {
+        network,
+        root: token.root,
+        name: String::new(),
+        coordinators: vec![*token.coordinator.as_bytes()],
+        addresses: token
+            .addresses
+            .iter()
+            .map(|a| (a.host().to_owned(), a.port()))
+            .collect(),
+        node,
+        identity: Arc::new(identity),
+        wireguard: WireGuardSecret::from_seed(&seed()),
+        discovery: DiscoverySecret::from_seed(&seed()),
+        enrolment: enrolment.bytes().to_vec(),
+        allotted: None,
+        interface,
+        force: false,
+    }
+}
+
+fn seed() -> Zeroizing<[u8; 32]> {
+    let mut seed = Zeroizing::new([0; 32]);
+    OsRng.fill_bytes(&mut *seed);
+    seed
+}
+
+/// The lowest interface number that no network of this instance has.
+fn free_interface(present: &[Membership]) -> u16 {
+    let taken: BTreeSet<u16> = present.iter().map(|m| m.interface).collect();
+    (0..).find(|n| !taken.contains(n)).unwrap_or_default()
+}
+
+/// A failed exchange as a problem: the coordinator's own word where it said one.
+fn problem(error: ClientError) -> Problem {
+    match error {
+        ClientError::Refused { problem, .. } => problem,
+        other => Problem::new("coordinator-unreachable", other.to_string()),
+    }
+}

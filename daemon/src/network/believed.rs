@@ -1,0 +1,61 @@
+//! What follows from a map: the data plane's peers, the agent's peers, the names in the hosts file.
+
+use super::task::Task;
+use crate::dataplane::PeerConfig;
+use ipnet::IpNet;
+use meshd_core::map::{Node, View};
+use meshd_core::names::{Address, NetworkNames, NodeName};
+use meshd_core::path::MapVersion;
+use std::time::Instant;
+
+impl Task {
+    /// Brings everything in line with what is believed now. What did not change is untouched.
+    pub(super) fn map_changed(&mut self) {
+        let Some(view) = self.map.view() else { return };
+        let others: Vec<_> = view
+            .nodes
+            .values()
+            .filter(|node| node.id != self.membership.node)
+            .collect();
+        // Removed peers first: from here on no packet of theirs passes.
+        self.plane
+            .set_peers(others.iter().map(|node| peer(node)).collect());
+        self.agent.set_peers(
+            Instant::now(),
+            others.iter().map(|node| super::paths::peer_info(node)),
+        );
+        let (epoch, version) = self.map.at();
+        self.agent.set_map(MapVersion { epoch, version });
+        self.shared.names.set(names(&self.membership.name, &view));
+        self.paths.retain(|node| view.nodes.contains_key(node));
+    }
+}
+
+fn peer(node: &Node) -> PeerConfig {
+    PeerConfig {
+        node: node.id,
+        public_key: node.keys.wireguard,
+        allowed_ips: vec![
+            IpNet::from(std::net::IpAddr::from(node.ipv4)),
+            std::net::IpAddr::from(node.ipv6).into(),
+        ],
+        preshared_key: None,
+        keepalive: None,
+        roaming: false,
+    }
+}
+
+fn names(network: &str, view: &View) -> NetworkNames {
+    let name = |node: &Node| NodeName {
+        label: node.name.clone(),
+        address: Address {
+            ipv4: Some(node.ipv4),
+            ipv6: Some(node.ipv6),
+        },
+    };
+    NetworkNames {
+        network: network.to_owned(),
+        nodes: view.nodes.values().map(|node| name(node)).collect(),
+        blocked: view.blocked_names.keys().cloned().collect(),
+    }
+}

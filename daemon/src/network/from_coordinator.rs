@@ -1,0 +1,192 @@
+//! What the coordinator says, and what is said to it.
+
+use super::coordinator::{FromCoordinator, Identity, Request, connect, deliver};
+use super::task::{Task, start_line};
+use crate::machine;
+use meshd_api::Problem;
+use meshd_api::coordinator::node::{Relay, StreamLine};
+use meshd_api::local::Done;
+use meshd_core::map::{Changes, MapError};
+use meshd_core::statement::{Departure, Signed};
+use std::ops::ControlFlow;
+use std::time::Duration;
+use tracing::{debug, info, warn};
+
+/// How long leaving waits for the coordinator before it leaves without a word.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+impl Task {
+    /// One word of the coordinator. Breaks where this node is no longer in the network.
+    pub(super) async fn coordinator_said(&mut self, word: FromCoordinator) -> ControlFlow<()> {
+        match word {
+            FromCoordinator::Connected { .. } => {
+                info!("connected to the coordinator");
+                self.coordinator.state = "connected".into();
+                self.publish(true);
+            }
+            FromCoordinator::Down(why) => {
+                if self.coordinator.state != why {
+                    warn!("the coordinator is away: {why}; traffic goes on");
+                }
+                self.coordinator.state = why;
+            }
+            FromCoordinator::Line(line) => return self.line(line).await,
+            FromCoordinator::Accepted(Request::Record(..)) => {
+                self.coordinator.published.send_replace(true);
+            }
+            FromCoordinator::Accepted(_) => {}
+            FromCoordinator::Refused(request, code, message) => {
+                return self.refused(&request, &code, message);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    async fn line(&mut self, line: StreamLine) -> ControlFlow<()> {
+        match line {
+            StreamLine::Hello { relays, .. } => self.take_relays(&relays).await,
+            StreamLine::Full { map } => {
+                let before = self.map.at();
+                let taken = self.map.take_full(&map.0);
+                return self.took(taken, before);
+            }
+            StreamLine::Delta { .. } => {
+                let before = self.map.at();
+                let taken = self.map.take_delta(&line);
+                return self.took(taken, before);
+            }
+            StreamLine::Ping { nonce, answer } => {
+                if answer {
+                    self.ask(Request::Pong(nonce));
+                }
+            }
+            StreamLine::Notice { code, message } => {
+                warn!(%code, "{message}");
+                self.note(message);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn took(&mut self, taken: Result<Changes, MapError>, before: (u32, u64)) -> ControlFlow<()> {
+        match taken {
+            Ok(changes) => {
+                let at = self.map.at();
+                debug!(epoch = at.0, version = at.1, "took a map");
+                self.coordinator.held.send_replace(at);
+                for refusal in &changes.refusals {
+                    warn!("{refusal}");
+                }
+                if before.0 != 0 && at.0 > before.0 {
+                    info!("the coordinator opened a new epoch; it is told what this node can prove");
+                    self.ask(Request::Entries(self.map.testimony()));
+                }
+                self.map_changed();
+                if self.map.is_dead(self.membership.node) {
+                    warn!("this node is no longer in the network");
+                    return ControlFlow::Break(());
+                }
+            }
+            Err(error) if error.wants_full() && before != (0, 0) => {
+                debug!(%error, "the whole map is asked for");
+                self.start_line_anew();
+            }
+            Err(error) => {
+                warn!("the coordinator's map is refused: {error}");
+                self.note(format!("the coordinator's map is refused: {error}"));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Drops the line and opens another that asks for the whole map.
+    fn start_line_anew(&mut self) {
+        let published = self.coordinator.published.clone();
+        (self.coordinator, self.line) = start_line(&self.membership, (0, 0), published);
+    }
+
+    fn refused(&mut self, request: &Request, code: &str, message: String) -> ControlFlow<()> {
+        warn!(%code, "the coordinator refused {}: {message}", request.what());
+        if code == "stale-serial" {
+            self.recorder.jump_past(self.map.serial_of(self.membership.node));
+            self.publish(true);
+        }
+        self.note(format!("the coordinator refused {}: {message}", request.what()));
+        ControlFlow::Continue(())
+    }
+
+    async fn take_relays(&mut self, relays: &[Relay]) {
+        let relays = super::paths::resolve_relays(relays).await;
+        self.use_relays(relays);
+    }
+
+    /// Sends the record where it says something new, or `again`.
+    pub(super) fn publish(&mut self, again: bool) {
+        let changing = self.paths.changing(&self.agent);
+        match self.recorder.next(&self.membership, changing, again) {
+            Some(Ok(record)) => {
+                let facts = machine::hashed_facts(self.membership.network);
+                self.coordinator.published.send_replace(false);
+                self.ask(Request::Record(record, facts));
+            }
+            Some(Err(error)) => warn!(%error, "this node's record cannot be signed"),
+            None => {}
+        }
+    }
+
+    /// A line that is full has a coordinator that is away; what matters is asked again when it is back.
+    fn ask(&self, request: Request) {
+        if self.coordinator.requests.try_send(request).is_err() {
+            debug!("the line to the coordinator is full");
+        }
+    }
+
+    /// Signs and delivers this node's departure; without the coordinator the others learn of it from nobody.
+    pub(super) async fn leave(&mut self) -> Result<Done, Problem> {
+        let serial = self.map.serial_of(self.membership.node) + 1;
+        let departure = Departure {
+            network: self.membership.network,
+            node: self.membership.node,
+            serial,
+        };
+        let signed = Signed::sign(departure, &self.membership.identity)
+            .map_err(|error| Problem::new("departure", error.to_string()))?;
+        let name = self.membership.name.clone();
+        let request = Request::Leave(signed.bytes().to_vec());
+        let message = match tokio::time::timeout(GOODBYE, self.deliver_anew(&request)).await {
+            Ok(Ok(())) => format!("left {name}"),
+            Ok(Err(why)) => format!(
+                "left {name} without telling the coordinator ({why}); `meshctl node remove {}` tells it",
+                self.allotted().hostname
+            ),
+            Err(_) => format!(
+                "left {name} without telling the coordinator (it did not answer within {} s); `meshctl node remove {}` tells it",
+                GOODBYE.as_secs(),
+                self.allotted().hostname
+            ),
+        };
+        Ok(Done { message })
+    }
+
+    /// Over a connection of its own: the line may be down, or about to be dropped.
+    async fn deliver_anew(&self, request: &Request) -> Result<(), String> {
+        let m = &self.membership;
+        let identity = Identity {
+            network: m.network,
+            node: m.node,
+            secret: m.identity.clone(),
+        };
+        let mut why = String::new();
+        for (host, port) in &m.addresses {
+            let delivered = async {
+                let mut connection = connect(&identity, &m.coordinators, host, *port).await?;
+                deliver(&mut connection, m.network, request).await
+            };
+            match delivered.await {
+                Ok(()) => return Ok(()),
+                Err(error) => why = error.to_string(),
+            }
+        }
+        Err(why)
+    }
+}

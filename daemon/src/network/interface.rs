@@ -1,0 +1,168 @@
+//! The interface of a network: TUN device, addresses, and routes in a table of its own.
+//!
+//! Addresses are /32 and /128 without a prefix route; the network's prefixes are routes in our own table, looked up by a
+//! rule before the main table. Where the machine has a LAN inside the network's range, a `throw` route lets that
+//! LAN's own route win. Everything wanted is compared with what is there and put right, at the start and whenever
+//! somebody else changed it.
+
+use crate::config::Config;
+use crate::descriptors::Descriptors;
+use anyhow::Context;
+use ipnet::IpNet;
+use meshd_core::statement::Params;
+use meshd_net::netlink::{Address, Family, LinkChange, Netlink, Route, RouteKind, Rule, RuleAction};
+use meshd_net::tun::Tun;
+use meshd_net::wanted::Wanted;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use tracing::{debug, info};
+
+/// Packets that the TUN queue holds: what a restart of meshd may take, at a few thousand packets a second.
+const QUEUE_LEN: u32 = 2_000;
+
+/// The interface of a network, as it should be.
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// IPv4 and IPv6 address.
+    pub addresses: (Ipv4Addr, Ipv6Addr),
+    /// The network's prefixes.
+    pub prefixes: [IpNet; 2],
+    table: u32,
+    preference: u32,
+    /// Its MTU in bytes.
+    pub mtu: u16,
+    /// LAN prefixes that keep their own route.
+    throws: Vec<IpNet>,
+}
+
+impl Interface {
+    /// Opens the TUN device (or takes it back from a predecessor) and sets it up.
+    ///
+    /// # Errors
+    /// Sentences that name the interface and the step.
+    pub async fn open(
+        config: &Config,
+        number: u16,
+        params: &Params,
+        addresses: (Ipv4Addr, Ipv6Addr),
+        (netlink, descriptors): (&Netlink, &Descriptors),
+    ) -> anyhow::Result<(Self, Tun)> {
+        let name = config.interface(number);
+        let tun = open_tun(&name, descriptors)?;
+        let interface = Self {
+            index: tun.ifindex()?,
+            name,
+            addresses,
+            prefixes: [params.ipv4.into(), params.ipv6.into()],
+            table: config.table(number),
+            preference: config.rule_preference(number),
+            mtu: params.mtu,
+            throws: Vec::new(),
+        };
+        interface.ensure(netlink).await?;
+        Ok((interface, tun))
+    }
+
+    /// Compares what is there with what should be, and puts it right. Cheap where nothing changed.
+    pub async fn ensure(&self, netlink: &Netlink) -> anyhow::Result<()> {
+        let link = netlink
+            .link(&self.name)
+            .await?
+            .with_context(|| format!("the interface {} is gone", self.name))?;
+        if !link.up || link.mtu != u32::from(self.mtu) || link.queue_len != QUEUE_LEN {
+            let change = LinkChange {
+                up: Some(true),
+                mtu: Some(self.mtu.into()),
+                queue_len: Some(QUEUE_LEN),
+            };
+            netlink.set_link(self.index, change).await?;
+        }
+        self.wanted()
+            .apply(netlink)
+            .await
+            .with_context(|| format!("cannot set up {}", self.name))?;
+        Ok(())
+    }
+
+    /// Lets these LAN prefixes keep their own routes; true where that is new.
+    pub async fn yield_to(&mut self, lans: Vec<IpNet>, netlink: &Netlink) -> anyhow::Result<bool> {
+        let new = self.throws != lans;
+        self.throws = lans;
+        self.ensure(netlink).await?;
+        Ok(new)
+    }
+
+    /// Takes routes and rules away; the device goes with its last descriptor.
+    pub async fn remove(&self, netlink: &Netlink, descriptors: &Descriptors) {
+        descriptors.forget(&self.name);
+        let nothing = Wanted {
+            addresses: Vec::new(),
+            routes: Vec::new(),
+            rules: Vec::new(),
+            ..self.wanted()
+        };
+        if let Err(error) = nothing.apply(netlink).await {
+            debug!(interface = %self.name, %error, "not everything could be taken away");
+        }
+        if let Err(error) = netlink.delete_link(self.index).await {
+            debug!(interface = %self.name, %error, "the interface is gone already");
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        let (v4, v6) = self.addresses;
+        let addresses = [(IpAddr::from(v4), 32), (IpAddr::from(v6), 128)];
+        let route = |prefix: &IpNet| Route {
+            source: Some(if prefix.addr().is_ipv4() {
+                v4.into()
+            } else {
+                v6.into()
+            }),
+            ..Route::via_interface(*prefix, self.table, self.index)
+        };
+        let ours = self
+            .prefixes
+            .iter()
+            .filter(|prefix| !self.throws.contains(prefix))
+            .map(route);
+        let throws = self
+            .throws
+            .iter()
+            .map(|lan| Route::without_target(*lan, self.table, RouteKind::Throw));
+        Wanted {
+            interface: self.index,
+            table: self.table,
+            preference: self.preference,
+            addresses: addresses
+                .map(|(ip, len)| Address::new(self.index, ip, len))
+                .to_vec(),
+            routes: ours.chain(throws).collect(),
+            rules: Family::BOTH
+                .map(|family| Rule::new(family, self.preference, RuleAction::Table(self.table)))
+                .to_vec(),
+        }
+    }
+}
+
+fn open_tun(name: &str, descriptors: &Descriptors) -> anyhow::Result<Tun> {
+    if let Some(fds) = descriptors.take(name) {
+        match Tun::from_fds(fds) {
+            Ok(tun) if tun.name() == name => {
+                info!(interface = name, "the interface of the previous meshd goes on");
+                return Ok(tun);
+            }
+            Ok(tun) => debug!(
+                interface = name,
+                found = tun.name(),
+                "another interface was kept under this name"
+            ),
+            Err(error) => debug!(interface = name, %error, "what was kept is no longer usable"),
+        }
+    }
+    let queues = 1;
+    let tun = Tun::open(name, queues)?;
+    descriptors.keep(name, tun.fds());
+    Ok(tun)
+}

@@ -1,0 +1,167 @@
+//! One joined network: its interface, its data plane, its map and its paths, owned by one task.
+//!
+//! [`start`] makes the interface with its addresses, starts the data plane, and spawns the task; from then on everything is a
+//! message: commands from the supervisor, lines from the coordinator, datagrams from the data plane, changes from the
+//! kernel, and the path agent's timers. The task's loop is in `task.rs`, one handler per message.
+
+mod beacons;
+mod believed;
+mod candidates;
+pub mod coordinator;
+mod exchange;
+mod from_coordinator;
+mod from_plane;
+mod interface;
+mod map;
+mod paths;
+mod pending;
+mod record;
+mod sockets;
+mod status;
+mod task;
+
+use crate::config::Config;
+use crate::descriptors::Descriptors;
+use crate::firewall::Firewall;
+use crate::names::Names;
+use crate::state::{Membership, NetworkFiles};
+use crate::supervisor::{self, Reply};
+use anyhow::Context;
+use map::MapKeeper;
+use meshd_api::local::{Done, JoinReply, NetworkStatus};
+use meshd_net::netlink::Netlink;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+/// How many commands may wait for a network's task.
+const QUEUE: usize = 16;
+/// How long a status or a stop waits for a network's task.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a join waits for the coordinator to take the first record, so that others know us when it returns.
+const FIRST_RECORD: Duration = Duration::from_secs(5);
+
+/// What all networks of this process share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The arguments.
+    pub config: Arc<Config>,
+    /// The kernel's network configuration.
+    pub netlink: Netlink,
+    /// Ticks when the kernel's network configuration changed.
+    pub kernel: watch::Receiver<u64>,
+    /// The hosts file.
+    pub names: Names,
+    /// Descriptors that outlive this process.
+    pub descriptors: Arc<Descriptors>,
+    /// The supervisor's address.
+    pub supervisor: supervisor::Handle,
+    /// The machine's firewall.
+    pub firewall: Firewall,
+}
+
+/// How a network stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The process ends and comes back: interface, routes and names stay.
+    Restart,
+    /// Interface, routes and names go.
+    Down,
+}
+
+/// What a network's task is asked.
+pub enum NetworkCommand {
+    /// Its status.
+    Status(oneshot::Sender<NetworkStatus>),
+    /// Leave for good.
+    Leave(Reply<Done>),
+    /// Stop; the reply comes when it has let go.
+    Stop(Stop, oneshot::Sender<()>),
+}
+
+/// A running network.
+pub struct NetworkHandle {
+    commands: mpsc::Sender<NetworkCommand>,
+    task: JoinHandle<()>,
+    name: String,
+    reply: JoinReply,
+}
+
+/// Starts a network: returns when its interface and addresses exist and, at a first join, when the coordinator has its record
+/// (or five seconds have passed).
+pub async fn start(
+    membership: Membership,
+    files: NetworkFiles,
+    shared: Shared,
+) -> anyhow::Result<NetworkHandle> {
+    let (commands, receiver) = mpsc::channel(QUEUE);
+    let (published, mut publishing) = watch::channel(false);
+    let map = MapKeeper::load(&membership, files.clone());
+    if task::params(&membership, &map).is_none() {
+        return pending(membership, (files, map), shared, commands, receiver);
+    }
+    let first = files.load("progress").ok().flatten().is_none();
+    let task = task::Task::start(membership, (files, map), shared, receiver, published).await?;
+    let handle = NetworkHandle {
+        commands,
+        name: task.name().to_owned(),
+        reply: task.join_reply(),
+        task: tokio::spawn(task.run()),
+    };
+    if first {
+        let _ = tokio::time::timeout(FIRST_RECORD, publishing.wait_for(|done| *done)).await;
+    }
+    Ok(handle)
+}
+
+fn pending(
+    membership: Membership,
+    kept: (NetworkFiles, MapKeeper),
+    shared: Shared,
+    commands: mpsc::Sender<NetworkCommand>,
+    receiver: mpsc::Receiver<NetworkCommand>,
+) -> anyhow::Result<NetworkHandle> {
+    let name = membership.name.clone();
+    let waiting = pending::Pending::start(membership, kept, shared, receiver)
+        .context("the coordinator has not answered the join yet")?;
+    Ok(NetworkHandle {
+        commands,
+        name,
+        reply: waiting.join_reply(),
+        task: tokio::spawn(waiting.run()),
+    })
+}
+
+impl NetworkHandle {
+    /// The network's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What a join of this network answers.
+    pub fn join_reply(&self) -> JoinReply {
+        self.reply.clone()
+    }
+
+    /// Sends a command; one that finds the queue full is dropped, and its reply channel with it.
+    pub fn send(&self, command: NetworkCommand) {
+        let _ = self.commands.try_send(command);
+    }
+
+    /// Asks for the status; `None` where the task does not answer in time.
+    pub fn ask_status(&self) -> impl Future<Output = Option<NetworkStatus>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        self.send(NetworkCommand::Status(reply));
+        async move { tokio::time::timeout(PATIENCE, answer).await.ok()?.ok() }
+    }
+
+    /// Stops the task and waits until it has let go.
+    pub async fn stop(self, stop: Stop) {
+        let (reply, answer) = oneshot::channel();
+        self.send(NetworkCommand::Stop(stop, reply));
+        if tokio::time::timeout(PATIENCE, answer).await.is_err() {
+            self.task.abort();
+        }
+    }
+}

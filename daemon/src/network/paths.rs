@@ -1,0 +1,292 @@
+//! The path agent's hands: its datagrams are sent, its events carried out, its hints kept on disk.
+
+use super::exchange;
+use super::record::Changing;
+use super::task::Task;
+use crate::state::{Membership, NetworkFiles};
+use meshd_api::coordinator::node::Relay;
+use meshd_core::id::{NodeId, RelayId};
+use meshd_core::keys::BindKey;
+use meshd_core::map::Node;
+use meshd_core::path::{Agent, AgentConfig, Destination, Endpoint, Event, Hint, Path, PeerInfo};
+use meshd_core::relay::RelayInfo;
+use meshd_core::statement::Params;
+use rand_core::{OsRng, RngCore};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+use tracing::{debug, info, warn};
+
+/// Name of the file in the state folder.
+const FILE: &str = "paths";
+/// How often hints are written.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// Bound on the look-up of one relay's name.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is known of paths besides what the agent knows.
+pub(super) struct Paths {
+    /// UDP port of the tunnel.
+    pub port: u16,
+    current: BTreeMap<NodeId, (Path, Option<Duration>)>,
+    home_relay: Option<RelayId>,
+    relays: Vec<RelayInfo>,
+    saved: Instant,
+}
+
+/// The form on disk: where peers were last reached, and the relays, so that a restart does not wait for the coordinator.
+#[derive(Default, Serialize, Deserialize)]
+struct Stored {
+    hints: Vec<(String, Vec<SocketAddr>, bool)>,
+    relays: Vec<(String, Vec<SocketAddr>, Vec<u8>)>,
+}
+
+/// A new agent for this network.
+pub(super) fn agent(membership: &Membership, params: &Params) -> Agent {
+    let mut seed = [0; 32];
+    OsRng.fill_bytes(&mut seed);
+    let config = AgentConfig {
+        node: membership.node,
+        network: membership.network,
+        discovery: membership.discovery.clone(),
+        lan_key: Some(params.lan_key.clone()),
+        seed,
+    };
+    Agent::new(Instant::now(), config)
+}
+
+/// A peer as the agent knows it.
+pub(super) fn peer_info(node: &Node) -> PeerInfo {
+    PeerInfo {
+        node: node.id,
+        discovery: node.keys.discovery,
+        candidates: node.candidates.clone(),
+        home_relay: node.home_relay,
+    }
+}
+
+/// Looks the relays' names up. One that cannot be found is left out, with a warning.
+pub(super) async fn resolve_relays(relays: &[Relay]) -> Vec<RelayInfo> {
+    let mut resolved = Vec::new();
+    for relay in relays {
+        let (Ok(id), Ok(key)) = (
+            relay.id.parse(),
+            <[u8; 32]>::try_from(relay.bind_key.0.as_slice()),
+        ) else {
+            warn!(relay = %relay.id, "the coordinator named a relay in a form that this version does not know");
+            continue;
+        };
+        let mut addresses = Vec::new();
+        // The first address is for frames; the others answer STUN alone.
+        for name in relay.udp.iter().take(1) {
+            match tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host(name.as_str())).await {
+                Ok(Ok(found)) => addresses.extend(found),
+                Ok(Err(error)) => warn!(relay = %name, %error, "the relay's name cannot be looked up"),
+                Err(_) => warn!(relay = %name, "looking up the relay's name took too long"),
+            }
+        }
+        resolved.push(RelayInfo {
+            id,
+            addresses,
+            key: BindKey::from_bytes(key),
+        });
+    }
+    resolved
+}
+
+impl Paths {
+    /// Nothing known yet.
+    pub fn new(port: u16) -> Self {
+        Self {
+            port,
+            current: BTreeMap::new(),
+            home_relay: None,
+            relays: Vec::new(),
+            saved: Instant::now(),
+        }
+    }
+
+    /// The path to a node and its round trip.
+    pub fn of(&self, node: NodeId) -> Option<(Path, Option<Duration>)> {
+        self.current.get(&node).copied()
+    }
+
+    /// Forgets nodes that are gone.
+    pub fn retain(&mut self, keep: impl Fn(&NodeId) -> bool) {
+        self.current.retain(|node, _| keep(node));
+    }
+
+    /// What this node's record says of where it is.
+    pub fn changing(&self, agent: &Agent) -> Changing {
+        Changing {
+            candidates: agent.candidates(),
+            home_relay: self.home_relay,
+        }
+    }
+
+    /// Gives the agent what an earlier life knew. To be called after its peers are set.
+    pub fn load(&mut self, agent: &mut Agent, files: &NetworkFiles) {
+        let bytes = files.load(FILE).unwrap_or_else(|error| {
+            warn!("{error}");
+            None
+        });
+        let Some(stored) = bytes.and_then(|b| serde_json::from_slice::<Stored>(&b).ok()) else {
+            return;
+        };
+        let now = Instant::now();
+        self.relays = stored.relays.into_iter().filter_map(stored_relay).collect();
+        agent.set_relays(now, &self.relays);
+        let hints: Vec<_> = stored.hints.into_iter().filter_map(stored_hint).collect();
+        agent.import_hints(now, &hints);
+    }
+
+    /// Writes what a next life should know.
+    pub fn save(&mut self, agent: &Agent, files: &NetworkFiles) {
+        self.saved = Instant::now();
+        let hint = |h: Hint| (h.peer.to_string(), h.addresses, h.active);
+        let relay = |r: &RelayInfo| (r.id.to_string(), r.addresses.clone(), r.key.as_bytes().to_vec());
+        let stored = Stored {
+            hints: agent.hints(self.saved).into_iter().map(hint).collect(),
+            relays: self.relays.iter().map(relay).collect(),
+        };
+        let bytes = serde_json::to_vec(&stored).expect("plain data");
+        if let Err(error) = files.save(FILE, &bytes) {
+            warn!("{error}");
+        }
+    }
+
+    /// Writes it from time to time.
+    pub fn save_when_due(&mut self, agent: &Agent, files: &NetworkFiles) {
+        if self.saved.elapsed() >= SAVE_EVERY {
+            self.save(agent, files);
+        }
+    }
+}
+
+fn stored_hint((peer, addresses, active): (String, Vec<SocketAddr>, bool)) -> Option<Hint> {
+    Some(Hint {
+        peer: peer.parse().ok()?,
+        addresses,
+        active,
+    })
+}
+
+fn stored_relay((id, addresses, key): (String, Vec<SocketAddr>, Vec<u8>)) -> Option<RelayInfo> {
+    Some(RelayInfo {
+        id: id.parse().ok()?,
+        addresses,
+        key: BindKey::from_bytes(key.try_into().ok()?),
+    })
+}
+
+impl Task {
+    /// Uses these relays from now on.
+    pub(super) fn use_relays(&mut self, relays: Vec<RelayInfo>) {
+        if relays == self.paths.relays {
+            return;
+        }
+        self.plane
+            .set_relays(relays.iter().flat_map(|relay| relay.addresses.clone()).collect());
+        self.agent.set_relays(Instant::now(), &relays);
+        self.paths.relays = relays;
+        self.paths.save(&self.agent, &self.files);
+    }
+
+    /// Takes up what an earlier life knew.
+    pub(super) fn recall_paths(&mut self) {
+        self.paths.load(&mut self.agent, &self.files);
+        self.plane.set_relays(
+            self.paths
+                .relays
+                .iter()
+                .flat_map(|relay| relay.addresses.clone())
+                .collect(),
+        );
+    }
+
+    /// Sends what the agent wants sent and does what its events say.
+    pub(super) fn drain_agent(&mut self) {
+        while let Some(transmit) = self.agent.poll_transmit() {
+            match transmit.to {
+                Destination::Socket(address) => {
+                    if let Err(error) = self.plane.send(Endpoint::Direct(address), &transmit.bytes) {
+                        debug!(%address, %error, "a control datagram was not sent");
+                    }
+                }
+                Destination::Beacon => self.beacons.send(&transmit.bytes),
+            }
+        }
+        while let Some(event) = self.agent.poll_event() {
+            self.agent_decided(event);
+        }
+    }
+
+    fn agent_decided(&mut self, event: Event) {
+        match event {
+            Event::PathChanged { peer, path, rtt } => {
+                let known = self.paths.current.insert(peer, (path, rtt));
+                if known.is_none_or(|(before, _)| before.kind() != path.kind()) {
+                    info!(peer = %self.name_of(peer), kind = ?path.kind(), to = ?path.primary.map(|e| e.address()), "path");
+                }
+                self.plane.set_path(peer, path.primary, path.duplicate);
+            }
+            Event::Initiate { peer } => self.plane.initiate(peer),
+            Event::PeerRestarted { peer } => debug!(peer = %self.name_of(peer), "was restarted"),
+            Event::Goodbye { peer } => info!(peer = %self.name_of(peer), "goes away"),
+            Event::MapNewer { peer, map } => {
+                debug!(peer = %self.name_of(peer), epoch = map.epoch, version = map.version, "holds a newer map");
+                self.fetch_map(peer);
+            }
+            Event::ReflexiveAddress { address, .. } => {
+                debug!(%address, "this is where others see this node");
+                self.publish(false);
+            }
+            Event::HomeRelay { relay } => {
+                self.paths.home_relay = relay;
+                self.publish(false);
+            }
+        }
+    }
+
+    fn fetch_map(&mut self, peer: NodeId) {
+        let Some(address) = self
+            .map
+            .view()
+            .and_then(|view| view.nodes.get(&peer).map(|node| node.ipv4))
+        else {
+            return;
+        };
+        if self.fetching.insert(peer) {
+            self.fetches
+                .spawn(async move { (peer, exchange::fetch(IpAddr::from(address)).await) });
+        }
+    }
+
+    /// A map came from a peer, or did not.
+    pub(super) fn fetched(
+        &mut self,
+        peer: NodeId,
+        map: Result<hyper::body::Bytes, meshd_api::client::ClientError>,
+    ) {
+        self.fetching.remove(&peer);
+        let name = self.name_of(peer);
+        let taken = map
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| self.map.take_full(&bytes).map_err(|error| error.to_string()));
+        match taken {
+            Ok(_) => {
+                info!(peer = %name, at = ?self.map.at(), "took the newer map from a peer");
+                self.map_changed();
+            }
+            Err(error) => debug!(peer = %name, %error, "the peer's map was not taken"),
+        }
+    }
+
+    /// A node's name for people; its id where it has none.
+    pub(super) fn name_of(&self, node: NodeId) -> String {
+        let view = self.map.view();
+        view.and_then(|view| view.nodes.get(&node).map(|n| n.name.clone()))
+            .unwrap_or_else(|| node.to_string())
+    }
+}

@@ -1,0 +1,154 @@
+//! A node that waits for an admin's approval: no interface, no map, only the line to the coordinator. The first map that
+//! comes is the approval.
+
+use super::coordinator::{FromCoordinator, Request};
+use super::map::MapKeeper;
+use super::record::{Changing, Progress, Recorder};
+use super::task::{Coordinator, start_line};
+use super::{NetworkCommand, Shared};
+use crate::machine;
+use crate::state::{Membership, NetworkFiles};
+use crate::supervisor::{Command, Ending};
+use meshd_api::coordinator::node::StreamLine;
+use meshd_api::local::{Done, JoinReply, Membership as Admission, NetworkStatus};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+/// A membership that waits.
+pub struct Pending {
+    membership: Membership,
+    shared: Shared,
+    map: MapKeeper,
+    recorder: Recorder,
+    coordinator: Coordinator,
+    commands: mpsc::Receiver<NetworkCommand>,
+    _line: JoinSet<()>,
+}
+
+impl Pending {
+    /// Starts to wait.
+    pub fn start(
+        membership: Membership,
+        (files, map): (NetworkFiles, MapKeeper),
+        shared: Shared,
+        commands: mpsc::Receiver<NetworkCommand>,
+    ) -> Option<Self> {
+        let allotted = membership.allotted.as_ref()?;
+        let port = Progress::load(&files)
+            .port
+            .or(allotted.listen_port)
+            .unwrap_or_default();
+        let addresses = (allotted.ipv4, allotted.ipv6);
+        let held = map.serial_of(membership.node);
+        let recorder = Recorder::new(files, port, held, &allotted.hostname, addresses);
+        let (coordinator, line) = start_line(&membership, (0, 0), watch::channel(false).0);
+        Some(Self {
+            membership,
+            shared,
+            map,
+            recorder,
+            coordinator,
+            commands,
+            _line: line,
+        })
+    }
+
+    /// What a join answers for now.
+    pub fn join_reply(&self) -> JoinReply {
+        let allotted = self
+            .membership
+            .allotted
+            .as_ref()
+            .expect("pending starts with what was allotted");
+        JoinReply {
+            network: self.membership.name.clone(),
+            hostname: allotted.hostname.clone(),
+            ipv4: allotted.ipv4,
+            ipv6: allotted.ipv6,
+            interface: self.shared.config.interface(self.membership.interface),
+            state: Admission::Pending,
+        }
+    }
+
+    /// Waits until approved, stopped, or told to leave.
+    pub async fn run(mut self) {
+        let id = self.membership.network;
+        let supervisor = self.shared.supervisor.clone();
+        let ending = loop {
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(NetworkCommand::Status(reply)) => drop(reply.send(self.status())),
+                    Some(NetworkCommand::Stop(_, done)) => {
+                        let _ = done.send(());
+                        break Ending::Stopped;
+                    }
+                    Some(NetworkCommand::Leave(reply)) => {
+                        let message = format!("{} is forgotten; it had not let this node in", self.membership.name);
+                        let _ = reply.send(Ok(Done { message }));
+                        break Ending::Left;
+                    }
+                    None => break Ending::Stopped,
+                },
+                Some(word) = self.coordinator.events.recv() => if self.approved(word) {
+                    info!(network = %self.membership.name, "an admin approved this node");
+                    break Ending::Anew;
+                },
+            }
+        };
+        let _ = supervisor.send(Command::Ended(id, ending)).await;
+    }
+
+    fn approved(&mut self, word: FromCoordinator) -> bool {
+        match word {
+            FromCoordinator::Connected { .. } => {
+                self.coordinator.state = "connected".into();
+                // The record waits there with the node, so that the approval makes it whole at once.
+                if let Some(Ok(record)) = self.recorder.next(&self.membership, Changing::default(), true) {
+                    let facts = machine::hashed_facts(self.membership.network);
+                    let _ = self.coordinator.requests.try_send(Request::Record(record, facts));
+                }
+            }
+            FromCoordinator::Down(why) => self.coordinator.state = why,
+            FromCoordinator::Line(StreamLine::Full { map }) => match self.map.take_full(&map.0) {
+                Ok(_) => return true,
+                Err(error) => warn!("the coordinator's map is refused: {error}"),
+            },
+            FromCoordinator::Line(StreamLine::Ping { nonce, answer: true }) => {
+                let _ = self.coordinator.requests.try_send(Request::Pong(nonce));
+            }
+            FromCoordinator::Refused(_, code, message) => warn!(%code, "{message}"),
+            FromCoordinator::Line(_) | FromCoordinator::Accepted(_) => {}
+        }
+        false
+    }
+
+    fn status(&self) -> NetworkStatus {
+        let allotted = self
+            .membership
+            .allotted
+            .as_ref()
+            .expect("pending starts with what was allotted");
+        NetworkStatus {
+            name: self.membership.name.clone(),
+            id: self.membership.network.to_string(),
+            node: self.membership.node.to_string(),
+            hostname: allotted.hostname.clone(),
+            interface: self.shared.config.interface(self.membership.interface),
+            ipv4: allotted.ipv4,
+            ipv6: allotted.ipv6,
+            public_key: self.membership.wireguard.public().to_string(),
+            listen_port: 0,
+            mtu: 0,
+            coordinator: self.coordinator.state.clone(),
+            epoch: 0,
+            map_version: 0,
+            peers: Vec::new(),
+            warnings: vec![format!(
+                "waits for an admin: `meshctl node approve {}` on the coordinator's host",
+                allotted.hostname
+            )],
+            drops: Default::default(),
+        }
+    }
+}

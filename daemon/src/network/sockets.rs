@@ -1,0 +1,89 @@
+//! The UDP sockets of a network: one for each family, on one port.
+
+use meshd_net::udp::{UdpConfig, UdpError, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use tracing::{info, warn};
+
+/// Port that is tried first: WireGuard's customary one.
+const FIRST_PORT: u16 = 51820;
+/// How many ports after it are tried before any free one is taken.
+const PORTS: u16 = 32;
+
+/// The sockets of a network.
+pub struct Sockets {
+    /// As the data plane takes them.
+    pub plane: crate::dataplane::Sockets,
+    /// The port that both have.
+    pub port: u16,
+}
+
+/// Opens the sockets on the `fixed` port, else on the one `used` before, else on the first that is free from 51820 on.
+///
+/// # Errors
+/// Where no port is to be had: the sentence of the last one tried.
+pub fn open(fixed: Option<u16>, used: Option<u16>) -> Result<Sockets, UdpError> {
+    if let Some(port) = fixed {
+        return bind(port);
+    }
+    let customary = FIRST_PORT..FIRST_PORT + PORTS;
+    for port in used.into_iter().chain(customary) {
+        match bind(port) {
+            Ok(sockets) => return Ok(sockets),
+            Err(error) => info!(port, %error, "the UDP port is taken, the next one is tried"),
+        }
+    }
+    bind(0)
+}
+
+/// Binds both families to one port; a machine may lack either, not both.
+fn bind(port: u16) -> Result<Sockets, UdpError> {
+    let v4 = UdpSocket::bind(&UdpConfig::new(SocketAddr::new(
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        port,
+    )));
+    let port = v4.as_ref().map_or(port, |socket| socket.local_addr().port());
+    let v6 = UdpSocket::bind(&UdpConfig::new(SocketAddr::new(
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        port,
+    )));
+    match (v4, v6) {
+        (Ok(v4), Ok(v6)) => Ok(Sockets {
+            plane: plane(Some(v4), Some(v6)),
+            port,
+        }),
+        (Ok(v4), Err(error)) if lacks_family(&error) => {
+            warn!(%error, "no IPv6 underlay");
+            Ok(Sockets {
+                plane: plane(Some(v4), None),
+                port,
+            })
+        }
+        (Err(error), Ok(v6)) if lacks_family(&error) => {
+            warn!(%error, "no IPv4 underlay");
+            {
+                let port = v6.local_addr().port();
+                Ok(Sockets {
+                    plane: plane(None, Some(v6)),
+                    port,
+                })
+            }
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
+fn plane(v4: Option<UdpSocket>, v6: Option<UdpSocket>) -> crate::dataplane::Sockets {
+    crate::dataplane::Sockets { v4, v6 }
+}
+
+/// Whether the machine has no such family at all (as opposed to the port being taken).
+fn lacks_family(error: &UdpError) -> bool {
+    use std::error::Error;
+    let cause = error.source().and_then(|e| e.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|e| {
+        matches!(
+            e.kind(),
+            std::io::ErrorKind::AddrNotAvailable | std::io::ErrorKind::Unsupported
+        ) || e.raw_os_error() == Some(97)
+    })
+}

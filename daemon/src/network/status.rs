@@ -1,0 +1,117 @@
+//! What a network says of itself.
+
+use super::task::Task;
+use crate::dataplane::PeerStats;
+use meshd_api::local::{NetworkStatus, PathKind as Kind, PathStatus, PeerStatus};
+use meshd_core::id::NodeId;
+use meshd_core::map::Node;
+use meshd_core::path::PathKind;
+use std::collections::BTreeMap;
+
+/// Most notes kept; the oldest go first.
+const MAX_NOTES: usize = 16;
+
+impl Task {
+    /// Keeps a sentence for `status`, once.
+    pub(super) fn note(&mut self, sentence: String) {
+        if self.notes.contains(&sentence) {
+            return;
+        }
+        if self.notes.len() == MAX_NOTES {
+            self.notes.remove(0);
+        }
+        self.notes.push(sentence);
+    }
+
+    /// The status, as it is now.
+    pub(super) fn status(&self) -> NetworkStatus {
+        let (epoch, map_version) = self.map.at();
+        let allotted = self.allotted();
+        NetworkStatus {
+            name: self.membership.name.clone(),
+            id: self.membership.network.to_string(),
+            node: self.membership.node.to_string(),
+            hostname: allotted.hostname.clone(),
+            interface: self.interface.name.clone(),
+            ipv4: allotted.ipv4,
+            ipv6: allotted.ipv6,
+            public_key: self.membership.wireguard.public().to_string(),
+            listen_port: self.paths.port,
+            mtu: self.interface.mtu,
+            coordinator: self.coordinator.state.clone(),
+            epoch,
+            map_version,
+            peers: self.peers(),
+            warnings: self.warnings(),
+            drops: self
+                .plane
+                .drops()
+                .iter()
+                .filter(|(_, n)| *n > 0)
+                .map(|(reason, n)| (reason.name().to_owned(), n))
+                .collect(),
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerStatus> {
+        let stats: BTreeMap<NodeId, PeerStats> =
+            self.plane.stats().into_iter().map(|s| (s.node, s)).collect();
+        let Some(view) = self.map.view() else {
+            return Vec::new();
+        };
+        let others = view.nodes.values().filter(|node| node.id != self.membership.node);
+        let mut peers: Vec<_> = others.map(|node| self.peer(node, stats.get(&node.id))).collect();
+        peers.sort_by(|a, b| a.name.cmp(&b.name));
+        peers
+    }
+
+    fn peer(&self, node: &Node, stats: Option<&PeerStats>) -> PeerStatus {
+        PeerStatus {
+            name: node.name.clone(),
+            node: node.id.to_string(),
+            ipv4: node.ipv4,
+            ipv6: node.ipv6,
+            public_key: node.keys.wireguard.to_string(),
+            path: self.path(node.id),
+            last_handshake: stats
+                .and_then(|s| s.last_handshake)
+                .map(|at| at.elapsed().as_secs()),
+            rx_bytes: stats.map_or(0, |s| s.rx_bytes),
+            tx_bytes: stats.map_or(0, |s| s.tx_bytes),
+        }
+    }
+
+    fn path(&self, node: NodeId) -> PathStatus {
+        let Some((path, rtt)) = self.paths.of(node) else {
+            return PathStatus {
+                kind: Kind::None,
+                endpoint: None,
+                rtt_ms: None,
+            };
+        };
+        PathStatus {
+            kind: match path.kind() {
+                PathKind::Direct => Kind::Direct,
+                PathKind::Relay => Kind::Relay,
+                PathKind::None => Kind::None,
+            },
+            endpoint: path.primary.map(|endpoint| endpoint.address().to_string()),
+            rtt_ms: rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let refusals = self
+            .map
+            .view()
+            .map(|view| view.refusals.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let names = self.shared.names.warnings(&self.membership.name);
+        refusals
+            .into_iter()
+            .flatten()
+            .chain(self.yielded.iter().cloned())
+            .chain(names)
+            .chain(self.notes.clone())
+            .collect()
+    }
+}

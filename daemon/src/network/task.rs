@@ -1,0 +1,370 @@
+//! The task of one network: owns everything of it, and is told everything by messages.
+//!
+//! The loop waits for the first of: a command, a word from the coordinator, an event of the data plane, beacons, a change in the
+//! kernel, the path agent's timer, a map fetched from a peer, the sampling tick. Each has one handler (`from_*.rs`). After
+//! each, the agent is drained ([`Task::drain_agent`]): its datagrams are sent and its events carried out.
+
+use super::beacons::Beacons;
+use super::candidates::{self, Underlay};
+use super::coordinator::{FromCoordinator, Identity, Line, Request, Targets};
+use super::from_plane::Samples;
+use super::interface::Interface;
+use super::map::MapKeeper;
+use super::record::{Progress, Recorder};
+use super::{NetworkCommand, Shared, Stop, exchange, paths, sockets};
+use crate::dataplane::{ControlEvent, DataPlane, DataPlaneConfig};
+use crate::firewall::Fenced;
+use crate::state::{Allotted, Membership, NetworkFiles};
+use crate::supervisor::{Command, Ending};
+use anyhow::Context;
+use hyper::body::Bytes;
+use ipnet::IpNet;
+use meshd_api::client::ClientError;
+use meshd_api::local::{JoinReply, Membership as Admission};
+use meshd_core::id::NodeId;
+use meshd_core::path::{Agent, Local};
+use meshd_core::ranges::lan_wins;
+use meshd_core::statement::{Params, Signed};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{Instrument, info_span, warn};
+
+/// Messages that may wait between the coordinator's line and the task.
+const LINE_QUEUE: usize = 64;
+/// Events of the data plane that may wait; more are dropped and counted there.
+const PLANE_QUEUE: usize = 1024;
+/// How often the data plane's counters are read while there is traffic: a path's silence is noticed within 300 ms.
+const BUSY_TICK: Duration = Duration::from_millis(100);
+/// How often they are read otherwise.
+const IDLE_TICK: Duration = Duration::from_secs(1);
+/// Changes of the kernel's configuration come in bursts; they are looked at together.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// The line to the coordinator, as the task sees it.
+pub(super) struct Coordinator {
+    pub requests: mpsc::Sender<Request>,
+    pub events: mpsc::Receiver<FromCoordinator>,
+    /// (epoch, version) of the map held, from which a new stream goes on.
+    pub held: watch::Sender<(u32, u64)>,
+    /// `connected`, or why not.
+    pub state: String,
+    /// Whether the present record was taken.
+    pub published: watch::Sender<bool>,
+}
+
+/// One network.
+pub struct Task {
+    pub(super) membership: Membership,
+    pub(super) shared: Shared,
+    pub(super) files: NetworkFiles,
+    pub(super) interface: Interface,
+    pub(super) underlay: Underlay,
+    pub(super) plane: DataPlane,
+    pub(super) agent: Agent,
+    pub(super) map: MapKeeper,
+    pub(super) recorder: Recorder,
+    pub(super) coordinator: Coordinator,
+    pub(super) beacons: Beacons,
+    pub(super) paths: paths::Paths,
+    /// Maps being fetched from peers.
+    pub(super) fetches: JoinSet<(NodeId, Result<Bytes, ClientError>)>,
+    /// From whom.
+    pub(super) fetching: BTreeSet<NodeId>,
+    pub(super) samples: Samples,
+    /// LANs that keep their own routes, as sentences.
+    pub(super) yielded: Vec<String>,
+    /// What happened that somebody should read.
+    pub(super) notes: Vec<String>,
+    plane_events: mpsc::Receiver<ControlEvent>,
+    commands: mpsc::Receiver<NetworkCommand>,
+    _exchange: exchange::Server,
+    pub(super) line: JoinSet<()>,
+}
+
+impl Task {
+    /// Makes the interface with its addresses, starts the data plane and the coordinator's line.
+    pub async fn start(
+        membership: Membership,
+        (files, map): (NetworkFiles, MapKeeper),
+        shared: Shared,
+        commands: mpsc::Receiver<NetworkCommand>,
+        published: watch::Sender<bool>,
+    ) -> anyhow::Result<Self> {
+        let allotted = membership
+            .allotted
+            .clone()
+            .context("the coordinator has not answered the join yet")?;
+        let params = params(&membership, &map)
+            .context("an admin has not approved this node yet: `meshctl node approve`")?;
+        let addresses = (allotted.ipv4, allotted.ipv6);
+        let kernel = (&shared.netlink, &*shared.descriptors);
+        let (interface, tun) =
+            Interface::open(&shared.config, membership.interface, &params, addresses, kernel).await?;
+        let sockets = sockets::open(allotted.listen_port, Progress::load(&files).port)?;
+        let port = sockets.port;
+        let (plane_sender, plane_events) = mpsc::channel(PLANE_QUEUE);
+        let plane = DataPlane::start(DataPlaneConfig {
+            tun,
+            sockets: sockets.plane,
+            private_key: membership.wireguard.clone(),
+            mtu: params.mtu,
+            addresses: vec![allotted.ipv4.into(), allotted.ipv6.into()],
+            control: plane_sender,
+            threads: 0,
+        })?;
+        let held = map.serial_of(membership.node);
+        let recorder = Recorder::new(files.clone(), port, held, &allotted.hostname, addresses);
+        let server = exchange::Server::start(
+            [IpAddr::from(allotted.ipv4), allotted.ipv6.into()],
+            map.watch_bytes(),
+        );
+        let (coordinator, line) = start_line(&membership, map.at(), published);
+        let mut task = Self {
+            agent: paths::agent(&membership, &params),
+            paths: paths::Paths::new(port),
+            underlay: Underlay::default(),
+            beacons: Beacons::open(),
+            fetches: JoinSet::new(),
+            fetching: BTreeSet::new(),
+            samples: Samples::default(),
+            yielded: Vec::new(),
+            notes: Vec::new(),
+            membership,
+            shared,
+            files,
+            interface,
+            plane,
+            map,
+            recorder,
+            coordinator,
+            plane_events,
+            commands,
+            _exchange: server,
+            line,
+        };
+        task.fence().await;
+        task.kernel_changed().await;
+        task.map_changed();
+        task.recall_paths();
+        Ok(task)
+    }
+
+    /// The network's name.
+    pub fn name(&self) -> &str {
+        &self.membership.name
+    }
+
+    /// What a join of this network answers.
+    pub fn join_reply(&self) -> JoinReply {
+        let allotted = self.allotted();
+        JoinReply {
+            network: self.membership.name.clone(),
+            hostname: allotted.hostname.clone(),
+            ipv4: allotted.ipv4,
+            ipv6: allotted.ipv6,
+            interface: self.interface.name.clone(),
+            state: if allotted.params.is_some() {
+                Admission::Joined
+            } else {
+                Admission::Pending
+            },
+        }
+    }
+
+    pub(super) fn allotted(&self) -> &Allotted {
+        self.membership
+            .allotted
+            .as_ref()
+            .expect("a task starts with what was allotted")
+    }
+
+    /// Runs until stopped, or until this node is no longer in the network.
+    pub async fn run(mut self) {
+        let span = info_span!("network", name = %self.membership.name);
+        let (id, supervisor) = (self.membership.network, self.shared.supervisor.clone());
+        let ending = self.until_ended().instrument(span).await;
+        let _ = supervisor.send(Command::Ended(id, ending)).await;
+    }
+
+    async fn until_ended(&mut self) -> Ending {
+        let mut kernel = self.shared.kernel.clone();
+        let mut sample = Instant::now();
+        loop {
+            self.drain_agent();
+            let wake = self
+                .agent
+                .poll_timeout()
+                .map_or(sample, |timer| timer.min(sample));
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(command) => if let ControlFlow::Break(ending) = self.obey(command).await {
+                        return ending;
+                    },
+                    None => return Ending::Stopped,
+                },
+                Some(word) = self.coordinator.events.recv() => if self.coordinator_said(word).await.is_break() {
+                    self.take_away().await;
+                    return Ending::Left;
+                },
+                Some(event) = self.plane_events.recv() => if self.plane_said(event).is_break() {
+                    self.take_away().await;
+                    return Ending::Anew;
+                },
+                beacons = self.beacons.recv() => self.heard_beacons(&beacons),
+                Some(Ok((peer, map))) = self.fetches.join_next() => self.fetched(peer, map),
+                Ok(()) = kernel.changed() => {
+                    tokio::time::sleep(SETTLE).await;
+                    kernel.mark_unchanged();
+                    self.kernel_changed().await;
+                }
+                () = tokio::time::sleep_until(wake.into()) => {}
+            }
+            let now = Instant::now();
+            self.agent.handle_timeout(now);
+            if now >= sample {
+                sample = now + if self.sample(now) { BUSY_TICK } else { IDLE_TICK };
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: NetworkCommand) -> ControlFlow<Ending> {
+        match command {
+            NetworkCommand::Status(reply) => {
+                let _ = reply.send(self.status());
+            }
+            NetworkCommand::Leave(reply) => {
+                let answer = self.leave().await;
+                self.take_away().await;
+                let _ = reply.send(answer);
+                return ControlFlow::Break(Ending::Left);
+            }
+            NetworkCommand::Stop(stop, done) => {
+                self.paths.save(&self.agent, &self.files);
+                self.map.save();
+                if stop == Stop::Down {
+                    self.take_away().await;
+                }
+                let _ = done.send(());
+                return ControlFlow::Break(Ending::Stopped);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Takes interface, routes and names away.
+    async fn take_away(&mut self) {
+        self.agent.goodbye();
+        self.drain_agent();
+        self.shared.names.forget(&self.membership.name);
+        self.interface
+            .remove(&self.shared.netlink, &self.shared.descriptors)
+            .await;
+        if let Err(error) = self.shared.firewall.forget(&self.interface.name).await {
+            warn!("{error}");
+        }
+    }
+
+    /// Keeps this network apart from the machine's others.
+    async fn fence(&self) {
+        let fenced = Fenced {
+            interface: self.interface.name.clone(),
+            addresses: self.interface.addresses,
+        };
+        if let Err(error) = self.shared.firewall.set(fenced).await {
+            warn!("{error}");
+        }
+    }
+
+    /// Reads the kernel's interfaces, puts ours right, and tells agent and coordinator of new addresses.
+    pub(super) async fn kernel_changed(&mut self) {
+        if let Err(error) = self.interface.ensure(&self.shared.netlink).await {
+            warn!("{error:#}");
+        }
+        match candidates::underlay(&self.shared, &self.interface.name).await {
+            Ok(underlay) if underlay != self.underlay => {
+                self.beacons.set_interfaces(underlay.lan_interfaces.clone());
+                self.underlay = underlay;
+                self.underlay_changed().await;
+            }
+            Ok(_) => {}
+            Err(error) => warn!("cannot read the machine's interfaces: {error:#}"),
+        }
+    }
+
+    async fn underlay_changed(&mut self) {
+        let winners = lan_wins(&self.interface.prefixes, &self.underlay.prefixes);
+        self.yielded = winners
+            .iter()
+            .map(|lan| {
+                format!(
+                    "{} of {} lies in this network's range and keeps its own route",
+                    lan.prefix, lan.owner
+                )
+            })
+            .collect();
+        let throws: Vec<IpNet> = winners.iter().map(|lan| lan.prefix).collect();
+        match self.interface.yield_to(throws, &self.shared.netlink).await {
+            Ok(true) => self.yielded.iter().for_each(|sentence| warn!("{sentence}")),
+            Ok(false) => {}
+            Err(error) => warn!("{error:#}"),
+        }
+        let local = Local {
+            addresses: self.underlay.addresses.clone(),
+            port: self.paths.port,
+            meshes: self.interface.prefixes.to_vec(),
+        };
+        self.agent.set_local(Instant::now(), local);
+        self.publish(false);
+    }
+}
+
+/// The network's parameters: from the map where there is one, else from the join; none while approval is pending.
+pub(super) fn params(membership: &Membership, map: &MapKeeper) -> Option<Params> {
+    if let Some(view) = map.view() {
+        return Some(view.params.clone());
+    }
+    let bytes = membership.allotted.as_ref()?.params.as_ref()?;
+    Signed::<Params>::decode(bytes)
+        .ok()
+        .map(|signed| signed.value().clone())
+}
+
+/// Starts the line to the coordinator, from the map held (`at`; zeros ask for a whole one).
+pub(super) fn start_line(
+    membership: &Membership,
+    at: (u32, u64),
+    published: watch::Sender<bool>,
+) -> (Coordinator, JoinSet<()>) {
+    let (requests, receiver) = mpsc::channel(LINE_QUEUE);
+    let (sender, events) = mpsc::channel(LINE_QUEUE);
+    let identity = Identity {
+        network: membership.network,
+        node: membership.node,
+        secret: membership.identity.clone(),
+    };
+    let targets = Targets {
+        addresses: membership.addresses.clone(),
+        pins: membership.coordinators.clone(),
+    };
+    let (held, watched) = watch::channel(at);
+    let line = Line::new(identity, targets, watched, receiver, sender);
+    let mut task = JoinSet::new();
+    task.spawn(
+        line.run()
+            .instrument(info_span!("coordinator", network = %membership.name)),
+    );
+    (
+        Coordinator {
+            requests,
+            events,
+            held,
+            state: "connecting".into(),
+            published,
+        },
+        task,
+    )
+}

@@ -1,0 +1,87 @@
+//! `meshd run`: opens everything in order, says READY, serves until told to end.
+
+use crate::config::{Config, RunArgs};
+use crate::descriptors::Descriptors;
+use crate::firewall::Firewall;
+use crate::names::Names;
+use crate::network::Shared;
+use crate::state::StateDir;
+use crate::supervisor::{Command, Supervisor};
+use crate::{machine, serve};
+use anyhow::Context;
+use meshd_net::fdstore;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+/// Runs the daemon until SIGTERM or SIGINT.
+pub fn run(args: RunArgs) -> anyhow::Result<()> {
+    let config = Arc::new(Config::from(args));
+    let filter = EnvFilter::try_from_env("MESHD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    machine::check_kernel()?;
+    let state = StateDir::open(&config.state_dir)?;
+    let listener_path = config.socket.clone();
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the control loop")?
+        .block_on(serve_until_told(config, state, &listener_path))
+}
+
+/// Keeps descriptors for a meshd that restarts.
+pub fn hold(socket: &Path) -> anyhow::Result<()> {
+    meshd_net::holder::serve(socket)
+        .with_context(|| format!("cannot hold descriptors at {}", socket.display()))
+}
+
+async fn serve_until_told(config: Arc<Config>, state: StateDir, socket: &Path) -> anyhow::Result<()> {
+    let listener = serve::bind(socket)?;
+    let (netlink, kernel) = machine::netlink()?;
+    let descriptors = Arc::new(Descriptors::open(&config));
+    let names = Names::start(&config)?;
+    let shared_config = config.clone();
+    let mut supervisor = Supervisor::new(config.clone(), state, |handle| Shared {
+        firewall: Firewall::new(&shared_config),
+        config: shared_config,
+        netlink,
+        kernel,
+        names,
+        descriptors,
+        supervisor: handle,
+    });
+    supervisor.start_all().await;
+    let handle = supervisor.handle();
+    let supervising = tokio::spawn(supervisor.run());
+    fdstore::notify("READY=1");
+    info!(version = env!("CARGO_PKG_VERSION"), "meshd is ready");
+    tokio::select! {
+        served = serve::serve(listener, handle.clone()) => served?,
+        () = told_to_end() => {}
+    }
+    fdstore::notify("STOPPING=1");
+    let (done, stopped) = oneshot::channel();
+    if handle.send(Command::Stop(done)).await.is_ok() {
+        let _ = stopped.await;
+    }
+    let _ = supervising.await;
+    let _ = std::fs::remove_file(socket);
+    Ok(())
+}
+
+async fn told_to_end() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => info!("told to end (SIGTERM)"),
+        _ = int.recv() => info!("told to end (SIGINT)"),
+    }
+}

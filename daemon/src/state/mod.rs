@@ -1,0 +1,20 @@
+//! What survives: one folder, 0700, locked by the running meshd.
+//!
+//! ```text
+//! lock                      held while meshd runs
+//! machine.key               32 random bytes; keys the MAC of every file below
+//! networks/ID/identity      secrets, statements and what was allotted; written at join, rarely after
+//! networks/ID/progress      the record's serial and where the last map stood
+//! networks/ID/map           the last good map, and what must never be rolled back: removals, first-held keys, serials
+//! networks/ID/paths         last proven endpoints, for a start without the coordinator
+//! template                  a sealed token waiting for the first boot of a clone
+//! ```
+//!
+//! Each file is sealed (see [`meshd_core::sealed`]) and kept in two generations, `NAME` and `NAME.old`: a file that is
+//! truncated or garbled is reported and its older generation used. A write that fails (full disk) leaves both as they were.
+
+mod dir;
+mod membership;
+
+pub use dir::{NetworkFiles, StateDir, StateError};
+pub use membership::{Allotted, Membership};

@@ -1,0 +1,287 @@
+//! Owns the joined networks and answers the API: one loop, one owner.
+//!
+//! What takes time (joining, leaving, waiting for a coordinator) runs in tasks of its own that report back by a
+//! command, so that `meshctl status` never waits.
+
+use crate::config::Config;
+use crate::join;
+use crate::network::{self, NetworkCommand, NetworkHandle, Shared};
+use crate::state::{Membership, StateDir};
+use meshd_api::Problem;
+use meshd_api::local::{
+    CleanRequest, Done, JoinReply, JoinRequest, NetworkRequest, NetworkStatus, Status, TemplateRequest,
+};
+use meshd_core::id::NetworkId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+
+/// How many commands may wait.
+const QUEUE: usize = 64;
+
+/// Where an answer goes.
+pub type Reply<T> = oneshot::Sender<Result<T, Problem>>;
+/// The supervisor's address.
+pub type Handle = mpsc::Sender<Command>;
+
+/// What the supervisor is asked.
+pub enum Command {
+    /// What is the state of everything?
+    Status(Reply<Status>),
+    /// Join the network of a token.
+    Join(JoinRequest, Reply<JoinReply>),
+    /// A join task ended.
+    Joined(Box<Result<Membership, Problem>>, Reply<JoinReply>),
+    /// Leave a network for good.
+    Leave(NetworkRequest, Reply<Done>),
+    /// A network's task ended: it left, or was removed.
+    Ended(NetworkId, Ending),
+    /// Take interfaces, rules and names away; keep everything in mind.
+    Down(Reply<Done>),
+    /// The opposite.
+    Up(Reply<Done>),
+    /// The machine as it was before meshd.
+    Clean(CleanRequest, Reply<Done>),
+    /// Keep a token for a clone's first boot.
+    Template(TemplateRequest, Reply<Done>),
+    /// The process was told to end; the reply comes when networks have handed their descriptors over.
+    Stop(oneshot::Sender<()>),
+}
+
+/// How a network's task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It stopped and keeps its place: down, or the process restarts.
+    Stopped,
+    /// This node is no longer in the network; its files may go.
+    Left,
+    /// It starts anew, with an interface: an admin let this node in, or somebody deleted the one that was there.
+    Anew,
+}
+
+/// Owns the joined networks.
+pub struct Supervisor {
+    config: Arc<Config>,
+    state: StateDir,
+    shared: Shared,
+    networks: BTreeMap<NetworkId, NetworkHandle>,
+    /// Sentences for `status` about files that could not be used.
+    warnings: Vec<String>,
+    handle: Handle,
+    commands: mpsc::Receiver<Command>,
+}
+
+impl Supervisor {
+    /// A supervisor over this state, with nothing started yet.
+    pub fn new(config: Arc<Config>, state: StateDir, shared: impl FnOnce(Handle) -> Shared) -> Self {
+        let (handle, commands) = mpsc::channel(QUEUE);
+        let shared = shared(handle.clone());
+        Self {
+            config,
+            state,
+            shared,
+            networks: BTreeMap::new(),
+            warnings: Vec::new(),
+            handle,
+            commands,
+        }
+    }
+
+    /// Where to send commands.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Starts every network that the state names; returns when their interfaces and addresses exist.
+    pub async fn start_all(&mut self) {
+        let (memberships, damaged) = self.state.memberships();
+        self.warnings = damaged.iter().map(ToString::to_string).collect();
+        for warning in &self.warnings {
+            error!("{warning}");
+        }
+        for membership in memberships.into_iter().filter(|m| m.allotted.is_some()) {
+            let name = membership.name.clone();
+            if let Err(problem) = self.start(membership).await {
+                error!(network = %name, "cannot start the network: {problem}");
+                self.warnings
+                    .push(format!("network {name} could not be started: {problem}"));
+            }
+        }
+    }
+
+    /// Answers commands until told to stop.
+    pub async fn run(mut self) {
+        while let Some(command) = self.commands.recv().await {
+            match command {
+                Command::Status(reply) => self.status(reply),
+                Command::Join(request, reply) => self.join(request, reply),
+                Command::Joined(outcome, reply) => {
+                    let answer = self.joined(*outcome).await;
+                    let _ = reply.send(answer);
+                }
+                Command::Leave(request, reply) => self.leave(&request.network, reply),
+                Command::Ended(network, ending) => self.ended(network, ending).await,
+                Command::Down(reply) => {
+                    let answer = self.down().await;
+                    let _ = reply.send(answer);
+                }
+                Command::Up(reply) => {
+                    let answer = self.up().await;
+                    let _ = reply.send(answer);
+                }
+                Command::Clean(request, reply) => {
+                    let answer = self.clean(&request).await;
+                    let _ = reply.send(answer);
+                }
+                Command::Template(request, reply) => {
+                    let _ = reply.send(self.template(&request));
+                }
+                Command::Stop(done) => {
+                    self.stop_networks(network::Stop::Restart).await;
+                    let _ = done.send(());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn status(&self, reply: Reply<Status>) {
+        let asked: Vec<_> = self.networks.values().map(NetworkHandle::ask_status).collect();
+        let (instance, warnings) = (self.config.instance, self.warnings.clone());
+        tokio::spawn(async move {
+            let mut networks: Vec<NetworkStatus> = Vec::new();
+            for answer in asked {
+                networks.extend(answer.await);
+            }
+            let version = env!("CARGO_PKG_VERSION").to_owned();
+            let _ = reply.send(Ok(Status {
+                version,
+                instance,
+                networks,
+                warnings,
+            }));
+        });
+    }
+
+    fn join(&mut self, request: JoinRequest, reply: Reply<JoinReply>) {
+        let join = match join::prepare(&request, &self.state) {
+            Ok(join) => join,
+            Err(problem) => return drop(reply.send(Err(problem))),
+        };
+        if let Some(running) = self.networks.get(&join.network()) {
+            return drop(reply.send(Ok(running.join_reply())));
+        }
+        let (supervisor, shared) = (self.handle.clone(), self.shared.clone());
+        tokio::spawn(async move {
+            let outcome = join.run(&shared).await;
+            let _ = supervisor.send(Command::Joined(Box::new(outcome), reply)).await;
+        });
+    }
+
+    async fn joined(&mut self, outcome: Result<Membership, Problem>) -> Result<JoinReply, Problem> {
+        let network = self.start(outcome?).await?;
+        Ok(self.networks[&network].join_reply())
+    }
+
+    async fn start(&mut self, membership: Membership) -> Result<NetworkId, Problem> {
+        let (id, files) = (membership.network, self.state.network(membership.network));
+        let handle = network::start(membership, files, self.shared.clone())
+            .await
+            .map_err(|error| Problem::new("start-failed", format!("{error:#}")))?;
+        self.networks.insert(id, handle);
+        Ok(id)
+    }
+
+    fn leave(&mut self, name: &str, reply: Reply<Done>) {
+        let Some(network) = self.networks.values().find(|n| n.name() == name) else {
+            let names: Vec<_> = self.networks.values().map(NetworkHandle::name).collect();
+            let sentence = match names.is_empty() {
+                true => format!("this machine is in no network, so not in {name} either"),
+                false => format!(
+                    "this machine is not in a network {name}; it is in {}",
+                    names.join(", ")
+                ),
+            };
+            return drop(reply.send(Err(Problem::new("not-a-member", sentence))));
+        };
+        network.send(NetworkCommand::Leave(reply));
+    }
+
+    async fn ended(&mut self, network: NetworkId, ending: Ending) {
+        self.networks.remove(&network);
+        let files = self.state.network(network);
+        match ending {
+            Ending::Stopped => {}
+            Ending::Left => {
+                info!(%network, "left the network; its keys are forgotten");
+                if let Err(error) = files.forget() {
+                    warn!("{error}");
+                }
+            }
+            Ending::Anew => match files.load_membership() {
+                Ok(Some(membership)) => {
+                    if let Err(problem) = self.start(membership).await {
+                        error!(%network, "cannot start the network: {problem}");
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => error!("{error}"),
+            },
+        }
+    }
+
+    async fn down(&mut self) -> Result<Done, Problem> {
+        let count = self.networks.len();
+        self.stop_networks(network::Stop::Down).await;
+        Ok(Done {
+            message: format!("{count} networks are down; `meshctl up` or a restart brings them back"),
+        })
+    }
+
+    async fn up(&mut self) -> Result<Done, Problem> {
+        if self.networks.is_empty() {
+            self.start_all().await;
+        }
+        match self.warnings.first() {
+            Some(warning) => Err(Problem::new("start-failed", warning.clone())),
+            None => Ok(Done {
+                message: format!("{} networks are up", self.networks.len()),
+            }),
+        }
+    }
+
+    async fn clean(&mut self, request: &CleanRequest) -> Result<Done, Problem> {
+        self.stop_networks(network::Stop::Down).await;
+        let mut left = crate::clean::machine(&self.config, &self.shared).await;
+        if request.forget {
+            left.extend(self.state.forget_all().err().map(|e| e.to_string()));
+        }
+        match left.is_empty() {
+            true => Ok(Done {
+                message: "this machine is as it was before meshd".into(),
+            }),
+            false => Err(Problem::new(
+                "not-clean",
+                format!("something is left: {}", left.join("; ")),
+            )),
+        }
+    }
+
+    fn template(&self, request: &TemplateRequest) -> Result<Done, Problem> {
+        join::check_token(&request.token)?;
+        self.state
+            .set_template(Some(&request.token))
+            .map_err(|e| Problem::new("state", e.to_string()))?;
+        Ok(Done {
+            message: "sealed: each clone of this machine joins on its first boot".into(),
+        })
+    }
+
+    /// Stops every network and waits until each has let go of its interface.
+    async fn stop_networks(&mut self, stop: network::Stop) {
+        for (_, network) in std::mem::take(&mut self.networks) {
+            network.stop(stop).await;
+        }
+    }
+}
