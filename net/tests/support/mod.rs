@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
-use meshd_net::netlink::{Address, LinkChange, Netlink};
+use meshd_net::netlink::{Address, Change, LinkChange, Monitor, Netlink};
 use meshd_net::poll::{Events, Interest, Poller};
 use meshd_net::udp::{GRO_BUFFER, RecvBatch, UdpSocket};
 
@@ -96,23 +96,29 @@ impl Namespace {
     }
 }
 
-/// Switches an interface on and gives it addresses (`10.0.0.1/24`), with their subnet routes.
+/// Switches an interface on and gives it addresses (`10.0.0.1/24`), with their subnet routes; returns its index when it
+/// takes packets for them.
 pub async fn configure(name: &str, addresses: &[&str]) -> u32 {
     let netlink = Netlink::new().unwrap();
+    let mut monitor = Monitor::new().unwrap();
     let index = netlink.link(name).await.unwrap().unwrap().index;
-    for address in addresses {
-        let net: ipnet::IpNet = address.parse().unwrap();
-        let address = Address {
-            no_prefix_route: false,
-            ..Address::new(index, net.addr(), net.prefix_len())
-        };
-        netlink.add_address(&address).await.unwrap();
-    }
     let up = LinkChange {
         up: Some(true),
         ..LinkChange::default()
     };
     netlink.set_link(index, up).await.unwrap();
+    for address in addresses {
+        let net: ipnet::IpNet = address.parse().unwrap();
+        let wanted = Address {
+            no_prefix_route: false,
+            ..Address::new(index, net.addr(), net.prefix_len())
+        };
+        netlink.add_address(&wanted).await.unwrap();
+        // The kernel begins to accept packets for an IPv6 address a little after it took it, and says so then.
+        let is_it =
+            |change: &Change| matches!(change, Change::Address { address, .. } if address.is_same(&wanted));
+        while !is_it(&monitor.next().await.unwrap()) {}
+    }
     index
 }
 
