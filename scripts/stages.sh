@@ -80,7 +80,7 @@ stage_deny() {
 # one cargo run per name: cargo test takes a single filter before `--`
 stage_unit() {
   local log=$logs/unit.out code=0
-  as_builder cargo test --locked --workspace --exclude meshd-tests -- "${names[@]}" >"$log" 2>&1 || code=1
+  as_builder cargo test --locked --no-fail-fast --workspace --exclude meshd-tests -- "${names[@]}" >"$log" 2>&1 || code=1
   as_builder cargo test --locked -p meshd-tests --lib --test rules -- "${names[@]}" >>"$log" 2>&1 || code=1
   cat "$log"; count_libtest "$log"
   return $code
