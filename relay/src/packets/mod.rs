@@ -1,6 +1,6 @@
 //! The packet plane: one plain thread that answers STUN and forwards relay frames, in batches.
 //!
-//! A batch's journey ([`worker`]): `recvmmsg` fills buffers of coalesced datagrams; each is judged by the core's relay
+//! A batch's journey (`worker`): `recvmmsg` fills buffers of coalesced datagrams; each is judged by the core's relay
 //! under one read lock for the batch; neighbours that go the same way leave as one `UDP_SEGMENT` send, straight from the
 //! buffer that they came in. Nothing is copied or allocated on the way. Control messages of the batch are handled after
 //! that, under the write lock.

@@ -1,7 +1,7 @@
 //! The coordinator's HTTPS API and its admin socket.
 //!
 //! A connection's journey: [`listen`] accepts it if [`limits`] lets it in; [`hello`] looks at its ClientHello;
-//! [`connection`] does TLS and HTTP; [`router`] finds the handler; [`proof`] tells who asks.
+//! [`connection`] does TLS and HTTP; [`router`] finds the handler; `proof` tells who asks.
 
 mod admins;
 mod answer;

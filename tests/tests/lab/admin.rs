@@ -68,8 +68,7 @@ fn with_the_root_key_elsewhere_an_admin_makes_networks_and_tokens_that_the_relay
     let relay = Relay::start_with(&cloud, &["--public-addr", CLOUD_V4, "--admin-public"]);
     let pin = eventually(SOON, "meshrelay says its identity", || {
         let log = relay.with_process(meshd_tests::Process::log);
-        log
-            .split(|c: char| !c.is_ascii_hexdigit())
+        log.split(|c: char| !c.is_ascii_hexdigit())
             .find(|word| word.len() == 64)
             .map(str::to_owned)
     });
