@@ -22,6 +22,15 @@ pub struct Newcomer {
     pub from: Option<SocketAddr>,
 }
 
+/// What became of who showed an identity, where it may go on.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// One sentence, where there is something to say.
+    pub line: Option<String>,
+    /// Whether it is another machine than at first.
+    pub moved: bool,
+}
+
 fn place(from: Option<SocketAddr>) -> String {
     from.map_or_else(
         || "an unknown address".into(),
@@ -43,15 +52,10 @@ impl State {
 
 impl Network {
     /// Judges who shows the identity of a node that is in, and does what follows for an older connection. `alive`:
-    /// whether the older one answered. Gives a line for the audit log.
-    pub(super) fn judge(
-        &mut self,
-        id: NodeId,
-        newcomer: &Newcomer,
-        alive: bool,
-    ) -> Result<Option<String>, Refusal> {
+    /// whether the older one answered.
+    pub(super) fn judge(&mut self, id: NodeId, newcomer: &Newcomer, alive: bool) -> Result<Judged, Refusal> {
         let Some(node) = self.nodes.get(&id) else {
-            return Ok(None);
+            return Ok(Judged::default());
         };
         let held = Facts(node.row.facts.clone());
         let template = self
@@ -67,22 +71,26 @@ impl Network {
             .sentence(&name, &place(newcomer.from), &older_place)
             .unwrap_or_default();
         let foreign = older.is_some_and(|(facts, _)| !facts.differing(&newcomer.facts).is_empty());
+        let moved = matches!(whose, Whose::Moved { .. });
         match whose {
-            Whose::Same => Ok(None),
-            Whose::TakeOver | Whose::Moved { .. } if foreign => {
-                self.hub.end(
-                    id,
-                    &notice("taken-over", "another connection of this node took over"),
-                );
-                Ok((!sentence.is_empty()).then_some(sentence))
+            Whose::Same | Whose::TakeOver | Whose::Moved { .. } => {
+                if foreign {
+                    let last = "another machine took over this node's identity, while this one was silent";
+                    self.hub.end(id, &notice("taken-over", last));
+                }
+                Ok(Judged {
+                    line: (moved && !known_move).then_some(sentence),
+                    moved,
+                })
             }
-            Whose::TakeOver => Ok(None),
-            Whose::Moved { .. } => Ok((!known_move).then_some(sentence)),
             Whose::Clone {
                 which: Which::Older, ..
             } => {
                 self.hub.end(id, &notice("clone", sentence.clone()));
-                Ok(Some(sentence))
+                Ok(Judged {
+                    line: Some(sentence),
+                    moved: false,
+                })
             }
             Whose::Clone {
                 which: Which::Newcomer,
@@ -99,7 +107,7 @@ impl Network {
     }
 
     /// Takes the facts of who was judged to be the node; whether its row changed.
-    pub(super) fn take_facts(&mut self, id: NodeId, newcomer: &Newcomer, moved: bool) -> bool {
+    pub(super) fn take_facts(&mut self, id: NodeId, newcomer: &Newcomer, judged: &Judged) -> bool {
         let Some(node) = self.nodes.get_mut(&id) else {
             return false;
         };
@@ -108,8 +116,8 @@ impl Network {
         if first {
             node.row.facts = newcomer.facts.0.clone();
         }
-        let moves = moved && !node.row.moved;
-        node.row.moved |= moved;
+        let moves = judged.moved && !node.row.moved;
+        node.row.moved |= judged.moved;
         first || moves
     }
 }

@@ -18,7 +18,7 @@ use meshd_core::statement::{Delegation, Enrolment, Signed};
 
 use super::clones::Newcomer;
 use super::hub::Asked;
-use super::network::{Network, Node};
+use super::network::{Budget, Network, Node};
 use super::refusal::Refusal;
 use super::state::{Effect, State, unix_now};
 use crate::store::Batch;
@@ -142,6 +142,7 @@ impl Network {
                 record: None,
                 row,
                 facts_now,
+                budget: Budget::default(),
             },
         );
         self.save_token(token_id, batch);
@@ -199,13 +200,13 @@ impl Network {
             }
             _ => None,
         };
-        let line = self.judge(id, &input.newcomer, alive)?;
-        self.take_facts(id, &input.newcomer, line.is_some());
+        let judged = self.judge(id, &input.newcomer, alive)?;
+        self.take_facts(id, &input.newcomer, &judged);
         if let (Some(node), Some(address)) = (self.nodes.get_mut(&id), address) {
             (node.row.ipv4, node.row.ipv6) = (address.ipv4, address.ipv6);
         }
         self.save_node(id, batch);
-        Ok(line.map(|line| format!("network {}: {line}", self.name())))
+        Ok(judged.line.map(|line| format!("network {}: {line}", self.name())))
     }
 
     fn reply(&self, id: NodeId, admitted: Admitted) -> Result<JoinReply, Refusal> {

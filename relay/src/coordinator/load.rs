@@ -11,12 +11,13 @@ use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use super::effects::{Block, Effects};
-use super::network::{Network, Node, Token};
+use super::network::{Budget, Network, Node, Token};
+use super::once::Answers;
 use super::refusal::Refusal;
 use super::state::{Site, State};
 use crate::packets::Members;
 use crate::store::rows::{self, BlockRow, NetworkRow, NodeRow, TokenRow};
-use crate::store::{Batch, Pair, Store, StoreError, Table};
+use crate::store::{Batch, Pair, Rows, Store, StoreError, Table};
 
 /// Randomness of the system.
 pub(super) fn random<const N: usize>() -> Zeroizing<[u8; N]> {
@@ -47,7 +48,7 @@ pub struct Keys {
 
 impl Keys {
     /// Reads them.
-    pub fn load(store: &dyn Store) -> Result<Self, StoreError> {
+    pub fn load(store: &(impl Rows + ?Sized)) -> Result<Self, StoreError> {
         let meta = store.scan(Table::Meta)?;
         let damaged = |what: &str| store.damaged(format!("{what} is missing or of the wrong size"));
         let schema: [u8; 4] = value(&meta, rows::SCHEMA).ok_or_else(|| damaged("the format version"))?;
@@ -84,6 +85,7 @@ impl State {
             site,
             networks: Default::default(),
             members,
+            answers: Default::default(),
             stale: true,
             retired: false,
             dirty: Arc::new(Notify::new()),
@@ -99,6 +101,7 @@ impl State {
         }
         let mut batch = Batch::default();
         let mut fresh = read_networks(&*self.store)?;
+        self.answers = Answers::load(&*self.store)?;
         for network in fresh.values_mut() {
             network
                 .map
@@ -127,9 +130,11 @@ impl State {
     }
 }
 
-type Networks = std::collections::BTreeMap<NetworkId, Network>;
+/// Networks by id.
+pub(super) type Networks = std::collections::BTreeMap<NetworkId, Network>;
 
-fn read_networks(store: &dyn Store) -> Result<Networks, StoreError> {
+/// Reads all networks and verifies all of them.
+pub(super) fn read_networks(store: &(impl Rows + ?Sized)) -> Result<Networks, StoreError> {
     let mut networks = Networks::new();
     for (key, value) in store.scan(Table::Networks)? {
         let network = read_network(&value).map_err(|why| store.damaged(format!("a network: {why}")))?;
@@ -212,6 +217,7 @@ fn read_row(network: &mut Network, table: Table, key: &[u8], value: &[u8]) -> Re
                     record,
                     row,
                     facts_now,
+                    budget: Budget::default(),
                 },
             );
         }

@@ -15,6 +15,7 @@ mod join;
 mod load;
 mod network;
 mod nodes;
+mod once;
 mod refusal;
 mod state;
 
@@ -26,9 +27,11 @@ use tokio::sync::{Notify, Semaphore};
 use tracing::error;
 
 pub use clones::Newcomer;
-pub use hub::{PING_SECONDS, QUEUE};
+pub use hub::{Asked, PING_SECONDS, QUEUE};
 pub use join::JoinInput;
 pub use load::{Keys, first_batch};
+pub use nodes::Opening;
+pub use once::Once;
 pub use refusal::Refusal;
 pub use state::{Site, State};
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use meshd_api::Base64Bytes;
 use meshd_core::admission::{Facts, Holders, Names, Returning, TokenState};
@@ -59,6 +60,38 @@ pub struct Node {
     pub row: NodeRow,
     /// The facts that it last gave; what is in the row are the first ones.
     pub facts_now: Facts,
+    /// How often it may say something new.
+    pub budget: Budget,
+}
+
+/// Changes of a node's record are pushed to all others: [`Self::BURST`] at once, one a second in the long run.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    left: u64,
+    since: Instant,
+}
+
+impl Budget {
+    const BURST: u64 = 20;
+
+    /// Takes one; whether it was there.
+    pub fn take(&mut self) -> bool {
+        let earned = self.since.elapsed().as_secs();
+        self.since += Duration::from_secs(earned);
+        self.left = self.left.saturating_add(earned).min(Self::BURST);
+        let there = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        there
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            left: Self::BURST,
+            since: Instant::now(),
+        }
+    }
 }
 
 impl Node {
@@ -168,11 +201,15 @@ impl Network {
             .collect()
     }
 
-    /// Whether another node than `id` holds an address.
+    /// Whether another node than `id`, and than the one whose place it takes, holds an address.
     pub fn is_held(&self, id: NodeId, address: Ipv4Addr) -> bool {
-        self.nodes
+        let delegation = self.nodes.get(&id).and_then(|node| self.delegation_of(node));
+        let replaces = delegation.and_then(|delegation| delegation.fixed.replaces);
+        let mut others = self
+            .nodes
             .iter()
-            .any(|(other, node)| *other != id && node.row.ipv4 == address)
+            .filter(|(other, _)| **other != id && Some(**other) != replaces);
+        others.any(|(_, node)| node.row.ipv4 == address)
     }
 
     /// The names as admission asks for them, `except` those of some nodes.
@@ -272,6 +309,7 @@ impl Network {
                     record,
                     row,
                     facts_now: Facts::default(),
+                    budget: Budget::default(),
                 },
             );
             if let Some(token) = self.tokens.get_mut(&token) {

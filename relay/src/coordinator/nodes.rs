@@ -8,7 +8,7 @@ use meshd_core::map::{Body, Cause, Entry};
 use meshd_core::statement::{Departure, Record, Signed};
 use tokio::sync::mpsc;
 
-use super::clones::Newcomer;
+use super::clones::{Judged, Newcomer};
 use super::hub::PING_SECONDS;
 use super::network::Network;
 use super::refusal::Refusal;
@@ -27,6 +27,22 @@ pub(super) fn replaced_notice() -> StreamLine {
     notice("removed", "another machine took this node's place")
 }
 
+/// A map stream that is to be opened.
+pub struct Opening {
+    /// The network.
+    pub network: NetworkId,
+    /// The node.
+    pub node: NodeId,
+    /// The connection.
+    pub session: Session,
+    /// The machine.
+    pub newcomer: Newcomer,
+    /// Whether an older connection answered.
+    pub alive: bool,
+    /// The (epoch, version) of the map that it has.
+    pub holds: (u32, u64),
+}
+
 impl State {
     /// Takes a node's record. `alive`: whether an older connection of the identity answered.
     pub fn put_record(
@@ -39,14 +55,16 @@ impl State {
     ) -> Result<(), Refusal> {
         let held = self.network(network)?;
         held.check_record(id, &record)?;
-        let line = held.judge(id, newcomer, alive)?;
-        let changed = held.take_facts(id, newcomer, line.is_some());
-        let same = held
-            .nodes
-            .get(&id)
-            .is_some_and(|node| node.record.as_ref() == Some(&record));
-        if same && !changed {
+        let judged = held.judge(id, newcomer, alive)?;
+        let changed = held.take_facts(id, newcomer, &judged);
+        let Some(node) = held.nodes.get_mut(&id) else {
             return Ok(());
+        };
+        if node.record.as_ref() == Some(&record) && !changed {
+            return Ok(());
+        }
+        if !node.budget.take() {
+            return Err(Refusal::TooOften);
         }
         self.write(network, |network, batch| {
             let Some(node) = network.nodes.get_mut(&id) else {
@@ -65,7 +83,9 @@ impl State {
             network.save_node(id, batch);
             network.forget_nodes(&put, batch);
             let gone = put.into_iter().map(|node| (node, replaced_notice())).collect();
-            let audit = line.map(|line| format!("network {}: {line}", network.name()));
+            let audit = judged
+                .line
+                .map(|line| format!("network {}: {line}", network.name()));
             Ok((
                 (),
                 Effect {
@@ -124,26 +144,24 @@ impl State {
     }
 
     /// Opens a node's map stream; `holds` is the (epoch, version) of the map that it has.
-    pub fn open_stream(
-        &mut self,
-        network_id: NetworkId,
-        id: NodeId,
-        session: Session,
-        holds: (u32, u64),
-    ) -> Result<mpsc::Receiver<Bytes>, Refusal> {
+    pub fn open_stream(&mut self, opening: Opening) -> Result<mpsc::Receiver<Bytes>, Refusal> {
+        let Opening {
+            network: network_id,
+            node: id,
+            session,
+            newcomer,
+            alive,
+            holds,
+        } = opening;
         let reached = session.tls().map(|tls| tls.reached.ip());
         let reached = reached.ok_or(Refusal::Unproven("a map stream needs TLS"))?;
         let relays = self.relays(network_id, id, reached);
+        let judged = self.show_facts(network_id, id, &newcomer, alive)?;
         let network = self.network(network_id)?;
-        let pending = match network.nodes.get(&id) {
-            Some(node) => network.is_pending(id, node),
-            None => return Err(Refusal::Unproven("this node is not in the network")),
+        let Some(node) = network.nodes.get(&id) else {
+            return Err(Refusal::Unproven("this node is not in the network"));
         };
-        let facts = network
-            .nodes
-            .get(&id)
-            .map(|node| node.facts_now.clone())
-            .unwrap_or_default();
+        let (pending, facts) = (network.is_pending(id, node), node.facts_now.clone());
         let reader = network.hub.open(id, session, facts);
         let relays = if pending { Vec::new() } else { relays };
         let hello = StreamLine::Hello {
@@ -152,6 +170,11 @@ impl State {
             coordinators: Vec::new(),
         };
         network.hub.tell(id, &hello);
+        if let Some(line) = judged.line {
+            network
+                .hub
+                .tell(id, &notice(if judged.moved { "moved" } else { "clone" }, line));
+        }
         if pending {
             let waits = "this node waits for an admin's approval: `meshctl node approve`";
             network.hub.tell(id, &notice("pending", waits));
@@ -159,6 +182,36 @@ impl State {
             network.hub.catch_up(id, holds, &network.map);
         }
         Ok(reader)
+    }
+
+    /// Judges the facts of who opens a stream; where it gives none, nothing is to be judged.
+    fn show_facts(
+        &mut self,
+        network: NetworkId,
+        id: NodeId,
+        newcomer: &Newcomer,
+        alive: bool,
+    ) -> Result<Judged, Refusal> {
+        if newcomer.facts.0.is_empty() {
+            return Ok(Judged::default());
+        }
+        let held = self.network(network)?;
+        let judged = held.judge(id, newcomer, alive)?;
+        if held.take_facts(id, newcomer, &judged) || judged.line.is_some() {
+            let line = judged.line.clone();
+            self.write(network, |network, batch| {
+                network.save_node(id, batch);
+                let audit = line.map(|line| format!("network {}: {line}", network.name()));
+                Ok((
+                    (),
+                    Effect {
+                        audit,
+                        ..Effect::default()
+                    },
+                ))
+            })?;
+        }
+        Ok(judged)
     }
 
     /// A node answers a ping.
@@ -243,10 +296,10 @@ impl Network {
             && held != record
             && value.serial <= held.value().serial
         {
-            let (got, held) = (value.serial, held.value().serial);
-            return Err(Refusal::Invalid(format!(
-                "the record's serial {got} is not above {held}, which is held"
-            )));
+            return Err(Refusal::StaleSerial {
+                got: value.serial,
+                held: held.value().serial,
+            });
         }
         let allotted = (value.ipv4, value.ipv6) == (node.row.ipv4, node.row.ipv6);
         if !allotted || self.is_held(id, value.ipv4) && self.map.node(id).is_none() {

@@ -43,6 +43,17 @@ pub enum Refusal {
         /// Whether it may join anew by its template token.
         new_identity: bool,
     },
+    /// A record is not newer than the one held.
+    #[error("the record's serial {got} is not above {held}, which is held; sign a newer one")]
+    StaleSerial {
+        /// Its serial.
+        got: u64,
+        /// The serial held.
+        held: u64,
+    },
+    /// A node says something new too often.
+    #[error("this node says something new too often; wait some seconds")]
+    TooOften,
     /// A record says another name or address than the coordinator allotted.
     #[error(
         "this node is \"{name}\" at {ipv4} here, and its record says otherwise; join again to learn what it is"
@@ -104,7 +115,11 @@ impl Refusal {
             } => "clone-new-identity",
             Self::Clone { .. } => "clone",
             Self::Reallotted { .. } => "reallotted",
-            Self::Unknown { .. } => "unknown",
+            Self::StaleSerial { .. } => "stale-serial",
+            Self::TooOften => "too-often",
+            Self::Unknown { what: "network", .. } => "unknown-network",
+            Self::Unknown { what: "token", .. } => "unknown-token",
+            Self::Unknown { .. } => "unknown-node",
             Self::Conflict(_) => "conflict",
             Self::Invalid(_) => "invalid",
             Self::RootElsewhere(_) => "root-elsewhere",
@@ -115,12 +130,14 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::Unproven(_) => 401,
+            Self::TooOften => 429,
             Self::Token(_) => 403,
             Self::Unknown { .. } => 404,
             Self::Address(AddressRefusal::Held { .. })
             | Self::Name(NameRefusal::Held { .. } | NameRefusal::Blocked { .. })
             | Self::Clone { .. }
             | Self::Reallotted { .. }
+            | Self::StaleSerial { .. }
             | Self::Conflict(_)
             | Self::RootElsewhere(_) => 409,
             Self::Store(_) | Self::Stopping => 503,

@@ -12,11 +12,13 @@ use meshd_core::keys::{CoordinatorPublic, CoordinatorSecret};
 use meshd_core::map::MapError;
 use meshd_core::relay::bind_key;
 use meshd_core::token::CoordinatorAddress;
+use serde::Serialize;
 use tokio::sync::Notify;
 use tracing::info;
 use zeroize::Zeroizing;
 
 use super::network::Network;
+use super::once::Answers;
 use super::refusal::Refusal;
 use crate::packets::Members;
 use crate::store::rows;
@@ -45,6 +47,7 @@ pub struct State {
     pub(super) site: Site,
     pub(super) networks: BTreeMap<NetworkId, Network>,
     pub(super) members: Members,
+    pub(super) answers: Answers,
     /// Set when memory may differ from the store.
     pub(super) stale: bool,
     /// Set when another life has taken over the store.
@@ -91,7 +94,7 @@ impl State {
 
     /// A change of one network: all or nothing, durable when it returns. `work` checks before it changes anything, and
     /// changes memory and batch alike.
-    pub fn write<T>(
+    pub fn write<T: Serialize>(
         &mut self,
         id: NetworkId,
         work: impl FnOnce(&mut Network, &mut Batch) -> Result<(T, Effect), Refusal>,
@@ -118,13 +121,22 @@ impl State {
         if let Some(line) = &effect.audit {
             self.audit(line, &mut batch);
         }
+        self.commit(&value, batch)?;
+        self.in_force(id, effect);
+        Ok(value)
+    }
+
+    /// Commits a batch together with the answer that is given for it. If that fails, memory is read from the store again.
+    pub(super) fn commit<T: Serialize>(&mut self, answer: &T, mut batch: Batch) -> Result<(), Refusal> {
+        let answer = self.answers.save(answer, &mut batch);
         if let Err(failed) = self.store.commit(&batch) {
             self.stale = true;
+            // if this fails too, the next change tries again before it begins
             let _ = self.refresh();
             return Err(failed.into());
         }
-        self.in_force(id, effect);
-        Ok(value)
+        self.answers.keep(answer);
+        Ok(())
     }
 
     /// What follows a change that is on disk.

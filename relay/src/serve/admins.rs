@@ -1,30 +1,102 @@
 //! The API for admins: thin; what happens is the coordinator's.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Path, Request, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use meshd_api::coordinator::IDEMPOTENCY_KEY;
 use meshd_api::coordinator::admin::{
     Done, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo, TokenCreate, TokenCreated, TokenInfo,
     TokenRevoke,
 };
 use meshd_core::id::NetworkId;
+use meshd_core::keys::blake2s;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::answer::{Answer, Body};
+use super::answer::{Answer, Failure, parse};
 use super::proof::Admin;
-use crate::coordinator::{Coordinator, Refusal, State as Everything};
+use crate::coordinator::{Coordinator, Once, Refusal, State as Everything};
 
-/// Does something in a network that the admin may administer.
-async fn within<T, F>(coordinator: &Coordinator, admin: Admin, network: String, work: F) -> Answer<T>
+/// Most bytes of an admin's request.
+pub const MAX_BODY: usize = 64 * 1024;
+/// Most bytes of a backup file; it comes over the admin socket only.
+pub const MAX_BACKUP: usize = 256 << 20;
+/// Longest idempotency key.
+const MAX_KEY: usize = 128;
+
+/// A change that an admin asks for.
+pub struct Write<T> {
+    admin: Admin,
+    once: Option<Once>,
+    wanted: T,
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Write<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let admin = request.extensions().get::<Admin>().copied();
+        let admin = admin.ok_or_else(|| Failure::unproven("not an admin's request"))?;
+        let about = format!("{} {} ", request.method(), request.uri());
+        let key = request
+            .headers()
+            .get(IDEMPOTENCY_KEY)
+            .map(|key| key.as_bytes().to_vec());
+        let body = Bytes::from_request(request, state).await;
+        let body = body.map_err(|_| Failure::bad_request("the request's body is cut off, or too long"))?;
+        let once = match key {
+            Some(key) if key.is_empty() || key.len() > MAX_KEY => {
+                return Err(Failure::bad_request("an idempotency key has 1 to 128 bytes"));
+            }
+            Some(key) => {
+                let who = admin.only.map_or(*b"the admin socket", NetworkId::to_bytes);
+                Some(Once {
+                    key: [&who[..], &key].concat(),
+                    request: blake2s(&[about.as_bytes(), &body]),
+                })
+            }
+            None => None,
+        };
+        Ok(Self {
+            admin,
+            once,
+            wanted: parse(&body)?,
+        })
+    }
+}
+
+/// Reads something of a network that the admin may administer.
+async fn read<T, F>(coordinator: &Coordinator, admin: Admin, network: String, work: F) -> Answer<Json<T>>
 where
     T: Send + 'static,
     F: FnOnce(&mut Everything, NetworkId) -> Result<T, Refusal> + Send + 'static,
 {
     let id = coordinator.call(move |state| state.network_id(&network)).await?;
     admin.of(id)?;
-    Ok(coordinator.call(move |state| work(state, id)).await?)
+    Ok(Json(coordinator.call(move |state| work(state, id)).await?))
 }
 
-fn done(message: String) -> Json<Done> {
-    Json(Done { message })
+/// Changes something in a network that the admin may administer, once per idempotency key.
+async fn change<W, T, F>(
+    coordinator: &Coordinator,
+    network: String,
+    write: Write<W>,
+    work: F,
+) -> Answer<Json<T>>
+where
+    W: Send + 'static,
+    T: Serialize + DeserializeOwned + Send + 'static,
+    F: FnOnce(&mut Everything, NetworkId, &W) -> Result<T, Refusal> + Send + 'static,
+{
+    let Write { admin, once, wanted } = write;
+    let known = coordinator.call(move |state| state.network_id(&network)).await?;
+    admin.of(known)?;
+    let done = coordinator
+        .call(move |state| state.once(once, |state| work(state, known, &wanted)))
+        .await?;
+    Ok(Json(done))
 }
 
 /// `GET /v1/admin/networks`.
@@ -42,15 +114,14 @@ pub async fn list_networks(
 /// `POST /v1/admin/networks`.
 pub async fn create_network(
     State(coordinator): State<Coordinator>,
-    admin: Admin,
-    Body(wanted): Body<NetworkCreate>,
+    write: Write<NetworkCreate>,
 ) -> Answer<Json<NetworkInfo>> {
-    admin.on_host()?;
-    Ok(Json(
-        coordinator
-            .call(move |state| state.create_network(&wanted))
-            .await?,
-    ))
+    write.admin.on_host()?;
+    let Write { once, wanted, .. } = write;
+    let made = coordinator
+        .call(move |state| state.once(once, |state| state.create_network(&wanted)))
+        .await?;
+    Ok(Json(made))
 }
 
 /// `GET /v1/admin/networks/{network}`.
@@ -59,21 +130,19 @@ pub async fn show_network(
     admin: Admin,
     Path(network): Path<String>,
 ) -> Answer<Json<NetworkInfo>> {
-    within(&coordinator, admin, network, |state, id| state.show_network(id))
-        .await
-        .map(Json)
+    read(&coordinator, admin, network, |state, id| state.show_network(id)).await
 }
 
 /// `DELETE /v1/admin/networks/{network}`.
 pub async fn delete_network(
     State(coordinator): State<Coordinator>,
-    admin: Admin,
     Path(network): Path<String>,
+    write: Write<serde_json::Value>,
 ) -> Answer<Json<Done>> {
-    let name = within(&coordinator, admin, network, |state, id| state.delete_network(id)).await?;
-    Ok(done(format!(
-        "network \"{name}\" is deleted here; its nodes keep their last map until they leave"
-    )))
+    change(&coordinator, network, write, |state, id, _| {
+        state.delete_network(id)
+    })
+    .await
 }
 
 /// `GET /v1/admin/networks/{network}/tokens`.
@@ -82,37 +151,31 @@ pub async fn list_tokens(
     admin: Admin,
     Path(network): Path<String>,
 ) -> Answer<Json<Vec<TokenInfo>>> {
-    within(&coordinator, admin, network, |state, id| state.list_tokens(id))
-        .await
-        .map(Json)
+    read(&coordinator, admin, network, |state, id| state.list_tokens(id)).await
 }
 
 /// `POST /v1/admin/networks/{network}/tokens`.
 pub async fn create_token(
     State(coordinator): State<Coordinator>,
-    admin: Admin,
     Path(network): Path<String>,
-    Body(wanted): Body<TokenCreate>,
+    write: Write<TokenCreate>,
 ) -> Answer<Json<TokenCreated>> {
-    within(&coordinator, admin, network, move |state, id| {
-        state.create_token(id, &wanted)
+    change(&coordinator, network, write, |state, id, wanted| {
+        state.create_token(id, wanted)
     })
     .await
-    .map(Json)
 }
 
 /// `POST /v1/admin/networks/{network}/tokens/{token}/revoke`.
 pub async fn revoke_token(
     State(coordinator): State<Coordinator>,
-    admin: Admin,
     Path((network, token)): Path<(String, String)>,
-    Body(how): Body<TokenRevoke>,
+    write: Write<TokenRevoke>,
 ) -> Answer<Json<Done>> {
-    within(&coordinator, admin, network, move |state, id| {
-        state.revoke_token(id, &token, &how)
+    change(&coordinator, network, write, move |state, id, how| {
+        state.revoke_token(id, &token, how)
     })
     .await
-    .map(done)
 }
 
 /// `GET /v1/admin/networks/{network}/nodes`.
@@ -121,9 +184,7 @@ pub async fn list_nodes(
     admin: Admin,
     Path(network): Path<String>,
 ) -> Answer<Json<Vec<NodeInfo>>> {
-    within(&coordinator, admin, network, |state, id| state.list_nodes(id))
-        .await
-        .map(Json)
+    read(&coordinator, admin, network, |state, id| state.list_nodes(id)).await
 }
 
 /// `GET /v1/admin/networks/{network}/nodes/{node}`.
@@ -132,79 +193,96 @@ pub async fn show_node(
     admin: Admin,
     Path((network, node)): Path<(String, String)>,
 ) -> Answer<Json<NodeInfo>> {
-    within(&coordinator, admin, network, move |state, id| {
+    read(&coordinator, admin, network, move |state, id| {
         state.show_node(id, &node)
     })
     .await
-    .map(Json)
 }
 
 /// `POST /v1/admin/networks/{network}/nodes/{node}/approve`.
 pub async fn approve_node(
     State(coordinator): State<Coordinator>,
-    admin: Admin,
     Path((network, node)): Path<(String, String)>,
-    Body(how): Body<NodeAct>,
+    write: Write<NodeAct>,
 ) -> Answer<Json<Done>> {
-    within(&coordinator, admin, network, move |state, id| {
-        state.approve_node(id, &node, &how)
+    change(&coordinator, network, write, move |state, id, how| {
+        state.approve_node(id, &node, how)
     })
     .await
-    .map(done)
 }
 
 /// `POST /v1/admin/networks/{network}/nodes/{node}/remove`.
 pub async fn remove_node(
     State(coordinator): State<Coordinator>,
-    admin: Admin,
     Path((network, node)): Path<(String, String)>,
-    Body(how): Body<NodeAct>,
+    write: Write<NodeAct>,
 ) -> Answer<Json<Done>> {
-    within(&coordinator, admin, network, move |state, id| {
-        state.remove_node(id, &node, &how)
+    change(&coordinator, network, write, move |state, id, how| {
+        state.remove_node(id, &node, how)
     })
     .await
-    .map(done)
 }
 
 /// `POST /v1/admin/networks/{network}/nodes/{node}/rename`.
 pub async fn rename_node(
     State(coordinator): State<Coordinator>,
-    admin: Admin,
     Path((network, node)): Path<(String, String)>,
-    Body(how): Body<NodeAct>,
+    write: Write<NodeAct>,
 ) -> Answer<Json<Done>> {
-    within(&coordinator, admin, network, move |state, id| {
-        state.rename_node(id, &node, &how)
+    change(&coordinator, network, write, move |state, id, how| {
+        state.rename_node(id, &node, how)
     })
     .await
-    .map(done)
 }
 
 /// `POST /v1/admin/networks/{network}/nodes/{node}/replace`.
 pub async fn replace_node(
     State(coordinator): State<Coordinator>,
-    admin: Admin,
     Path((network, node)): Path<(String, String)>,
-    Body(how): Body<NodeAct>,
+    write: Write<NodeAct>,
 ) -> Answer<Json<TokenCreated>> {
-    within(&coordinator, admin, network, move |state, id| {
-        state.replace_node(id, &node, &how)
+    change(&coordinator, network, write, move |state, id, how| {
+        state.replace_node(id, &node, how)
     })
     .await
-    .map(Json)
 }
 
 /// `POST /v1/admin/networks/{network}/names/free`.
 pub async fn free_name(
     State(coordinator): State<Coordinator>,
-    admin: Admin,
     Path(network): Path<String>,
-    Body(how): Body<NameFree>,
+    write: Write<NameFree>,
 ) -> Answer<Json<Done>> {
-    within(&coordinator, admin, network, move |state, id| {
-        state.free_name(id, &how)
+    change(&coordinator, network, write, |state, id, how| {
+        state.free_name(id, how)
     })
     .await
-    .map(done)
+}
+
+/// `GET /v1/admin/backup`.
+pub async fn backup(State(coordinator): State<Coordinator>, admin: Admin) -> Answer<Response> {
+    admin.on_host()?;
+    let text = coordinator.call(Everything::backup).await?;
+    let kind = [
+        (header::CONTENT_TYPE, "application/octet-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    Ok((kind, text).into_response())
+}
+
+/// `POST /v1/admin/restore`. After the answer the program begins anew on the restored state.
+pub async fn restore(
+    State(coordinator): State<Coordinator>,
+    admin: Admin,
+    request: Request,
+) -> Answer<Json<Done>> {
+    admin.on_host()?;
+    let bytes = axum::body::to_bytes(request.into_body(), MAX_BACKUP).await;
+    let bytes = bytes.map_err(|_| Failure::bad_request("the backup is cut off, or longer than 256 MiB"))?;
+    let text =
+        std::str::from_utf8(&bytes).map_err(|_| Failure::bad_request("this is not a backup of meshrelay"))?;
+    let text = text.to_owned();
+    let done = coordinator.call(move |state| state.restore(&text)).await?;
+    coordinator.replaced();
+    Ok(Json(done))
 }

@@ -10,6 +10,7 @@ pub mod hello;
 pub mod limits;
 pub mod listen;
 mod nodes;
+mod openapi;
 mod proof;
 mod router;
 pub mod session;

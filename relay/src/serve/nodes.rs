@@ -13,13 +13,14 @@ use meshd_api::Base64Bytes;
 use meshd_api::coordinator::admin::Done;
 use meshd_api::coordinator::node::{Entries, JoinPreview, JoinReply, JoinRequest, Leave, Pong, RecordUpdate};
 use meshd_core::admission::Facts;
+use meshd_core::id::{NetworkId, NodeId};
 use meshd_core::map::Entry;
 use meshd_core::statement::{Signed, Statement};
 use serde::Deserialize;
 
 use super::answer::{Answer, Body, Failure, parse};
 use super::proof::{Claim, Member, check_network, promote};
-use crate::coordinator::{Coordinator, JoinInput, Newcomer, Refusal};
+use crate::coordinator::{Asked, Coordinator, JoinInput, Newcomer, Opening, Refusal};
 
 /// How long an older connection has to show that it is alive.
 const PONG_TIME: Duration = Duration::from_secs(2);
@@ -46,10 +47,7 @@ pub async fn join(
     let asking = input.clone();
     let asked = coordinator.call(move |state| state.join_asks(&asking)).await?;
     promote(&session, input.proof.network, input.proof.node)?;
-    let alive = match asked {
-        Some(asked) => matches!(tokio::time::timeout(PONG_TIME, asked.pong).await, Ok(Ok(()))),
-        None => false,
-    };
+    let alive = answers(asked).await;
     Ok(Json(
         coordinator.call(move |state| state.join(&input, alive)).await?,
     ))
@@ -93,14 +91,7 @@ pub async fn put_record(
         from,
     };
     let Member { network, node, .. } = member;
-    let asking = newcomer.clone();
-    let asked = coordinator
-        .call(move |state| Ok(state.ask_older(network, node, &asking)))
-        .await?;
-    let alive = match asked {
-        Some(asked) => matches!(tokio::time::timeout(PONG_TIME, asked.pong).await, Ok(Ok(()))),
-        None => false,
-    };
+    let alive = is_older_alive(&coordinator, network, node, &newcomer).await?;
     coordinator
         .call(move |state| state.put_record(network, node, record, &newcomer, alive))
         .await?;
@@ -180,31 +171,48 @@ pub async fn pong(
     done("noted")
 }
 
-/// The map that a node holds.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+/// The map that a node holds, and its machine.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Holds {
     /// Epoch; 0 where it holds none.
     pub epoch: u32,
     /// Version.
     pub version: u64,
+    /// Hashed facts of the machine, `name:value` with commas between.
+    pub facts: String,
 }
 
 /// `GET /v1/networks/{id}/map`: lines without end.
 pub async fn map(
     State(coordinator): State<Coordinator>,
     member: Member,
-    Query(Holds { epoch, version }): Query<Holds>,
+    Query(holds): Query<Holds>,
 ) -> Answer<Response> {
     let Member {
         network,
         node,
         session,
     } = member;
-    let open = move |state: &mut crate::coordinator::State| {
-        state.open_stream(network, node, session, (epoch, version))
+    let given = holds.facts.split(',').filter_map(|fact| fact.split_once(':'));
+    let given = given
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let newcomer = Newcomer {
+        facts: facts(given)?,
+        from: session.tls().map(|tls| tls.from),
     };
-    let reader = coordinator.call(open).await?;
+    let alive = is_older_alive(&coordinator, network, node, &newcomer).await?;
+    let holds = (holds.epoch, holds.version);
+    let opening = Opening {
+        network,
+        node,
+        session,
+        newcomer,
+        alive,
+        holds,
+    };
+    let reader = coordinator.call(move |state| state.open_stream(opening)).await?;
     let lines = stream::unfold(reader, |mut reader| async {
         let line: Bytes = reader.recv().await?;
         Some((Ok::<_, Infallible>(line), reader))
@@ -214,6 +222,27 @@ pub async fn map(
         (header::CACHE_CONTROL, "no-store"),
     ];
     Ok((kind, axum::body::Body::from_stream(lines)).into_response())
+}
+
+/// Where another machine shows the node's identity: whether the one that is connected answers.
+async fn is_older_alive(
+    coordinator: &Coordinator,
+    network: NetworkId,
+    node: NodeId,
+    newcomer: &Newcomer,
+) -> Answer<bool> {
+    let newcomer = newcomer.clone();
+    let asked = coordinator
+        .call(move |state| Ok(state.ask_older(network, node, &newcomer)))
+        .await?;
+    Ok(answers(asked).await)
+}
+
+async fn answers(asked: Option<Asked>) -> bool {
+    match asked {
+        Some(asked) => matches!(tokio::time::timeout(PONG_TIME, asked.pong).await, Ok(Ok(()))),
+        None => false,
+    }
 }
 
 fn statement<T: Statement>(bytes: &Base64Bytes) -> Answer<Signed<T>> {

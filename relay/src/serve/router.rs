@@ -1,80 +1,118 @@
-//! Which path is served by whom.
+//! Which path is served by whom. One table makes the router and its OpenAPI document, so neither knows a path that the
+//! other does not.
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::{Json, Router};
+use meshd_api::coordinator::admin::{
+    Done, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo, TokenCreate, TokenCreated, TokenInfo,
+    TokenRevoke,
+};
+use meshd_api::coordinator::node::{
+    Entries, JoinPreview, JoinReply, JoinRequest, Leave, Pong, RecordUpdate, StreamLine,
+};
+use serde_json::Value;
 
 use super::answer::{Failure, not_found, wrong_method};
+use super::openapi::{Doc, document};
 use super::proof::admins_only;
 use super::{admins, nodes};
 use crate::coordinator::Coordinator;
 
 /// How long a request may take until its answer starts, its body included.
 const REQUEST_TIME: Duration = Duration::from_secs(20);
+const DOCUMENT: &str = "/v1/openapi.json";
+
+type Table = Vec<(Doc, MethodRouter<Coordinator>)>;
 
 /// The whole API. Who may ask what is decided per request, by its session.
 pub fn router(coordinator: Coordinator) -> Router {
-    let of_nodes = Router::new()
-        .route("/v1/join", post(nodes::join))
-        .route("/v1/join/preview", post(nodes::preview))
-        .route("/v1/networks/{id}/record", put(nodes::put_record))
-        .route("/v1/networks/{id}/leave", post(nodes::leave))
-        .route("/v1/networks/{id}/statements", post(nodes::statements))
-        .route("/v1/networks/{id}/pong", post(nodes::pong))
-        .route("/v1/networks/{id}/map", get(nodes::map))
-        .layer(DefaultBodyLimit::max(nodes::MAX_BODY));
-    let of_admins = Router::new()
-        .route(
-            "/v1/admin/networks",
-            get(admins::list_networks).post(admins::create_network),
-        )
-        .route(
-            "/v1/admin/networks/{network}",
-            get(admins::show_network).delete(admins::delete_network),
-        )
-        .route(
-            "/v1/admin/networks/{network}/tokens",
-            get(admins::list_tokens).post(admins::create_token),
-        )
-        .route(
-            "/v1/admin/networks/{network}/tokens/{token}/revoke",
-            post(admins::revoke_token),
-        )
-        .route("/v1/admin/networks/{network}/nodes", get(admins::list_nodes))
-        .route(
-            "/v1/admin/networks/{network}/nodes/{node}",
-            get(admins::show_node),
-        )
-        .route(
-            "/v1/admin/networks/{network}/nodes/{node}/approve",
-            post(admins::approve_node),
-        )
-        .route(
-            "/v1/admin/networks/{network}/nodes/{node}/remove",
-            post(admins::remove_node),
-        )
-        .route(
-            "/v1/admin/networks/{network}/nodes/{node}/rename",
-            post(admins::rename_node),
-        )
-        .route(
-            "/v1/admin/networks/{network}/nodes/{node}/replace",
-            post(admins::replace_node),
-        )
-        .route("/v1/admin/networks/{network}/names/free", post(admins::free_name))
+    let (of_nodes, of_admins) = (node_routes(), admin_routes());
+    let own = Doc::new("get", DOCUMENT, "This document").gives::<Value>();
+    let docs = of_nodes.iter().chain(&of_admins).map(|(doc, _)| doc.clone());
+    let text = document(&docs.chain([own]).collect::<Vec<_>>());
+    let of_nodes = fold(of_nodes).layer(DefaultBodyLimit::max(nodes::MAX_BODY));
+    let of_admins = fold(of_admins)
+        .layer(DefaultBodyLimit::max(admins::MAX_BODY))
         .layer(middleware::from_fn_with_state(coordinator.clone(), admins_only));
     Router::new()
         .merge(of_nodes)
         .merge(of_admins)
+        .route(DOCUMENT, get(move || std::future::ready(Json(text.clone()))))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(in_time))
         .with_state(coordinator)
+}
+
+fn fold(table: Table) -> Router<Coordinator> {
+    table.into_iter().fold(Router::new(), |router, (doc, handler)| {
+        router.route(doc.path(), handler)
+    })
+}
+
+#[rustfmt::skip]
+fn node_routes() -> Table {
+    let at = |method, path, summary| Doc::new(method, path, summary);
+    vec![
+        (at("post", "/v1/join", "A machine joins by a token").takes::<JoinRequest>().gives::<JoinReply>(),
+            post(nodes::join)),
+        (at("post", "/v1/join/preview", "What a token's network is; allots nothing and costs no use")
+            .takes::<JoinRequest>().gives::<JoinPreview>(), post(nodes::preview)),
+        (at("put", "/v1/networks/{id}/record", "A node says what it is").takes::<RecordUpdate>().gives::<Done>(),
+            put(nodes::put_record)),
+        (at("post", "/v1/networks/{id}/leave", "A node leaves, for good").takes::<Leave>().gives::<Done>(),
+            post(nodes::leave)),
+        (at("post", "/v1/networks/{id}/statements", "A node hands in what it can prove").takes::<Entries>()
+            .gives::<Done>(), post(nodes::statements)),
+        (at("post", "/v1/networks/{id}/pong", "A node is alive").takes::<Pong>().gives::<Done>(), post(nodes::pong)),
+        (at("get", "/v1/networks/{id}/map", "The map, and each of its changes")
+            .query(&[("epoch", "integer"), ("version", "integer"), ("facts", "string")])
+            .gives_lines::<StreamLine>(), get(nodes::map)),
+    ]
+}
+
+#[rustfmt::skip]
+fn admin_routes() -> Table {
+    let at = |method, path, summary| Doc::new(method, path, summary);
+    vec![
+        (at("get", "/v1/admin/networks", "All networks; over TLS the one whose root key signed")
+            .gives_list::<NetworkInfo>(), get(admins::list_networks)),
+        (at("post", "/v1/admin/networks", "Makes a network (admin socket only)").takes::<NetworkCreate>()
+            .gives::<NetworkInfo>(), post(admins::create_network)),
+        (at("get", "/v1/admin/networks/{network}", "A network, by name or id").gives::<NetworkInfo>(),
+            get(admins::show_network)),
+        (at("delete", "/v1/admin/networks/{network}", "Deletes a network here").gives::<Done>(),
+            delete(admins::delete_network)),
+        (at("get", "/v1/admin/networks/{network}/tokens", "Its tokens").gives_list::<TokenInfo>(),
+            get(admins::list_tokens)),
+        (at("post", "/v1/admin/networks/{network}/tokens", "Makes a token").takes::<TokenCreate>()
+            .gives::<TokenCreated>(), post(admins::create_token)),
+        (at("post", "/v1/admin/networks/{network}/tokens/{token}/revoke", "Takes a token back").takes::<TokenRevoke>()
+            .gives::<Done>(), post(admins::revoke_token)),
+        (at("get", "/v1/admin/networks/{network}/nodes", "Its nodes").gives_list::<NodeInfo>(),
+            get(admins::list_nodes)),
+        (at("get", "/v1/admin/networks/{network}/nodes/{node}", "A node, by name or id").gives::<NodeInfo>(),
+            get(admins::show_node)),
+        (at("post", "/v1/admin/networks/{network}/nodes/{node}/approve", "Lets a node in that waits")
+            .takes::<NodeAct>().gives::<Done>(), post(admins::approve_node)),
+        (at("post", "/v1/admin/networks/{network}/nodes/{node}/remove", "Removes a node, for good")
+            .takes::<NodeAct>().gives::<Done>(), post(admins::remove_node)),
+        (at("post", "/v1/admin/networks/{network}/nodes/{node}/rename", "Renames a node")
+            .takes::<NodeAct>().gives::<Done>(), post(admins::rename_node)),
+        (at("post", "/v1/admin/networks/{network}/nodes/{node}/replace", "Makes a token that takes a node's place")
+            .takes::<NodeAct>().gives::<TokenCreated>(), post(admins::replace_node)),
+        (at("post", "/v1/admin/networks/{network}/names/free", "Frees a blocked name").takes::<NameFree>()
+            .gives::<Done>(), post(admins::free_name)),
+        (at("get", "/v1/admin/backup", "Everything, as a file (admin socket only)"), get(admins::backup)),
+        (at("post", "/v1/admin/restore", "Takes a backup into service (admin socket only)").takes_file()
+            .gives::<Done>(), post(admins::restore)),
+    ]
 }
 
 /// Gives up on a request whose body does not come, or that is stuck.

@@ -111,19 +111,22 @@ impl Batch {
     }
 }
 
-/// Durable tables of bytes.
-pub trait Store: Send + Sync {
+/// Tables of bytes that can be read.
+pub trait Rows {
     /// All pairs of a table, in the order of their keys.
     fn scan(&self, table: Table) -> Result<Vec<Pair>, StoreError>;
 
+    /// The error for rows that were read and make no sense.
+    fn damaged(&self, detail: String) -> StoreError;
+}
+
+/// Durable tables of bytes.
+pub trait Store: Rows + Send + Sync {
     /// Does all changes or none; once it returns `Ok` they survive a power cut.
     fn commit(&self, batch: &Batch) -> Result<(), StoreError>;
 
     /// All tables at one moment.
     fn snapshot(&self) -> Result<Snapshot, StoreError>;
-
-    /// The error for rows that were read and make no sense.
-    fn damaged(&self, detail: String) -> StoreError;
 }
 
 /// Why the store did not do it. Nothing was changed.

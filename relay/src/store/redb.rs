@@ -15,7 +15,7 @@ use std::sync::Mutex;
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
-use super::{Batch, Change, Pair, Snapshot, Store, StoreError, Table};
+use super::{Batch, Change, Pair, Rows, Snapshot, Store, StoreError, Table};
 
 const FILE: &str = "relay.redb";
 const FRESH: &str = "relay.redb.new";
@@ -85,11 +85,17 @@ impl RedbStore {
     }
 }
 
-impl Store for RedbStore {
+impl Rows for RedbStore {
     fn scan(&self, table: Table) -> Result<Vec<Pair>, StoreError> {
         self.with(|database| pairs(&database.begin_read()?, table))
     }
 
+    fn damaged(&self, detail: String) -> StoreError {
+        damaged(&self.path, detail)
+    }
+}
+
+impl Store for RedbStore {
     fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         self.with(|database| write(database, batch))
     }
@@ -104,10 +110,6 @@ impl Store for RedbStore {
                 .collect::<Result<_, redb::Error>>()
                 .map(Snapshot::of_tables)
         })
-    }
-
-    fn damaged(&self, detail: String) -> StoreError {
-        damaged(&self.path, detail)
     }
 }
 

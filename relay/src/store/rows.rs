@@ -34,6 +34,11 @@ impl SecretBytes {
         Self(bytes.into())
     }
 
+    /// The bytes as a value, if they are its JSON.
+    pub fn decode<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_slice(self.0.as_ref()).ok()
+    }
+
     /// The bytes as a seed; none where they are not 32.
     pub fn seed(&self) -> Option<zeroize::Zeroizing<[u8; 32]>> {
         <[u8; 32]>::try_from(self.0.as_ref())

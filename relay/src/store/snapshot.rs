@@ -5,7 +5,7 @@
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Pair, Table};
+use super::{Batch, Pair, Rows, StoreError, Table};
 use meshd_core::keys::blake2s;
 
 /// First line of a backup; the number is the format's version.
@@ -29,6 +29,19 @@ pub enum SnapshotError {
     /// A line is wrong though the checksum fits.
     #[error("line {0} of the backup is not understood")]
     Line(usize),
+}
+
+impl Rows for Snapshot {
+    fn scan(&self, table: Table) -> Result<Vec<Pair>, StoreError> {
+        Ok(self.rows(table).to_vec())
+    }
+
+    fn damaged(&self, detail: String) -> StoreError {
+        StoreError::Damaged {
+            path: "(the backup)".into(),
+            detail,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]

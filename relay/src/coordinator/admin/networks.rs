@@ -1,7 +1,7 @@
 //! Networks: made, listed, shown, deleted.
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use meshd_api::coordinator::admin::{NetworkCreate, NetworkInfo};
+use meshd_api::coordinator::admin::{Done, NetworkCreate, NetworkInfo};
 use meshd_core::admission::{check_ipv4_prefix, check_ipv6_prefix, check_mtu, ula_prefix};
 use meshd_core::id::NetworkId;
 use meshd_core::keys::{LanKey, RootSecret};
@@ -39,9 +39,13 @@ impl State {
         let mut batch = Batch::default();
         batch.put(Table::Networks, id.to_bytes(), rows::encode(&network.row()));
         self.audit(&format!("network {} ({id}) created", network.name()), &mut batch);
-        self.store.commit(&batch)?;
         self.networks.insert(id, network);
-        self.show_network(id)
+        let info = self.show_network(id)?;
+        if let Err(failed) = self.commit(&info, batch) {
+            self.networks.remove(&id);
+            return Err(failed);
+        }
+        Ok(info)
     }
 
     fn check_params(&self, params: &Params) -> Result<(), Refusal> {
@@ -100,7 +104,7 @@ impl State {
     }
 
     /// Deletes a network here: its nodes keep the map that they have, and nobody serves them any more.
-    pub fn delete_network(&mut self, id: NetworkId) -> Result<String, Refusal> {
+    pub fn delete_network(&mut self, id: NetworkId) -> Result<Done, Refusal> {
         self.refresh()?;
         let name = self.network(id)?.name().to_owned();
         let mut batch = Batch::default();
@@ -122,7 +126,10 @@ impl State {
             }
         }
         self.audit(&format!("network {name} ({id}) deleted"), &mut batch);
-        self.store.commit(&batch)?;
+        let message =
+            format!("network \"{name}\" is deleted here; its nodes keep their last map until they leave");
+        let done = Done { message };
+        self.commit(&done, batch)?;
         self.members.remove_network(id);
         if let Some(mut network) = self.networks.remove(&id) {
             let nodes: Vec<_> = network.nodes.keys().copied().collect();
@@ -132,7 +139,7 @@ impl State {
             );
             nodes.into_iter().for_each(|node| network.hub.end(node, &last));
         }
-        Ok(name)
+        Ok(done)
     }
 }
 

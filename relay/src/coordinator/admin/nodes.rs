@@ -1,6 +1,6 @@
 //! Nodes: listed, shown, approved, renamed, removed, replaced; and names freed.
 
-use meshd_api::coordinator::admin::{NameFree, NodeAct, NodeInfo, TokenCreated};
+use meshd_api::coordinator::admin::{Done, NameFree, NodeAct, NodeInfo, TokenCreated};
 use meshd_core::admission::{BLOCKED_SECONDS, rename};
 use meshd_core::id::{NetworkId, NodeId};
 use meshd_core::statement::{Deed, Fixed, Limits, Terms};
@@ -31,7 +31,7 @@ impl State {
     }
 
     /// Lets a node in that waits.
-    pub fn approve_node(&mut self, network: NetworkId, name: &str, how: &NodeAct) -> Result<String, Refusal> {
+    pub fn approve_node(&mut self, network: NetworkId, name: &str, how: &NodeAct) -> Result<Done, Refusal> {
         self.write(network, |network, batch| {
             let node = network.node_named(name)?;
             if network
@@ -56,7 +56,7 @@ impl State {
                 .collect();
             let audit = Some(format!("network {}: {message}", network.name()));
             Ok((
-                message,
+                Done { message },
                 Effect {
                     gone,
                     admitted,
@@ -67,7 +67,7 @@ impl State {
     }
 
     /// Removes a node, for good. Its name stays blocked for a while.
-    pub fn remove_node(&mut self, network: NetworkId, name: &str, how: &NodeAct) -> Result<String, Refusal> {
+    pub fn remove_node(&mut self, network: NetworkId, name: &str, how: &NodeAct) -> Result<Done, Refusal> {
         self.write(network, |network, batch| {
             let node = network.node_named(name)?;
             let name = network.shown_name(node);
@@ -81,12 +81,12 @@ impl State {
             );
             let gone = vec![(node, notice("removed", "an admin removed this node from the network"))];
             let audit = Some(format!("network {}: node {name} ({node}) removed", network.name()));
-            Ok((message, Effect { gone, audit, ..Effect::default() }))
+            Ok((Done { message }, Effect { gone, audit, ..Effect::default() }))
         })
     }
 
     /// Renames a node.
-    pub fn rename_node(&mut self, network: NetworkId, name: &str, how: &NodeAct) -> Result<String, Refusal> {
+    pub fn rename_node(&mut self, network: NetworkId, name: &str, how: &NodeAct) -> Result<Done, Refusal> {
         self.write(network, |network, batch| {
             let node = network.node_named(name)?;
             let before = network.shown_name(node);
@@ -106,7 +106,7 @@ impl State {
             let message = format!("node \"{before}\" is called \"{name}\" now");
             let audit = Some(format!("network {}: {message}", network.name()));
             Ok((
-                message,
+                Done { message },
                 Effect {
                     audit,
                     ..Effect::default()
@@ -129,7 +129,7 @@ impl State {
     }
 
     /// Frees a name that a removal blocks.
-    pub fn free_name(&mut self, network: NetworkId, how: &NameFree) -> Result<String, Refusal> {
+    pub fn free_name(&mut self, network: NetworkId, how: &NameFree) -> Result<Done, Refusal> {
         self.write(network, |network, batch| {
             let name = how.name.clone();
             let blocked = network
@@ -147,7 +147,7 @@ impl State {
             let message = format!("the name \"{name}\" is free");
             let audit = Some(format!("network {}: {message}", network.name()));
             Ok((
-                message,
+                Done { message },
                 Effect {
                     audit,
                     ..Effect::default()

@@ -1,6 +1,6 @@
 //! Tokens: made, listed, revoked.
 
-use meshd_api::coordinator::admin::{TokenCreate, TokenCreated, TokenInfo, TokenRevoke};
+use meshd_api::coordinator::admin::{Done, TokenCreate, TokenCreated, TokenInfo, TokenRevoke};
 use meshd_core::admission::{BLOCKED_SECONDS, check_delegation};
 use meshd_core::id::{NetworkId, TokenId};
 use meshd_core::keys::JoinSecret;
@@ -101,6 +101,10 @@ impl State {
                 "the delegation is another network's, or its token id is in use".into(),
             ));
         }
+        let created = TokenCreated {
+            id: token.to_string(),
+            token: word.map(|word| word.to_string()),
+        };
         self.write(id, |network, batch| {
             network.map.put(Body::Delegation(delegation.clone()).into())?;
             network.last_serial = delegation.value().serial;
@@ -108,16 +112,12 @@ impl State {
             network.tokens.insert(token, Token { delegation, used: 0 });
             network.save_token(token, batch);
             Ok((
-                (),
+                created,
                 Effect {
                     audit,
                     ..Effect::default()
                 },
             ))
-        })?;
-        Ok(TokenCreated {
-            id: token.to_string(),
-            token: word.map(|word| word.to_string()),
         })
     }
 
@@ -132,12 +132,7 @@ impl State {
     }
 
     /// Takes a token back, with the nodes that came by it or without.
-    pub fn revoke_token(
-        &mut self,
-        network: NetworkId,
-        id: &str,
-        how: &TokenRevoke,
-    ) -> Result<String, Refusal> {
+    pub fn revoke_token(&mut self, network: NetworkId, id: &str, how: &TokenRevoke) -> Result<Done, Refusal> {
         let hint = "`meshctl token list` shows those that are";
         let unknown = || Refusal::Unknown {
             what: "token",
@@ -180,7 +175,7 @@ impl State {
             let gone = gone.into_iter().map(|node| (node, last.clone())).collect();
             let audit = Some(format!("network {}: {message}", network.name()));
             Ok((
-                message,
+                Done { message },
                 Effect {
                     gone,
                     audit,
