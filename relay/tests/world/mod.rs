@@ -255,6 +255,24 @@ impl TestNode {
         Signed::sign(record, &self.identity).unwrap()
     }
 
+    /// The same identity on a copy of its disk, in a machine with other facts.
+    pub fn cloned(&self, values: [&str; 3]) -> Self {
+        Self {
+            token: self.token.clone(),
+            identity: self.identity.clone(),
+            enrolment: self.enrolment.clone(),
+            facts: facts(values),
+            reply: self.reply.clone(),
+            ..*self
+        }
+    }
+
+    /// Answers a ping.
+    pub async fn pong(&self, at: SocketAddr, nonce: u64) {
+        let pong = meshd_api::coordinator::node::Pong { nonce };
+        let _: Done = self.post(at, "pong", &pong).await.unwrap();
+    }
+
     pub async fn put_record(&mut self, at: SocketAddr) -> Result<Done, ClientError> {
         let update = RecordUpdate {
             record: self.record().bytes().into(),
@@ -284,7 +302,15 @@ impl TestNode {
         at: SocketAddr,
         (epoch, version): (u32, u64),
     ) -> Result<MapStream, ClientError> {
-        let path = self.path(&format!("map?epoch={epoch}&version={version}"));
+        let facts: Vec<String> = self
+            .facts
+            .iter()
+            .map(|(name, value)| format!("{name}:{value}"))
+            .collect();
+        let path = self.path(&format!(
+            "map?epoch={epoch}&version={version}&facts={}",
+            facts.join(",")
+        ));
         let lines = self.connect(at).await.lines(&path).await?;
         let holder = MapHolder::new(self.token.root, vec![self.token.coordinator]);
         Ok(MapStream {

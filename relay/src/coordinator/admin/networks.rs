@@ -155,13 +155,15 @@ fn params_of(wanted: &NetworkCreate, root: &RootSecret) -> Result<Params, Refusa
             .map_err(|_| not(text, "an IPv6 prefix such as fd00:1234:5678::/64"))?,
         None => ula_prefix(&random::<32>()),
     };
+    let mtu = wanted.mtu.unwrap_or(MTU_DEFAULT);
+    check_mtu(mtu)?;
     Ok(Params {
         root: root.public(),
         serial: 1,
         name: wanted.name.clone(),
         ipv4,
         ipv6,
-        mtu: wanted.mtu.unwrap_or(MTU_DEFAULT),
+        mtu,
         lan_key: LanKey::from_bytes(*random::<32>()),
     })
 }
