@@ -38,6 +38,7 @@ pub use error::MapError;
 pub use holder::{Changes, MapHolder};
 pub use memory::{Death, Memory};
 pub use network_map::{MAX_MAP, NetworkMap, digest};
+pub use places::Place;
 pub use refusal::{Cause, Refusal};
 pub use view::{BlockedName, Membership, Node, NodeKeys, View};
 

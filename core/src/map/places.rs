@@ -1,18 +1,20 @@
-//! Who has which address and which name, where several want the same: who held it keeps it.
+//! Who has which address, key and name, where several want the same: who held it keeps it.
 //!
-//! Addresses: a node keeps those it held while it says nothing newer. One that moves takes what is free, one after the
+//! Addresses, and the WireGuard and discovery keys by which packets are told apart: a node keeps those it held while it says nothing newer. One that moves takes what is free, one after the
 //! other for as long as a move frees something; then newcomers come, those whose address the root fixed first, then by
-//! the age of their token, then by node id, so that every node decides alike. Whoever finds its address taken is
+//! the age of their token, then by node id, so that every node decides alike. Whoever finds one taken is
 //! refused, and stays where it was if it was anywhere.
 //!
 //! Names are given in the same spirit, but nobody is refused for a name: it is called otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Entry;
 use crate::id::NodeId;
+use crate::keys::{DiscoveryPublic, WireGuardPublic};
 use crate::names;
 use crate::statement::Record;
 
@@ -28,50 +30,75 @@ pub struct Claim {
     pub rank: (bool, u64),
 }
 
-/// A newer entry that found an address taken.
+/// What only one node can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// An address in the network.
+    Address(IpAddr),
+    /// A WireGuard key; another's would draw that one's packets.
+    WireGuard(WireGuardPublic),
+    /// A discovery key.
+    Discovery(DiscoveryPublic),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "address {address}"),
+            Self::WireGuard(key) => write!(f, "WireGuard key {key}"),
+            Self::Discovery(key) => write!(f, "discovery key {key}"),
+        }
+    }
+}
+
+/// A newer entry that found a place taken.
 pub struct Taken {
     /// The node whose entry it was.
     pub node: NodeId,
-    /// The address.
-    pub address: IpAddr,
+    /// The place.
+    pub place: Place,
     /// Who has it.
     pub holder: NodeId,
 }
 
-fn addresses(entry: &Entry) -> impl Iterator<Item = IpAddr> {
-    entry.as_node().into_iter().flat_map(|node| {
-        let Record { ipv4, ipv6, .. } = *node.record.value();
-        [IpAddr::V4(ipv4), IpAddr::V6(ipv6)]
-    })
+/// All that a record claims.
+pub fn claimed(record: &Record) -> [Place; 4] {
+    [
+        Place::Address(record.ipv4.into()),
+        Place::Address(record.ipv6.into()),
+        Place::WireGuard(record.wireguard),
+        Place::Discovery(record.discovery),
+    ]
+}
+
+fn places(entry: &Entry) -> impl Iterator<Item = Place> {
+    entry
+        .as_node()
+        .into_iter()
+        .flat_map(|node| claimed(node.record.value()))
 }
 
 #[derive(Default)]
-struct Owners(BTreeMap<IpAddr, NodeId>);
+struct Owners(BTreeMap<Place, NodeId>);
 
 impl Owners {
-    /// Moves a node to the entry's addresses, where nobody else has one of them.
+    /// Moves a node to the entry's places, where nobody else has one of them.
     fn take(&mut self, node: NodeId, entry: &Entry, leaving: Option<&Entry>) -> Result<(), Taken> {
-        for address in addresses(entry) {
-            match self.0.get(&address) {
-                Some(&holder) if holder != node => {
-                    return Err(Taken {
-                        node,
-                        address,
-                        holder,
-                    });
-                }
+        for place in places(entry) {
+            match self.0.get(&place) {
+                Some(&holder) if holder != node => return Err(Taken { node, place, holder }),
                 _ => {}
             }
         }
-        leaving.into_iter().flat_map(addresses).for_each(|address| {
-            self.0.remove(&address);
+        leaving.into_iter().flat_map(places).for_each(|place| {
+            self.0.remove(&place);
         });
-        self.0.extend(addresses(entry).map(|address| (address, node)));
+        self.0.extend(places(entry).map(|place| (place, node)));
         Ok(())
     }
 }
 
-/// The entry in force for each node, and what found its address taken.
+/// The entry in force for each node, and what found its place taken.
 pub fn settle(claims: Vec<Claim>) -> (BTreeMap<NodeId, Arc<Entry>>, Vec<Taken>) {
     let mut owners = Owners::default();
     let mut settled = BTreeMap::new();

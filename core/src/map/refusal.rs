@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Death, EntryKey};
+use super::{Death, EntryKey, Place};
 use crate::id::{NodeId, TokenId};
 use crate::keys::{IdentityPublic, WireGuardPublic};
 
@@ -111,11 +111,11 @@ pub enum Cause {
         /// The network's prefix.
         prefix: IpNet,
     },
-    /// Another node has the address.
-    #[error("refused: its address {address} is held by node {holder}")]
-    AddressHeld {
-        /// The address.
-        address: IpAddr,
+    /// Another node has the address or key.
+    #[error("refused: its {place} is held by node {holder}")]
+    Held {
+        /// The address or key.
+        place: Place,
         /// Who has it.
         holder: String,
     },

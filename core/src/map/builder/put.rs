@@ -6,8 +6,8 @@ use super::MapBuilder;
 use super::slot::{Slot, serial};
 use crate::id::{NetworkId, NodeId};
 use crate::map::chain::verify_node;
-use crate::map::{Body, Cause, Death, Entry, NodeEntry, Put};
-use crate::statement::{Act, Deed, Delegation, Departure, Params, Signed};
+use crate::map::{Body, Cause, Death, Entry, NodeEntry, Place, Put};
+use crate::statement::{Act, Deed, Delegation, Departure, Params, Record, Signed};
 
 /// Departures of unknown nodes that are kept aside, should these nodes turn up.
 const MAX_UNPROVEN: usize = 4_096;
@@ -99,6 +99,7 @@ impl MapBuilder {
                 });
             }
         }
+        self.keys_free(id, node, delegation.fixed.replaces)?;
         let replaced: Vec<_> = delegation
             .fixed
             .replaces
@@ -131,6 +132,28 @@ impl MapBuilder {
                 Err(Cause::UnprovenDeparture)
             }
         }
+    }
+
+    /// Addresses are the coordinator's to allot; keys are the nodes' own, and nobody may show another's.
+    fn keys_free(&self, id: NodeId, node: &NodeEntry, replaced: Option<NodeId>) -> Result<(), Cause> {
+        let keys = |record: &Record| (record.wireguard, record.discovery);
+        let (wireguard, discovery) = keys(node.record.value());
+        for other in self
+            .nodes()
+            .filter(|other| other.node() != id && Some(other.node()) != replaced)
+        {
+            let held = keys(other.record.value());
+            let place = match held {
+                _ if held.0 == wireguard => Place::WireGuard(wireguard),
+                _ if held.1 == discovery => Place::Discovery(discovery),
+                _ => continue,
+            };
+            return Err(Cause::Held {
+                place,
+                holder: other.record.value().host_name.clone(),
+            });
+        }
+        Ok(())
     }
 
     fn own(&self, network: NetworkId) -> Result<(), Cause> {

@@ -4,7 +4,7 @@
 //! 2. the chains of nodes, and the identity that each node id is bound to;
 //! 3. who is out: acts, departures under a known identity, replacements;
 //! 4. who waits for approval, and whose record is stale or of unfit addresses;
-//! 5. who has which address and name;
+//! 5. who has which address, key and name;
 //! 6. the view, and what is to be remembered.
 //!
 //! Each step reads what the steps before it put into memory, never the map alone: what was proven once needs no map.
@@ -77,8 +77,8 @@ impl<'a> Judge<'a> {
                 .unwrap_or_else(|| taken.holder.to_string());
             self.refuse(
                 taken.node,
-                Cause::AddressHeld {
-                    address: taken.address,
+                Cause::Held {
+                    place: taken.place,
                     holder,
                 },
             );

@@ -238,6 +238,8 @@ fn thousandth(world: &World, n: u16) -> crate::map::Entry {
     let node = crate::id::NodeId::from_bytes(id);
     let record = world.record(low, 1, |record| {
         record.node = node;
+        record.wireguard = crate::keys::WireGuardPublic::from_bytes(seed);
+        record.discovery = crate::keys::DiscoveryPublic::from_bytes(seed);
         record.ipv4 = [10, 77, high + 1, low].into();
         record.ipv6 = format!("fd01::{:x}:{low:x}", high + 1).parse().unwrap();
         record.host_name = format!("n{n}");

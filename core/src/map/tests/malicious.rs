@@ -303,6 +303,36 @@ fn it_cannot_give_a_nodes_address_to_another() {
 }
 
 #[test]
+fn it_cannot_give_a_nodes_keys_to_another() {
+    let it = before();
+    let victim = it.world.record(1, 5, |_| {});
+    let thieves: [(&str, Entry); 2] = [
+        (
+            "WireGuard key",
+            it.world
+                .node_with(3, 1, 1, |record| record.wireguard = victim.wireguard),
+        ),
+        (
+            "discovery key",
+            it.world
+                .node_with(3, 1, 1, |record| record.discovery = victim.discovery),
+        ),
+    ];
+    for (what, thief) in thieves {
+        let mut told = it.told();
+        told.tell(&[&it.params, &it.delegation, &it.a, &it.b, &thief])
+            .unwrap();
+        assert!(told.is_in(1) && !told.is_in(3));
+        told.says(&["0303030303", what, "is held by node node-1"]);
+        let mut builder = it.world.builder();
+        for entry in [&it.params, &it.delegation, &it.a] {
+            builder.put(entry.clone()).unwrap();
+        }
+        assert!(builder.put(thief).unwrap_err().to_string().contains(what));
+    }
+}
+
+#[test]
 fn addresses_outside_or_kept_for_the_network_are_refused() {
     let it = before();
     let mut told = it.told();
