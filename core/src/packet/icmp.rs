@@ -11,17 +11,18 @@ pub const MAX_ANSWER_LEN: usize = 1280;
 const MAX_ANSWER_LEN_V4: usize = 576;
 const HOP_LIMIT: u8 = 64;
 
-/// Writes the answer to `packet` into `out` and gives its length. `source` is the address of the node that answers,
-/// `mtu` the largest packet in bytes that the peer takes. `None` where nothing may be answered (RFC 1122 section
-/// 3.2.2, RFC 4443 section 2.4 (e)): to ICMP errors, later fragments, IPv4 that may be fragmented, senders that are no single host;
-/// and where the family of `source` or the size of `out` does not fit.
-pub fn too_big(packet: &[u8], source: IpAddr, mtu: u16, out: &mut [u8]) -> Option<usize> {
+/// Writes the answer to `packet` into `out` and gives its length. `mtu` is the largest packet in bytes that the peer
+/// takes. It comes in the name of the packet's destination: a kernel believes no packet from outside that has an address of
+/// its own, so the node cannot answer under its own, and nobody looks at the source of this message. `None` where
+/// nothing may be answered (RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e)): to ICMP errors, later fragments, IPv4
+/// that may be fragmented, where an end is no single host; and where `out` is too short.
+pub fn too_big(packet: &[u8], mtu: u16, out: &mut [u8]) -> Option<usize> {
     let header = ip::parse(packet).ok()?;
-    if header.fragment == Fragment::Later || !is_single_host(header.source) || is_icmp_error(packet, &header)
-    {
+    let single = is_single_host(header.source) && is_single_host(header.destination);
+    if header.fragment == Fragment::Later || !single || is_icmp_error(packet, &header) {
         return None;
     }
-    match (source, header.source) {
+    match (header.destination, header.source) {
         (IpAddr::V4(source), IpAddr::V4(sender)) if packet[6] & 0x40 != 0 => {
             let quoted = packet
                 .len()
@@ -95,30 +96,28 @@ mod tests {
 
     #[test]
     fn a_large_packet_is_answered_with_its_own_start() {
-        let node4: IpAddr = "10.77.0.1".parse().unwrap();
-        let node6: IpAddr = "fd00::1".parse().unwrap();
-        for (packet, node, mtu_at, quote_at, total) in [
-            (build::udp4(&[1; 1300]), node4, 26, 28, 576),
-            (build::udp6(&[1; 1300]), node6, 46, 48, 1280),
+        for (packet, mtu_at, quote_at, total) in [
+            (build::udp4(&[1; 1300]), 26, 28, 576),
+            (build::udp6(&[1; 1300]), 46, 48, 1280),
         ] {
             let mut out = [0xaa; MAX_ANSWER_LEN];
-            let length = too_big(&packet, node, 1200, &mut out).unwrap();
+            let length = too_big(&packet, 1200, &mut out).unwrap();
             assert_eq!(length, total);
             let answer = ip::parse(&out[..length]).unwrap();
             assert_eq!(
                 (answer.source, answer.destination),
-                (node, ip::source(&packet).unwrap())
+                (ip::destination(&packet).unwrap(), ip::source(&packet).unwrap())
             );
             assert_eq!(ip::read_u16(&out, mtu_at), 1200);
             assert_eq!(out[quote_at..length], packet[..length - quote_at]);
-            let sum = if node.is_ipv4() {
+            let sum = if quote_at == 28 {
                 Sum::of(&out[20..length])
             } else {
                 pseudo_header(&out[8..40], ICMPV6, (length - 40) as u16).with(&out[40..length])
             };
             assert_eq!(sum.checksum(), 0);
             assert_eq!(
-                too_big(&out[..length], node, 1200, &mut [0; 1280]),
+                too_big(&out[..length], 1200, &mut [0; 1280]),
                 None,
                 "no error about an error"
             );
@@ -127,18 +126,20 @@ mod tests {
 
     #[test]
     fn what_may_be_fragmented_or_fits_no_buffer_is_not_answered() {
-        let node: IpAddr = "10.77.0.1".parse().unwrap();
         let packet = Recipe {
             dont_fragment: false,
             ..Recipe::v4(UDP, &[0; 1300])
         }
         .build();
-        assert_eq!(too_big(&packet, node, 1200, &mut [0; 1280]), None);
+        assert_eq!(too_big(&packet, 1200, &mut [0; 1280]), None);
         let packet = build::udp4(&[0; 1300]);
-        assert_eq!(too_big(&packet, node, 1200, &mut [0; 575]), None);
-        assert_eq!(
-            too_big(&packet, "fd00::1".parse().unwrap(), 1200, &mut [0; 1280]),
-            None
-        );
+        assert_eq!(too_big(&packet, 1200, &mut [0; 575]), None);
+        let multicast = std::net::Ipv4Addr::new(239, 1, 2, 3).into();
+        let packet = Recipe {
+            destination: multicast,
+            ..Recipe::v4(UDP, &[0; 1300])
+        }
+        .build();
+        assert_eq!(too_big(&packet, 1200, &mut [0; 1280]), None);
     }
 }

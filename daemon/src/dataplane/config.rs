@@ -49,8 +49,6 @@ pub struct DataPlaneConfig {
     pub private_key: WireGuardSecret,
     /// The tunnel's MTU in bytes, 1280..=8920.
     pub mtu: u16,
-    /// The node's own addresses in the mesh: the sources of "packet too big" answers.
-    pub addresses: Vec<IpAddr>,
     /// Where events go. What finds no room is dropped and counted.
     pub control: mpsc::Sender<ControlEvent>,
     /// Threads for packets: 1 for both directions, 2 for one each; 0 decides by the number of processors.

@@ -260,7 +260,6 @@ fn share(config: DataPlaneConfig) -> Result<Shared, StartError> {
     Ok(Shared {
         own: WireGuard::new(config.private_key),
         mtu: config.mtu,
-        addresses: config.addresses,
         tun: config.tun,
         sockets: ArcSwap::from_pointee(config.sockets),
         table: ArcSwap::from_pointee(PeerTable::default()),

@@ -1,6 +1,6 @@
 //! What all threads of a data plane share.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
@@ -20,7 +20,6 @@ use super::table::PeerTable;
 pub(super) struct Shared {
     pub(super) own: WireGuard,
     pub(super) mtu: u16,
-    pub(super) addresses: Vec<IpAddr>,
     pub(super) tun: Tun,
     pub(super) sockets: ArcSwap<Sockets>,
     pub(super) table: ArcSwap<PeerTable>,

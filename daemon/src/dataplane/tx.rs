@@ -8,7 +8,6 @@
 //! 5. The outbox leaves at once: a packet never waits for the next.
 
 use std::io::IoSlice;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -263,18 +262,10 @@ impl Tx {
         Ok(count)
     }
 
-    /// Tells the sender of a packet that it is too big for the peer, in the name of this node.
+    /// Tells the sender of a packet that it is too big for the peer.
     fn answer_too_big(&mut self, queue: &TunQueue, length: usize, max_packet: u16) {
-        let packet = &self.buffer[..length];
-        let is_v4 = packet.first().is_some_and(|first| first >> 4 == 4);
-        let own = self
-            .shared
-            .addresses
-            .iter()
-            .find(|address| address.is_ipv4() == is_v4);
         let mut answer = [0; icmp::MAX_ANSWER_LEN];
-        let written = own.and_then(|own: &IpAddr| icmp::too_big(packet, *own, max_packet, &mut answer));
-        if let Some(length) = written {
+        if let Some(length) = icmp::too_big(&self.buffer[..length], max_packet, &mut answer) {
             // as lossy as any ICMP message
             let _ = queue.send(&VnetHeader::PLAIN, &[IoSlice::new(&answer[..length])]);
         }

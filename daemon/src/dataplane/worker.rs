@@ -169,15 +169,25 @@ impl Worker {
 
     fn watch_sockets(&self) -> std::io::Result<()> {
         for (socket, token) in self.tokens() {
-            self.poller.add(socket, token, self.interest(token))?;
+            let interest = self.interest(token);
+            // not even for errors: they would wake a thread that does not read them
+            if interest != NOTHING {
+                self.poller.add(socket, token, interest)?;
+            }
         }
         Ok(())
     }
 
     /// Watches for what is wanted now: while the sender is blocked, for room instead of packets.
     fn watch_again(&self) {
-        for (socket, token) in self.tokens() {
-            let _ = self.poller.modify(socket, token, self.interest(token));
+        for (socket, _) in self.tokens() {
+            // an error means that it was not watched
+            let _ = self.poller.remove(socket);
+        }
+        if self.watch_sockets().is_err() {
+            self.shared
+                .control
+                .tell(&self.shared.drops, || ControlEvent::SocketGone);
         }
         if self.tx.is_some() {
             let interest = if self.blocked.is_some() {
@@ -185,6 +195,7 @@ impl Worker {
             } else {
                 Interest::READ
             };
+            // an error means that the device is gone, which was told
             let _ = self.poller.modify(self.queue(), TUN, interest);
         }
     }

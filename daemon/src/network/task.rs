@@ -112,7 +112,6 @@ impl Task {
             sockets: sockets.plane,
             private_key: membership.wireguard.clone(),
             mtu: params.mtu,
-            addresses: vec![allotted.ipv4.into(), allotted.ipv6.into()],
             control: plane_sender,
             threads: 0,
         })?;

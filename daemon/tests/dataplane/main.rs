@@ -1,6 +1,7 @@
 //! The data plane alone, over real TUN devices in network namespaces. Where those are not to be had, these tests say so
 //! and pass.
 
+mod conditions;
 mod flood;
 mod relayed;
 mod support;
@@ -201,8 +202,6 @@ fn shutting_down_gives_the_device_back_and_the_next_plane_goes_on_with_it() {
         namespace,
         secret,
         underlay,
-        v4,
-        v6,
         ..
     } = one;
     let tun = plane.shutdown().expect("the device comes back");
@@ -216,7 +215,6 @@ fn shutting_down_gives_the_device_back_and_the_next_plane_goes_on_with_it() {
         },
         private_key: secret,
         mtu: support::MTU,
-        addresses: vec![v4, v6],
         control,
         threads: 1,
     })

@@ -151,7 +151,6 @@ pub fn start(namespace: Namespace, number: u8, threads: usize) -> Node {
         },
         private_key: secret.clone(),
         mtu: MTU,
-        addresses: vec![v4, v6],
         control: sender,
         threads,
     })

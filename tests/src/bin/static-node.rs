@@ -37,7 +37,6 @@ fn main() -> Result<()> {
         },
         private_key: WireGuardSecret::from_seed(&key(&private_key)?),
         mtu: MTU,
-        addresses: Vec::new(),
         control,
         threads: 0,
     })?;
