@@ -177,6 +177,21 @@ impl Memory {
         }
     }
 
+    /// The delegation in force for a token.
+    pub(super) fn delegation(&self, token: TokenId) -> Option<&Delegation> {
+        self.delegations.get(&token).map(Signed::value)
+    }
+
+    /// Whether a node is known, and not out.
+    pub(super) fn is_alive(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|held| held.death.is_none())
+    }
+
+    /// Why a node that is known is out.
+    pub(super) fn death(&self, node: NodeId) -> Option<Death> {
+        self.nodes.get(&node).and_then(|held| held.death)
+    }
+
     /// What a node was last called here.
     pub(super) fn name(&self, node: NodeId) -> Option<String> {
         self.nodes.get(&node).and_then(|held| held.name.clone())

@@ -169,6 +169,8 @@ pub struct Named {
     pub node: NodeId,
     /// Its name.
     pub name: String,
+    /// What it wanted.
+    pub wanted: String,
     /// Why it is not what it wanted.
     pub refused: Option<NotNamed>,
 }
@@ -185,41 +187,42 @@ pub fn name(mut wishes: Vec<Wish<'_>>) -> Vec<Named> {
             wish.node,
         )
     });
-    let mut names: BTreeMap<String, NodeId> = BTreeMap::new();
+    let mut holders: BTreeMap<String, NodeId> = BTreeMap::new();
     let mut unnamed = Vec::new();
     let mut named = Vec::new();
     for wish in &wishes {
-        let refused = match names.get(wish.wanted) {
-            _ if !names::is_label(wish.wanted) || names::is_reserved(wish.wanted) => NotNamed::Unfit,
-            Some(&holder) => NotNamed::Held(holder),
+        let unfit = !names::is_label(wish.wanted) || names::is_reserved(wish.wanted);
+        match holders.get(wish.wanted) {
+            _ if unfit => unnamed.push((wish, NotNamed::Unfit)),
+            Some(&holder) => unnamed.push((wish, NotNamed::Held(holder))),
             None => {
-                names.insert(wish.wanted.to_owned(), wish.node);
-                named.push(Named {
-                    node: wish.node,
-                    name: wish.wanted.to_owned(),
-                    refused: None,
-                });
-                continue;
+                holders.insert(wish.wanted.to_owned(), wish.node);
+                named.push(wish.called(wish.wanted.to_owned(), None));
             }
-        };
-        unnamed.push((wish, refused));
+        }
     }
-    let mut taken: BTreeSet<String> = names.into_keys().collect();
+    let mut taken: BTreeSet<String> = holders.into_keys().collect();
     for (wish, refused) in unnamed {
-        let before = wish
-            .before
-            .filter(|before| !taken.contains(*before))
-            .map(str::to_owned);
-        let name = before.unwrap_or_else(|| {
-            let id = wish.node.to_string();
-            names::distinct(&format!("node-{}", &id[..8]), |name| taken.contains(name))
-        });
+        let before = wish.before.filter(|before| !taken.contains(*before));
+        let name = before.map_or_else(|| wish.last_resort(&taken), str::to_owned);
         taken.insert(name.clone());
-        named.push(Named {
-            node: wish.node,
-            name,
-            refused: Some(refused),
-        });
+        named.push(wish.called(name, Some(refused)));
     }
     named
+}
+
+impl Wish<'_> {
+    fn called(&self, name: String, refused: Option<NotNamed>) -> Named {
+        Named {
+            node: self.node,
+            name,
+            wanted: self.wanted.to_owned(),
+            refused,
+        }
+    }
+
+    fn last_resort(&self, taken: &BTreeSet<String>) -> String {
+        let id = self.node.to_string();
+        names::distinct(&format!("node-{}", &id[..8]), |name| taken.contains(name))
+    }
 }

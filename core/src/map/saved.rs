@@ -3,7 +3,6 @@
 //! The bytes belong into a sealed file (see [`crate::sealed`]): what is read back is taken as verified, so that a small
 //! machine with a thousand peers is up at once.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use minicbor::encode::Write;
@@ -202,60 +201,56 @@ fn saved_node((node, held): (&NodeId, &Remembered)) -> SavedNode {
     }
 }
 
-fn memory(saved: Saved) -> Result<Memory, MapError> {
-    let garbled = || MapError::Saved("a node in it is garbled");
-    let mut nodes = BTreeMap::new();
-    for held in saved.nodes {
-        let death = match (held.death, held.replaced_by) {
-            (None, _) => None,
-            (Some(1), _) => Some(Death::Removed),
-            (Some(2), _) => Some(Death::TokenRevoked(held.token)),
-            (Some(3), _) => Some(Death::Departed),
-            (Some(4), Some(by)) => Some(Death::ReplacedBy(by)),
-            _ => return Err(garbled()),
-        };
-        let record = held.serial.zip(held.hash.map(|hash| hash.0));
-        let SavedNode {
-            node,
+fn remembered(saved: SavedNode) -> Result<(NodeId, Remembered), MapError> {
+    let death = match (saved.death, saved.replaced_by) {
+        (None, _) => None,
+        (Some(1), _) => Some(Death::Removed),
+        (Some(2), _) => Some(Death::TokenRevoked(saved.token)),
+        (Some(3), _) => Some(Death::Departed),
+        (Some(4), Some(by)) => Some(Death::ReplacedBy(by)),
+        _ => return Err(MapError::Saved("a node in it is garbled")),
+    };
+    let record = saved.serial.zip(saved.hash.map(|hash| hash.0));
+    let SavedNode {
+        node,
+        identity,
+        token,
+        name,
+        ..
+    } = saved;
+    Ok((
+        node,
+        Remembered {
             identity,
             token,
+            record,
             name,
-            ..
-        } = held;
-        nodes.insert(
-            node,
-            Remembered {
-                identity,
-                token,
-                record,
-                name,
-                death,
-            },
-        );
-    }
-    let delegations = statements::<Delegation>(&saved.delegations)?;
-    let acts = statements::<Act>(&saved.acts)?;
-    let departures = statements::<Departure>(&saved.departures)?;
+            death,
+        },
+    ))
+}
+
+fn memory(saved: Saved) -> Result<Memory, MapError> {
     let params = saved
         .params
         .map(|params| Signed::<Params>::decode(&params.0))
         .transpose()?;
+    let delegations = statements::<Delegation>(&saved.delegations)?.into_iter();
+    let acts = statements::<Act>(&saved.acts)?.into_iter();
+    let departures = statements::<Departure>(&saved.departures)?.into_iter();
+    let act = |act: Signed<Act>| ((act.value().serial, key(Body::Act(act.clone()))), act);
+    let gone = |gone: Signed<Departure>| (key(Body::Departure(gone.clone())), gone);
     Ok(Memory {
         seen: saved.digest.map(|digest| ((saved.epoch, saved.version), digest)),
         params,
-        delegations: delegations
+        delegations: delegations.map(|held| (held.value().token, held)).collect(),
+        acts: acts.map(act).collect(),
+        departures: departures.map(gone).collect(),
+        nodes: saved
+            .nodes
             .into_iter()
-            .map(|held| (held.value().token, held))
-            .collect(),
-        acts: acts
-            .into_iter()
-            .map(|act| ((act.value().serial, key(Body::Act(act.clone()))), act))
-            .collect(),
-        departures: departures
-            .into_iter()
-            .map(|gone| (key(Body::Departure(gone.clone())), gone))
-            .collect(),
-        nodes,
+            .map(remembered)
+            .collect::<Result<_, _>>()?,
     })
 }
 

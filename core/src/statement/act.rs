@@ -109,54 +109,52 @@ impl<C> Encode<C> for Act {
         e: &mut Encoder<W>,
         ctx: &mut C,
     ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        let plain = Wire {
-            network: Some(self.network),
-            serial: self.serial,
+        let node = |node: &NodeId| Wire {
+            node: Some(*node),
             ..Wire::default()
         };
-        let wire = match self.deed.clone() {
+        let token = |token: &TokenId| Wire {
+            token: Some(*token),
+            ..Wire::default()
+        };
+        let unknown = minicbor::encode::Error::message("an act of unknown kind cannot be made");
+        let (kind, wire) = match &self.deed {
             Deed::Remove {
-                node,
+                node: id,
                 name,
                 blocked_until,
-            } => Wire {
-                kind: 1,
-                node: Some(node),
-                text: name,
-                until: blocked_until,
-                ..plain
-            },
-            Deed::Approve { node } => Wire {
-                kind: 2,
-                node: Some(node),
-                ..plain
-            },
-            Deed::Rename { node, name } => Wire {
-                kind: 3,
-                node: Some(node),
-                text: Some(name),
-                ..plain
-            },
-            Deed::FreeName { name } => Wire {
-                kind: 4,
-                text: Some(name),
-                ..plain
-            },
-            Deed::RevokeToken { token } => Wire {
-                kind: 5,
-                token: Some(token),
-                ..plain
-            },
-            Deed::RevokeTokenAndNodes { token } => Wire {
-                kind: 6,
-                token: Some(token),
-                ..plain
-            },
-            Deed::Unknown { .. } => {
-                return Err(minicbor::encode::Error::message(
-                    "an act of unknown kind cannot be made",
-                ));
-            }
+            } => (
+                1,
+                Wire {
+                    text: name.clone(),
+                    until: *blocked_until,
+                    ..node(id)
+                },
+            ),
+            Deed::Approve { node: id } => (2, node(id)),
+            Deed::Rename { node: id, name } => (
+                3,
+                Wire {
+                    text: Some(name.clone()),
+                    ..node(id)
+                },
+            ),
+            Deed::FreeName { name } => (
+                4,
+                Wire {
+                    text: Some(name.clone()),
+                    ..Wire::default()
+                },
+            ),
+            Deed::RevokeToken { token: id } => (5, token(id)),
+            Deed::RevokeTokenAndNodes { token: id } => (6, token(id)),
+            Deed::Unknown { .. } => return Err(unknown),
+        };
+        let wire = Wire {
+            kind,
+            network: Some(self.network),
+            serial: self.serial,
+            ..wire
         };
         wire.encode(e, ctx)
     }

@@ -125,25 +125,12 @@ impl MapBuilder {
         }
         let entries = self.entries();
         let (add, drop) = match &self.published {
-            Some(old) => {
-                let add: Vec<_> = entries
-                    .keys()
-                    .filter(|key| !old.entries().contains_key(key))
-                    .copied()
-                    .collect();
-                let drop: Vec<_> = old
-                    .entries()
-                    .keys()
-                    .filter(|key| !entries.contains_key(key))
-                    .copied()
-                    .collect();
-                if add.is_empty() && drop.is_empty() {
-                    return Ok(false);
-                }
-                (add, drop)
-            }
+            Some(old) => (missing(&entries, old.entries()), missing(old.entries(), &entries)),
             None => (Vec::new(), Vec::new()),
         };
+        if self.published.is_some() && add.is_empty() && drop.is_empty() {
+            return Ok(false);
+        }
         let at = (self.at.0, self.at.1 + 1);
         let header = MapHeader {
             network: self.network,
@@ -255,4 +242,13 @@ impl MapBuilder {
             _ => None,
         }
     }
+}
+
+/// The keys in `these` that `those` lack.
+fn missing(these: &Entries, those: &Entries) -> Vec<EntryKey> {
+    these
+        .keys()
+        .filter(|key| !those.contains_key(key))
+        .copied()
+        .collect()
 }

@@ -7,7 +7,7 @@ use super::slot::{Slot, serial};
 use crate::id::{NetworkId, NodeId};
 use crate::map::chain::verify_node;
 use crate::map::{Body, Cause, Death, Entry, NodeEntry, Place, Put};
-use crate::statement::{Act, Deed, Delegation, Departure, Params, Record, Signed};
+use crate::statement::{Act, Deed, Delegation, Departure, Enrolment, Params, Record, Signed};
 
 /// Departures of unknown nodes that are kept aside, should these nodes turn up.
 const MAX_UNPROVEN: usize = 4_096;
@@ -55,18 +55,16 @@ impl MapBuilder {
     }
 
     pub(super) fn put_node(&mut self, entry: Entry, node: &NodeEntry) -> Result<Put, Cause> {
-        let enrolment = node.enrolment.value().clone();
-        let id = enrolment.node;
-        let delegation = self
-            .delegation(enrolment.token)
-            .ok_or(Cause::NoDelegation(enrolment.token))?
-            .clone();
+        let Enrolment {
+            token,
+            node: id,
+            identity,
+            ..
+        } = *node.enrolment.value();
+        let delegation = self.delegation(token).ok_or(Cause::NoDelegation(token))?.clone();
         verify_node(node, &delegation, self.network)?;
-        if let Some(proof) = self
-            .unproven
-            .iter()
-            .position(|gone| gone.value().node == id && gone.verify(&enrolment.identity).is_ok())
-        {
+        let gone = |gone: &Signed<Departure>| gone.value().node == id && gone.verify(&identity).is_ok();
+        if let Some(proof) = self.unproven.iter().position(gone) {
             let departure = self.unproven.swap_remove(proof);
             self.bury(
                 Slot::Departed(id),
@@ -74,31 +72,8 @@ impl MapBuilder {
                 vec![id],
             );
         }
-        if self.slots.contains_key(&Slot::Ousted(enrolment.token)) {
-            return Err(Cause::Dead(Death::TokenRevoked(enrolment.token)));
-        }
-        if let Some(death) = self.death_of(id) {
-            return Err(Cause::Dead(death));
-        }
-        if delegation.terms.approval && !self.slots.contains_key(&Slot::Approved(id)) {
-            return Err(Cause::NotApproved);
-        }
-        if let Some(held) = self.node(id) {
-            let (held_identity, got) = (held.enrolment.value().identity, enrolment.identity);
-            if held_identity != got {
-                return Err(Cause::ChangedIdentity {
-                    held: held_identity,
-                    got,
-                });
-            }
-            let (held_serial, got) = (held.record.value().serial, node.record.value().serial);
-            if got < held_serial || (got == held_serial && held.record != node.record) {
-                return Err(Cause::StaleRecord {
-                    got,
-                    held: held_serial,
-                });
-            }
-        }
+        self.may_be_in(id, &delegation)?;
+        self.is_newer(node)?;
         self.keys_free(id, node, delegation.fixed.replaces)?;
         let replaced: Vec<_> = delegation
             .fixed
@@ -108,6 +83,36 @@ impl MapBuilder {
             .collect();
         self.replaced.extend(replaced.iter().map(|old| (*old, id)));
         Ok(self.bury(Slot::Node(id), entry, replaced))
+    }
+
+    /// Neither out nor waiting.
+    fn may_be_in(&self, id: NodeId, delegation: &Delegation) -> Result<(), Cause> {
+        let ousted = self.slots.contains_key(&Slot::Ousted(delegation.token));
+        let ousted = ousted.then_some(Death::TokenRevoked(delegation.token));
+        if let Some(death) = ousted.or_else(|| self.death_of(id)) {
+            return Err(Cause::Dead(death));
+        }
+        if delegation.terms.approval && !self.slots.contains_key(&Slot::Approved(id)) {
+            return Err(Cause::NotApproved);
+        }
+        Ok(())
+    }
+
+    /// Of the identity held for its node, and no older than the record held.
+    fn is_newer(&self, node: &NodeEntry) -> Result<(), Cause> {
+        let Some(old) = self.node(node.node()) else {
+            return Ok(());
+        };
+        let identity = |node: &NodeEntry| node.enrolment.value().identity;
+        let (held, got) = (identity(old), identity(node));
+        if held != got {
+            return Err(Cause::ChangedIdentity { held, got });
+        }
+        let (held, got) = (old.record.value().serial, node.record.value().serial);
+        if got < held || (got == held && old.record != node.record) {
+            return Err(Cause::StaleRecord { got, held });
+        }
+        Ok(())
     }
 
     pub(super) fn put_departure(

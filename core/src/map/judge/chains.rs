@@ -39,12 +39,7 @@ impl Judge<'_> {
 
     fn chain(&mut self, key: EntryKey, node: &NodeEntry) -> Result<(), Cause> {
         let token = node.enrolment.value().token;
-        let delegation = self
-            .memory
-            .delegations
-            .get(&token)
-            .ok_or(Cause::NoDelegation(token))?
-            .value();
+        let delegation = self.memory.delegation(token).ok_or(Cause::NoDelegation(token))?;
         let network = self.network;
         self.verdicts
             .on(key, &delegation.join, || verify_node(node, delegation, network))

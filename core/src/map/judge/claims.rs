@@ -23,31 +23,12 @@ impl Judge<'_> {
         genuine: &[Arc<Entry>],
         held: &Believed,
     ) -> Vec<Claim> {
-        let mut claims: BTreeMap<NodeId, Claim> = BTreeMap::new();
-        for (node, entry) in held {
-            if self
-                .memory
-                .nodes
-                .get(node)
-                .is_some_and(|held| held.death.is_none())
-            {
-                let rank = self.rank(entry);
-                let held = Some(Arc::clone(entry));
-                claims.insert(
-                    *node,
-                    Claim {
-                        node: *node,
-                        held,
-                        fresh: None,
-                        rank,
-                    },
-                );
-            }
-        }
-        let mut present = BTreeSet::new();
+        let mut claims = self.held(held);
+        let mut shown = BTreeSet::new();
         for entry in genuine {
             let Some(node) = entry.as_node() else { continue };
             let id = node.node();
+            shown.insert(id);
             let was_held = held.get(&id).is_some_and(|held| held.key() == entry.key());
             let fit = if was_held {
                 Ok(())
@@ -56,39 +37,51 @@ impl Judge<'_> {
             };
             if let Err(cause) = self.alive(id).and(fit) {
                 self.refuse(id, cause);
-                continue;
-            }
-            present.insert(id);
-            if was_held {
-                continue;
-            }
-            let rank = self.rank(entry);
-            let claim = claims.entry(id).or_insert(Claim {
-                node: id,
-                held: None,
-                fresh: None,
-                rank,
-            });
-            if newer_than(node, claim.fresh.as_deref()) {
-                claim.fresh = Some(Arc::clone(entry));
+            } else if !was_held {
+                let rank = self.rank(entry);
+                let newcomer = Claim {
+                    node: id,
+                    held: None,
+                    fresh: None,
+                    rank,
+                };
+                let claim = claims.entry(id).or_insert(newcomer);
+                if newer_than(node, claim.fresh.as_deref()) {
+                    claim.fresh = Some(Arc::clone(entry));
+                }
             }
         }
-        self.omit(&mut claims, &present, genuine);
+        self.omit(&mut claims, &shown);
         claims.into_values().collect()
     }
 
+    /// What each living node held.
+    fn held(&self, held: &Believed) -> BTreeMap<NodeId, Claim> {
+        let alive = held.iter().filter(|(node, _)| self.memory.is_alive(**node));
+        let claim = |(node, entry): (&NodeId, &Arc<Entry>)| {
+            let (held, rank) = (Some(Arc::clone(entry)), self.rank(entry));
+            (
+                *node,
+                Claim {
+                    node: *node,
+                    held,
+                    fresh: None,
+                    rank,
+                },
+            )
+        };
+        alive.map(claim).collect()
+    }
+
     fn alive(&self, node: NodeId) -> Result<(), Cause> {
-        let death = self.memory.nodes.get(&node).and_then(|held| held.death);
-        death.map_or(Ok(()), |death| Err(Cause::Dead(death)))
+        self.memory
+            .death(node)
+            .map_or(Ok(()), |death| Err(Cause::Dead(death)))
     }
 
     fn fit(&self, params: &Params, effects: &Effects, node: &NodeEntry) -> Result<(), Cause> {
         let (enrolment, record) = (node.enrolment.value(), node.record.value());
-        let delegation = self
-            .memory
-            .delegations
-            .get(&enrolment.token)
-            .map(|held| held.value());
+        let delegation = self.memory.delegation(enrolment.token);
         let approval = delegation.is_none_or(|delegation| delegation.terms.approval);
         if approval && !effects.approved.contains(&enrolment.node) {
             return Err(Cause::NotApproved);
@@ -107,32 +100,17 @@ impl Judge<'_> {
 
     pub(super) fn rank(&self, entry: &Entry) -> (bool, u64) {
         let token = entry.as_node().map(|node| node.enrolment.value().token);
-        let delegation = token
-            .and_then(|token| self.memory.delegations.get(&token))
-            .map(|held| held.value());
+        let delegation = token.and_then(|token| self.memory.delegation(token));
         delegation.map_or((true, u64::MAX), |held| (held.fixed.ipv4.is_none(), held.serial))
     }
 
-    /// Nodes that the map does not show at all: an ephemeral one is gone, another stays.
-    fn omit(
-        &mut self,
-        claims: &mut BTreeMap<NodeId, Claim>,
-        present: &BTreeSet<NodeId>,
-        genuine: &[Arc<Entry>],
-    ) {
-        let shown: BTreeSet<_> = genuine
-            .iter()
-            .filter_map(|entry| Some(entry.as_node()?.node()))
-            .collect();
-        let absent: Vec<_> = claims
-            .keys()
-            .copied()
-            .filter(|node| !present.contains(node) && !shown.contains(node))
-            .collect();
-        for node in absent {
+    /// Nodes that the map does not show: an ephemeral one is gone, another stays.
+    fn omit(&mut self, claims: &mut BTreeMap<NodeId, Claim>, shown: &BTreeSet<NodeId>) {
+        let absent = claims.keys().copied().filter(|node| !shown.contains(node));
+        for node in absent.collect::<Vec<_>>() {
             let token = self.memory.nodes.get(&node).map(|held| held.token);
-            let delegation = token.and_then(|token| self.memory.delegations.get(&token));
-            if delegation.is_some_and(|held| held.value().terms.ephemeral) {
+            let delegation = token.and_then(|token| self.memory.delegation(token));
+            if delegation.is_some_and(|held| held.terms.ephemeral) {
                 claims.remove(&node);
                 self.memory.nodes.remove(&node);
             } else if !self.refusals.iter().any(|refusal| refusal.node == Some(node)) {

@@ -37,12 +37,7 @@ impl Judge<'_> {
         let mut left = Vec::new();
         for (key, departure) in &self.memory.departures {
             let node = departure.value().node;
-            let alive = self
-                .memory
-                .nodes
-                .get(&node)
-                .is_some_and(|held| held.death.is_none());
-            if alive && departed(self.memory, self.verdicts, *key, departure) {
+            if self.memory.is_alive(node) && departed(self.memory, self.verdicts, *key, departure) {
                 left.push(node);
             }
         }
@@ -61,21 +56,13 @@ impl Judge<'_> {
         let mut replaced = Vec::new();
         for node in genuine.iter().filter_map(|entry| entry.as_node()) {
             let enrolment = node.enrolment.value();
-            let delegation = self
-                .memory
-                .delegations
-                .get(&enrolment.token)
-                .map(|held| held.value());
+            let delegation = self.memory.delegation(enrolment.token);
             let Some(old) = delegation.and_then(|delegation| delegation.fixed.replaces) else {
                 continue;
             };
             let waits =
                 delegation.is_some_and(|d| d.terms.approval) && !effects.approved.contains(&enrolment.node);
-            let dead = self
-                .memory
-                .nodes
-                .get(&enrolment.node)
-                .is_none_or(|held| held.death.is_some());
+            let dead = !self.memory.is_alive(enrolment.node);
             if old != enrolment.node && !waits && !dead {
                 replaced.push((old, Death::ReplacedBy(enrolment.node)));
             }
@@ -98,11 +85,7 @@ impl Judge<'_> {
         }
         for (key, departure) in &self.memory.departures {
             let node = departure.value().node;
-            let left = self
-                .memory
-                .nodes
-                .get(&node)
-                .is_some_and(|held| held.death == Some(Death::Departed));
+            let left = self.memory.death(node) == Some(Death::Departed);
             if left && !entries.contains_key(key) {
                 missed.insert((node, Death::Departed));
             }

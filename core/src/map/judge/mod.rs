@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use super::acts::Effects;
 use super::chain::Verdicts;
-use super::places::{self, NotNamed, Wish};
+use super::places::{self, Named, NotNamed, Wish};
 use super::{
     Cause, Death, Entry, MapError, Membership, Memory, NetworkMap, Node, NodeEntry, NodeKeys, Refusal, View,
 };
@@ -57,13 +57,8 @@ impl<'a> Judge<'a> {
     pub fn judge(mut self, map: &NetworkMap, held: &Believed) -> Result<(View, Believed), MapError> {
         let entries = map.entries();
         self.hear_root(entries);
-        let params = self
-            .memory
-            .params
-            .as_ref()
-            .ok_or(MapError::NoParams)?
-            .value()
-            .clone();
+        let params = self.memory.params.as_ref().ok_or(MapError::NoParams)?;
+        let params = params.value().clone();
         let genuine = self.genuine(entries);
         self.hear_departures(entries);
         let effects = Effects::of(self.memory.acts.values());
@@ -84,26 +79,27 @@ impl<'a> Judge<'a> {
             );
         }
         let nodes = self.nodes(&effects, &believed);
-        let mut removed: BTreeMap<_, _> = effects
-            .removed
-            .keys()
-            .map(|node| (*node, Death::Removed))
-            .collect();
+        let removed = self.removed(&effects);
+        let (at, blocked_names) = (map.header().value().at(), effects.blocked_names());
+        let view = View {
+            at,
+            params,
+            nodes,
+            removed,
+            blocked_names,
+            refusals: self.refusals,
+        };
+        Ok((view, believed))
+    }
+
+    fn removed(&self, effects: &Effects) -> BTreeMap<NodeId, Death> {
+        let by_act = effects.removed.keys().map(|node| (*node, Death::Removed));
         let dead = self
             .memory
             .nodes
             .iter()
             .filter_map(|(node, held)| Some((*node, held.death?)));
-        removed.extend(dead);
-        let view = View {
-            at: map.header().value().at(),
-            params,
-            nodes,
-            removed,
-            blocked_names: effects.blocked_names(),
-            refusals: self.refusals,
-        };
-        Ok((view, believed))
+        by_act.chain(dead).collect()
     }
 
     fn called(&self, node: NodeId) -> Option<String> {
@@ -121,64 +117,57 @@ impl<'a> Judge<'a> {
 
     /// Steps 5 and 6: names, and the nodes as the rest of the program sees them.
     fn nodes(&mut self, effects: &Effects, believed: &Believed) -> BTreeMap<NodeId, Arc<Node>> {
-        let before: BTreeMap<NodeId, String> = believed
-            .keys()
-            .filter_map(|node| Some((*node, self.called(*node)?)))
-            .collect();
-        let wishes = believed.iter().filter_map(|(id, entry)| {
-            let own = entry.as_node()?.record.value().host_name.as_str();
-            let renamed = effects.renamed.get(id).map(|(_, name)| name.as_str());
-            let rank = self.rank(entry);
-            let before = before.get(id).map(String::as_str);
-            Some(Wish {
-                node: *id,
-                wanted: renamed.unwrap_or(own),
-                before,
-                by_admin: renamed.is_some(),
-                rank,
-            })
-        });
-        let wishes: Vec<_> = wishes.collect();
-        let wanted: BTreeMap<NodeId, String> = wishes
-            .iter()
-            .map(|wish| (wish.node, wish.wanted.to_owned()))
-            .collect();
         let mut nodes = BTreeMap::new();
-        for named in places::name(wishes) {
-            let Some(node) = believed.get(&named.node).and_then(|entry| entry.as_node()) else {
+        for named in self.named(effects, believed) {
+            let Named {
+                node: id,
+                name,
+                wanted,
+                refused,
+            } = named;
+            let Some(node) = believed.get(&id).and_then(|entry| entry.as_node()) else {
                 continue;
             };
-            let name = wanted.get(&named.node).cloned().unwrap_or_default();
-            let instead = named.name.clone();
-            match named.refused {
-                Some(NotNamed::Unfit) => self.refuse(named.node, Cause::NameUnfit { name, instead }),
-                Some(NotNamed::Held(holder)) => {
-                    self.refuse(
-                        named.node,
-                        Cause::NameHeld {
-                            name,
-                            holder,
-                            instead,
-                        },
-                    );
-                }
-                None => {}
+            let instead = name.clone();
+            let cause = refused.map(|why| match why {
+                NotNamed::Unfit => Cause::NameUnfit {
+                    name: wanted,
+                    instead,
+                },
+                NotNamed::Held(holder) => Cause::NameHeld {
+                    name: wanted,
+                    holder,
+                    instead,
+                },
+            });
+            if let Some(cause) = cause {
+                self.refuse(id, cause);
             }
-            let record = node.record.value();
             self.memory
-                .note_believed(named.node, record.serial, node.record.bytes(), &named.name);
-            nodes.insert(named.node, Arc::new(self.node(node, named.name)));
+                .note_believed(id, node.record.value().serial, node.record.bytes(), &name);
+            nodes.insert(id, Arc::new(self.node(node, name)));
         }
         nodes
     }
 
+    fn named(&self, effects: &Effects, believed: &Believed) -> Vec<Named> {
+        let wishes = believed.iter().filter_map(|(id, entry)| {
+            let own = entry.as_node()?.record.value().host_name.as_str();
+            let renamed = effects.renamed.get(id).map(|(_, name)| name.as_str());
+            Some(Wish {
+                node: *id,
+                wanted: renamed.unwrap_or(own),
+                before: self.memory.nodes.get(id).and_then(|held| held.name.as_deref()),
+                by_admin: renamed.is_some(),
+                rank: self.rank(entry),
+            })
+        });
+        places::name(wishes.collect())
+    }
+
     fn node(&self, node: &NodeEntry, name: String) -> Node {
         let (enrolment, record) = (node.enrolment.value(), node.record.value());
-        let delegation = self
-            .memory
-            .delegations
-            .get(&enrolment.token)
-            .map(|held| held.value());
+        let delegation = self.memory.delegation(enrolment.token);
         let terms = delegation.map(|held| held.terms.clone()).unwrap_or_default();
         let listen_port = delegation.and_then(|held| held.fixed.listen_port);
         Node {

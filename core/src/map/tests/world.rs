@@ -250,3 +250,31 @@ impl<'a> Told<'a> {
         assert_eq!(self.sentences(), Vec::<String>::new());
     }
 }
+
+/// A network of two nodes, 1 and 2, before the coordinator was broken into.
+pub struct Before {
+    pub world: World,
+    pub params: Entry,
+    pub delegation: Entry,
+    pub a: Entry,
+    pub b: Entry,
+}
+
+pub fn before() -> Before {
+    let world = World::new();
+    let (params, delegation) = (world.params(), world.delegation(1, |_| {}));
+    let (a, b) = (world.node(1, 1, 5), world.node(2, 1, 5));
+    Before {
+        world,
+        params,
+        delegation,
+        a,
+        b,
+    }
+}
+
+impl Before {
+    pub fn told(&self) -> Told<'_> {
+        Told::new(&self.world, &[&self.params, &self.delegation, &self.a, &self.b])
+    }
+}
