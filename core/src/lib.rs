@@ -59,6 +59,7 @@ pub mod path;
 pub mod ranges;
 pub mod relay;
 pub mod sealed;
+pub mod sim;
 pub mod statement;
 pub mod stun;
 pub mod token;

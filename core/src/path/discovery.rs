@@ -23,6 +23,8 @@ pub const MAX_LEN: usize = HEADER_LEN + 1 + 8 + 8 + 4 + 1 + 18 * MAX_CANDIDATES 
 
 const HEADER_LEN: usize = 4 + 32 + 24;
 const TAG_LEN: usize = 16;
+/// Flag of a ping.
+const IN_USE: u8 = 1;
 const LABEL: &[u8] = b"meshd disco v1";
 
 /// Ties a pong to its ping.
@@ -54,33 +56,44 @@ pub struct Address {
     pub sequence: u32,
 }
 
+/// Are you there?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ping {
+    /// Comes back in the pong.
+    pub transaction: Transaction,
+    /// The sender's boot nonce.
+    pub boot: BootNonce,
+    /// As in [`Address`].
+    pub sequence: u32,
+    /// The map that the sender holds.
+    pub map: MapVersion,
+    /// Whether packets go between the two, or wait to: then the receiver should look for a path as well. A ping that
+    /// only keeps a path known wakes nobody, else two idle nodes would keep each other awake.
+    pub in_use: bool,
+}
+
+/// Yes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pong {
+    /// Of the ping.
+    pub transaction: Transaction,
+    /// The sender's boot nonce.
+    pub boot: BootNonce,
+    /// The last sequence number that the sender has used.
+    pub sequence: u32,
+    /// The source address of the ping; none where it came through a relay.
+    pub seen: Option<SocketAddr>,
+    /// The map that the sender holds.
+    pub map: MapVersion,
+}
+
 /// What is in a discovery packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Are you there?
-    Ping {
-        /// Comes back in the pong.
-        transaction: Transaction,
-        /// The sender's boot nonce.
-        boot: BootNonce,
-        /// As in [`Address`].
-        sequence: u32,
-        /// The map that the sender holds.
-        map: MapVersion,
-    },
+    Ping(Ping),
     /// Yes.
-    Pong {
-        /// Of the ping.
-        transaction: Transaction,
-        /// The sender's boot nonce.
-        boot: BootNonce,
-        /// The last sequence number that the sender has used.
-        sequence: u32,
-        /// The source address of the ping; none where it came through a relay.
-        seen: Option<SocketAddr>,
-        /// The map that the sender holds.
-        map: MapVersion,
-    },
+    Pong(Pong),
     /// My handshakes come to nothing: start one from your side.
     PleaseInitiate(Address),
     /// Here I may be reached; try now.
@@ -160,37 +173,27 @@ pub fn open(datagram: &[u8], keys: &PairKeys) -> Option<Message> {
         .decrypt_in_place_detached(XNonce::from_slice(&header[36..]), &[], &mut body, tag.into())
         .ok()?;
     let fixed = datagram.len() == PING_LEN;
-    read(&body).filter(|message| fixed || !matches!(message, Message::Ping { .. } | Message::Pong { .. }))
+    read(&body).filter(|message| fixed || !matches!(message, Message::Ping(_) | Message::Pong(_)))
 }
 
 fn write(message: &Message, out: &mut Vec<u8>) {
     let start = out.len();
     match message {
-        Message::Ping {
-            transaction,
-            boot,
-            sequence,
-            map,
-        } => {
+        Message::Ping(ping) => {
             out.push(1);
-            out.extend(transaction);
-            out.extend(boot.as_bytes());
-            out.extend(sequence.to_le_bytes());
-            write_map(map, out);
+            out.extend(ping.transaction);
+            out.extend(ping.boot.as_bytes());
+            out.extend(ping.sequence.to_le_bytes());
+            write_map(&ping.map, out);
+            out.push(if ping.in_use { IN_USE } else { 0 });
         }
-        Message::Pong {
-            transaction,
-            boot,
-            sequence,
-            seen,
-            map,
-        } => {
+        Message::Pong(pong) => {
             out.push(2);
-            out.extend(transaction);
-            out.extend(boot.as_bytes());
-            out.extend(sequence.to_le_bytes());
-            out.extend(seen.map_or([0; 18], address_bytes));
-            write_map(map, out);
+            out.extend(pong.transaction);
+            out.extend(pong.boot.as_bytes());
+            out.extend(pong.sequence.to_le_bytes());
+            out.extend(pong.seen.map_or([0; 18], address_bytes));
+            write_map(&pong.map, out);
         }
         Message::PleaseInitiate(address) => write_address(3, address, out),
         Message::CallMeMaybe(address, candidates) => {
@@ -203,7 +206,7 @@ fn write(message: &Message, out: &mut Vec<u8>) {
         }
         Message::Goodbye(address) => write_address(5, address, out),
     }
-    if matches!(message, Message::Ping { .. } | Message::Pong { .. }) {
+    if matches!(message, Message::Ping(_) | Message::Pong(_)) {
         out.resize(start + PING_LEN - HEADER_LEN - TAG_LEN, 0);
     }
 }
@@ -224,19 +227,20 @@ fn read(body: &[u8]) -> Option<Message> {
     let mut body = Reader::new(body);
     let r = &mut body;
     let message = match r.u8()? {
-        1 => Message::Ping {
+        1 => Message::Ping(Ping {
             transaction: r.take()?,
             boot: r.take()?.into(),
             sequence: r.u32()?,
             map: read_map(r)?,
-        },
-        2 => Message::Pong {
+            in_use: r.u8()? & IN_USE != 0,
+        }),
+        2 => Message::Pong(Pong {
             transaction: r.take()?,
             boot: r.take()?.into(),
             sequence: r.u32()?,
             seen: read_seen(r)?,
             map: read_map(r)?,
-        },
+        }),
         3 => Message::PleaseInitiate(read_address(r)?),
         4 => {
             let (address, count) = (read_address(r)?, usize::from(r.u8()?));
@@ -311,26 +315,34 @@ mod tests {
         let (transaction, boot, sequence) = ([9; 8], [10; 8].into(), 11);
         let candidates = vec!["192.0.2.1:5".parse().unwrap(), "[2001:db8::1]:6".parse().unwrap()];
         vec![
-            Message::Ping {
+            Message::Ping(Ping {
                 transaction,
                 boot,
                 sequence,
                 map,
-            },
-            Message::Pong {
+                in_use: true,
+            }),
+            Message::Ping(Ping {
+                transaction,
+                boot,
+                sequence,
+                map,
+                in_use: false,
+            }),
+            Message::Pong(Pong {
                 transaction,
                 boot,
                 sequence,
                 seen: None,
                 map,
-            },
-            Message::Pong {
+            }),
+            Message::Pong(Pong {
                 transaction,
                 boot,
                 sequence,
                 seen: Some(candidates[0]),
                 map,
-            },
+            }),
             Message::PleaseInitiate(address),
             Message::CallMeMaybe(address, candidates.clone()),
             Message::CallMeMaybe(address, candidates.iter().cycle().take(16).copied().collect()),
@@ -348,7 +360,7 @@ mod tests {
             assert_eq!(open(&packet, &keys(&bob, &ann)), Some(message.clone()));
             assert_eq!(open(&packet, &keys(&ann, &bob)), None, "reflected");
             assert!(packet.len() <= MAX_LEN);
-            let probe = matches!(message, Message::Ping { .. } | Message::Pong { .. });
+            let probe = matches!(message, Message::Ping(_) | Message::Pong(_));
             assert_eq!(probe, packet.len() == PING_LEN);
         }
     }

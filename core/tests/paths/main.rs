@@ -1,5 +1,13 @@
 //! Relays and paths under a virtual clock: every test is a sentence about what a person would notice.
 
 mod clock;
+mod hostile;
+mod lan;
+mod lives;
+mod moving;
+mod places;
+mod quiet;
+mod reaching;
 mod relay_client;
 mod relay_server;
+mod trouble;

@@ -59,6 +59,8 @@ pub(super) struct Direct {
     proof: Option<Proof>,
     probe: Option<Probe>,
     pinged: Option<Instant>,
+    /// When the peer's own packets last came by it.
+    carried: Option<Instant>,
 }
 
 impl Direct {
@@ -72,6 +74,7 @@ impl Direct {
             proof: None,
             probe: None,
             pinged: None,
+            carried: None,
         }
     }
 
@@ -97,6 +100,17 @@ impl Direct {
             self.proof = Some(Proof { heard: now, ..proof });
             self.doubt = false;
         }
+    }
+
+    /// A packet of the peer came by it, no mere ping.
+    pub(super) fn carried(&mut self, now: Instant) {
+        self.carried = Some(now);
+    }
+
+    /// Whether the peer sent its packets by it until just now.
+    pub(super) fn carried_within(&self, now: Instant, ago: Duration) -> bool {
+        self.carried
+            .is_some_and(|at| now.saturating_duration_since(at) < ago)
     }
 
     /// A pong came from it.

@@ -35,6 +35,8 @@ pub(super) struct HandshakeWatch {
     asked: usize,
     ponged: Option<Instant>,
     followed: Option<Instant>,
+    /// The peer was restarted, and the next packet to it needs a handshake first.
+    stale: bool,
 }
 
 impl HandshakeWatch {
@@ -49,9 +51,24 @@ impl HandshakeWatch {
         }
     }
 
-    /// The handshake is complete, or nobody waits for it.
+    /// The handshake is complete.
     pub(super) fn done(&mut self) {
+        (self.next, self.stale) = (None, false);
+    }
+
+    /// Nobody waits for it any more.
+    pub(super) fn rest(&mut self) {
         self.next = None;
+    }
+
+    /// The peer was restarted: what sessions there were are gone.
+    pub(super) fn restarted(&mut self) {
+        self.stale = true;
+    }
+
+    /// Whether a packet to the peer needs a handshake that nobody has begun; it is begun now.
+    pub(super) fn take_stale(&mut self) -> bool {
+        std::mem::take(&mut self.stale)
     }
 
     /// The peer answered a ping by the way in use.

@@ -42,7 +42,7 @@ const LATER_TRIES: usize = 3;
 const ROUND_EVERY: Duration = Duration::from_secs(60);
 const ROUND_EVERY_MAX: Duration = Duration::from_secs(3600);
 /// Between rounds, of one try each, while there is no way at all.
-const ROUND_EVERY_LOST: Duration = Duration::from_secs(10);
+const ROUND_EVERY_LOST: Duration = Duration::from_secs(15);
 /// A proven address that is not in use and has been silent for so long is in doubt.
 const SPARE_SILENCE: Duration = Duration::from_secs(20);
 /// Addresses remembered for the next life.
@@ -66,6 +66,8 @@ pub struct PeerInfo {
 struct Activity {
     /// Active until then; none while idle.
     until: Option<Instant>,
+    /// Packets went, came, or waited so lately until then.
+    in_use: Option<Instant>,
     /// Packets for it are waiting or were sent during this activity.
     demand: bool,
 }
@@ -164,7 +166,7 @@ impl Peer {
         }
         if hint.active {
             self.activity.demand = true;
-            self.wake(now, ACTIVE_FOR, shared);
+            self.use_now(now, shared);
         }
     }
 
@@ -199,6 +201,16 @@ impl Peer {
             self.rounds.count = 0;
             self.start_round(now, shared);
         }
+    }
+
+    /// Packets go, come or wait.
+    fn use_now(&mut self, now: Instant, shared: &mut Shared) {
+        self.activity.in_use = Some(now + ACTIVE_FOR);
+        self.wake(now, ACTIVE_FOR, shared);
+    }
+
+    fn is_in_use(&self, now: Instant) -> bool {
+        self.activity.in_use.is_some_and(|until| now < until)
     }
 
     /// Makes the peer active for at least this long.
@@ -240,7 +252,7 @@ impl Peer {
         self.watch = Watch::default();
         self.relayed.rest();
         self.rounds.next = None;
-        self.handshake.done();
+        self.handshake.rest();
         for direct in self.directs.iter_mut() {
             direct.doubt = true;
             direct.stop_trying();
@@ -328,11 +340,13 @@ impl Peer {
             path,
             rtt: self.rtt(now),
         });
-        if before.primary.is_none() && self.activity.demand {
+        let found = before.primary.is_none();
+        if found && self.activity.demand {
+            self.handshake.take_stale();
             shared.event(Event::Initiate { peer: self.info.node });
         }
         let lost_direct = before.primary.is_some_and(|primary| !primary.is_relay());
-        if self.is_active() && lost_direct && !self.has_sure_direct(now) {
+        if self.is_active() && (found || lost_direct) && !self.has_sure_direct(now) {
             self.rounds.count = 0;
             self.start_round(now, shared);
         }

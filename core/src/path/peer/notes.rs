@@ -8,16 +8,20 @@ use crate::path::shared::Shared;
 use crate::statement::CandidateKind;
 
 use super::direct::Origin;
-use super::{ACTIVE_FOR, FIRST_TRIES, Peer};
+use super::{FIRST_TRIES, Peer};
 
 /// Reasons to doubt that come from the other side are followed up at most this often.
 const POKE_EVERY: Duration = Duration::from_secs(1);
+
+/// A way by which the peer sent this lately is one that it used.
+const CARRIED: Duration = Duration::from_secs(3);
 
 impl Peer {
     /// Packets were sent to the peer, or wait for a way.
     pub(in crate::path) fn sent(&mut self, now: Instant, shared: &mut Shared) {
         self.activity.demand = true;
-        self.wake(now, ACTIVE_FOR, shared);
+        self.use_now(now, shared);
+        self.initiate_anew(shared);
         if self.path.direct().is_some() {
             self.watch.sent(now);
         }
@@ -31,16 +35,20 @@ impl Peer {
 
     /// An authenticated packet came from the peer.
     pub(in crate::path) fn received(&mut self, now: Instant, from: Endpoint, shared: &mut Shared) {
-        self.wake(now, ACTIVE_FOR, shared);
+        self.use_now(now, shared);
         match from {
-            Endpoint::Direct(address) => self.heard_direct(now, address),
+            Endpoint::Direct(address) => {
+                self.heard_direct(now, address);
+                if let Some(direct) = self.directs.get_mut(address) {
+                    direct.carried(now);
+                }
+            }
             Endpoint::Relay { .. } => {
                 self.relayed.heard(now);
                 if self.relay_way(shared).is_none() {
                     self.open_relay(now, shared);
                 }
-                // the peer does not use the direct way: does it know something?
-                self.poke(now);
+                self.heard_by_relay(now);
             }
         }
     }
@@ -67,6 +75,22 @@ impl Peer {
         self.poke(now);
     }
 
+    /// The peer uses the relay although there is a direct way. Where it used that until just now it has lost it in its
+    /// direction, or does not hear us: then both ways are used until a pong comes.
+    fn heard_by_relay(&mut self, now: Instant) {
+        let Some(direct) = self
+            .path
+            .direct()
+            .and_then(|address| self.directs.get_mut(address))
+        else {
+            return;
+        };
+        if !direct.pinged_within(now, POKE_EVERY) {
+            direct.doubt |= direct.carried_within(now, CARRIED);
+            self.watch.poke(now);
+        }
+    }
+
     fn poke(&mut self, now: Instant) {
         let in_use = self.path.direct().and_then(|address| self.directs.get(address));
         if in_use.is_some_and(|direct| !direct.pinged_within(now, POKE_EVERY)) {
@@ -77,7 +101,7 @@ impl Peer {
     /// A WireGuard initiation was sent to the peer.
     pub(in crate::path) fn initiation_sent(&mut self, now: Instant, shared: &mut Shared) {
         self.activity.demand = true;
-        self.wake(now, ACTIVE_FOR, shared);
+        self.use_now(now, shared);
         self.handshake.initiation_sent(now);
     }
 

@@ -7,16 +7,15 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::id::BootNonce;
 use crate::path::candidate::kind_of;
-use crate::path::discovery::{self, Address, MapVersion, Message, Transaction};
+use crate::path::discovery::{self, Address, MapVersion, Message, Ping, Pong};
 use crate::path::shared::Shared;
 use crate::path::{Endpoint, Event};
 use crate::statement::CandidateKind;
 
 use super::direct::Origin;
 use super::life::Lesson;
-use super::{CALLED_FOR, Peer};
+use super::{CALLED_FOR, FIRST_TRIES, Peer};
 
 impl Peer {
     /// Takes a discovery packet that claims to be from this peer.
@@ -33,23 +32,8 @@ impl Peer {
             return;
         };
         match message {
-            Message::Ping {
-                transaction,
-                boot,
-                sequence,
-                map,
-            } => {
-                self.on_ping(now, from, transaction, (boot, sequence), map, shared);
-            }
-            Message::Pong {
-                transaction,
-                boot,
-                sequence,
-                seen: _,
-                map,
-            } => {
-                self.on_pong(now, from, transaction, (boot, sequence), map, shared);
-            }
+            Message::Ping(ping) => self.on_ping(now, from, ping, shared),
+            Message::Pong(pong) => self.on_pong(now, from, pong, shared),
             Message::PleaseInitiate(address) => {
                 if self.is_fresh(now, from, address, shared) && self.handshake.follow(now) {
                     shared.event(Event::Initiate { peer: self.info.node });
@@ -68,70 +52,46 @@ impl Peer {
         }
     }
 
-    fn on_ping(
-        &mut self,
-        now: Instant,
-        from: Endpoint,
-        transaction: Transaction,
-        (boot, sequence): (BootNonce, u32),
-        map: MapVersion,
-        shared: &mut Shared,
-    ) {
-        let fresh = self.life.accept(boot, sequence);
+    fn on_ping(&mut self, now: Instant, from: Endpoint, ping: Ping, shared: &mut Shared) {
+        let fresh = self.life.accept(ping.boot, ping.sequence);
         if fresh == Some(false) {
             shared.counters.replayed += 1;
             return;
         }
         if self.charge(now, shared, from).is_ok() {
-            let seen = match from {
-                Endpoint::Direct(address) => Some(address),
-                Endpoint::Relay { .. } => None,
+            let pong = Pong {
+                transaction: ping.transaction,
+                boot: shared.me.boot,
+                sequence: self.life.sequence(),
+                seen: (!from.is_relay()).then_some(from.address()),
+                map: shared.me.map,
             };
-            let (boot, map) = (shared.me.boot, shared.me.map);
-            let sequence = self.life.sequence();
-            self.send(
-                shared,
-                from,
-                &Message::Pong {
-                    transaction,
-                    boot,
-                    sequence,
-                    seen,
-                    map,
-                },
-            );
+            self.send(shared, from, &Message::Pong(pong));
         }
         if fresh.is_none() {
             self.challenge(now, from, shared);
             return;
         }
-        self.saw_map(map, shared);
-        self.wake(now, CALLED_FOR, shared);
+        self.saw_map(ping.map, shared);
         if let Endpoint::Direct(address) = from {
             self.heard_direct(now, address);
         }
+        if ping.in_use {
+            self.wake(now, CALLED_FOR, shared);
+        }
     }
 
-    fn on_pong(
-        &mut self,
-        now: Instant,
-        from: Endpoint,
-        transaction: Transaction,
-        (boot, sequence): (BootNonce, u32),
-        map: MapVersion,
-        shared: &mut Shared,
-    ) {
-        let Some((way, rtt)) = self.pings.take(now, transaction, from) else {
+    fn on_pong(&mut self, now: Instant, from: Endpoint, pong: Pong, shared: &mut Shared) {
+        let Some((way, rtt)) = self.pings.take(now, pong.transaction, from) else {
             shared.counters.unasked += 1;
             return;
         };
-        self.saw_map(map, shared);
-        let lesson = self.life.learn(boot, sequence);
+        self.saw_map(pong.map, shared);
+        let lesson = self.life.learn(pong.boot, pong.sequence);
         if lesson == Lesson::Restarted {
             shared.event(Event::PeerRestarted { peer: self.info.node });
-            if self.activity.demand {
-                shared.event(Event::Initiate { peer: self.info.node });
-            }
+            self.handshake.restarted();
+            self.initiate_anew(shared);
         }
         if lesson != Lesson::Same {
             self.wake(now, CALLED_FOR, shared);
@@ -146,6 +106,13 @@ impl Peer {
         self.refresh(now, shared);
         if self.path.primary == Some(way) {
             self.handshake.ponged(now);
+        }
+    }
+
+    /// Starts the handshake that a restarted peer needs, where packets want to go to it.
+    pub(super) fn initiate_anew(&mut self, shared: &mut Shared) {
+        if self.activity.demand && self.path.primary.is_some() && self.handshake.take_stale() {
+            shared.event(Event::Initiate { peer: self.info.node });
         }
     }
 
@@ -184,11 +151,11 @@ impl Peer {
     fn on_call(&mut self, now: Instant, candidates: &[SocketAddr], shared: &mut Shared) {
         let named = candidates.iter().map(|&address| (address, kind_of(address)));
         self.directs.replace(now, Origin::Called, named);
-        let was_active = self.is_active();
-        self.wake(now, CALLED_FOR, shared);
-        if was_active {
-            self.try_new(now, shared);
+        // no new round, which would call back: two callers would never come to rest
+        if self.is_active() && !self.has_sure_direct(now) {
+            self.try_addresses(now, FIRST_TRIES, shared);
         }
+        self.wake(now, CALLED_FOR, shared);
     }
 
     fn on_goodbye(&mut self, now: Instant, shared: &mut Shared) {

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::path::Endpoint;
-use crate::path::discovery::{End, Message, PairKeys, Transaction};
+use crate::path::discovery::{End, Message, PairKeys, Ping, Transaction};
 use crate::path::shared::Shared;
 
 use super::direct::Direct;
-use super::watch::Demand;
+use super::watch::{Demand, Watch};
 use super::{
     FIRST_TRIES, LATER_TRIES, Peer, ROUND_EVERY, ROUND_EVERY_LOST, ROUND_EVERY_MAX, SPARE_SILENCE, handshake,
     relayed,
@@ -108,18 +108,14 @@ impl Peer {
         {
             direct.pinged(now);
         }
-        let (boot, map) = (shared.me.boot, shared.me.map);
-        let sequence = self.life.next_sequence();
-        self.send(
-            shared,
-            to,
-            &Message::Ping {
-                transaction,
-                boot,
-                sequence,
-                map,
-            },
-        );
+        let ping = Ping {
+            transaction,
+            boot: shared.me.boot,
+            sequence: self.life.next_sequence(),
+            map: shared.me.map,
+            in_use: self.is_in_use(now),
+        };
+        self.send(shared, to, &Message::Ping(ping));
         Ok(())
     }
 
@@ -134,12 +130,7 @@ impl Peer {
             (_, Some(_)) => LATER_TRIES,
             (_, None) => 1,
         };
-        let vicinity = shared.vicinity(&self.info.candidates);
-        for direct in self.directs.iter_mut() {
-            if direct.proof(now).is_none() && vicinity.makes_sense(direct.kind, direct.address) {
-                direct.try_now(now, tries);
-            }
-        }
+        self.try_addresses(now, tries, shared);
         let doubled = ROUND_EVERY
             .saturating_mul(1 << self.rounds.count.min(6))
             .min(ROUND_EVERY_MAX);
@@ -151,6 +142,16 @@ impl Peer {
         self.rounds.count += 1;
         self.rounds.next = Some(now + wait);
         self.ping_relay(now, shared);
+    }
+
+    /// Tries every address that makes sense and is not proven.
+    pub(super) fn try_addresses(&mut self, now: Instant, tries: usize, shared: &Shared) {
+        let vicinity = shared.vicinity(&self.info.candidates);
+        for direct in self.directs.iter_mut() {
+            if direct.proof(now).is_none() && vicinity.makes_sense(direct.kind, direct.address) {
+                direct.try_now(now, tries);
+            }
+        }
     }
 
     /// Pings through the relay, where there is one.
@@ -236,7 +237,10 @@ impl Peer {
 
     /// Watches the direct way in use.
     pub(super) fn watch_direct(&mut self, now: Instant, shared: &mut Shared) {
-        let Some(address) = self.path.direct() else { return };
+        let Some(address) = self.path.direct() else {
+            self.watch = Watch::default();
+            return;
+        };
         let rtt = self
             .directs
             .get(address)

@@ -1,0 +1,257 @@
+//! A node: an agent, and the toy data plane that drives it as the real one does.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::demux::{Class, RELAY_CONTROL_SESSION, classify, split_relay};
+use crate::id::NodeId;
+use crate::path::{Agent, Destination, Endpoint, Event, Path, Source, Transmit};
+
+use super::tunnel::{self, Heard, Tunnel};
+
+/// Packets sent and received are noted to the agent this often, as the real packet path does.
+const NOTE_EVERY: Duration = Duration::from_millis(50);
+
+/// A numbered packet that came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// When.
+    pub at: Instant,
+    /// Who sent it.
+    pub from: NodeId,
+    /// Its number.
+    pub number: u64,
+    /// The way it came.
+    pub by: Endpoint,
+}
+
+/// What the node's side of one peer looks like.
+#[derive(Default)]
+struct PeerState {
+    tunnel: Tunnel,
+    path: Path,
+    noted_sent: Option<Instant>,
+    noted_received: BTreeMap<Endpoint, Instant>,
+}
+
+/// A node.
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// The agent under test.
+    pub agent: Agent,
+    /// Every event of the agent, with its time.
+    pub events: Vec<(Instant, Event)>,
+    /// Every numbered packet that came through.
+    pub deliveries: Vec<Delivery>,
+    /// What the node's clock says more than the world's, microseconds.
+    pub clock_ahead_us: i64,
+    pub(super) out: VecDeque<Transmit>,
+    /// What the node says of itself has changed.
+    pub(super) news: bool,
+    peers: BTreeMap<NodeId, PeerState>,
+    start: Instant,
+    sessions: u64,
+}
+
+impl Node {
+    /// A node in a fresh life; `life` tells it from earlier ones. Its first events are followed with the next call.
+    pub(super) fn new(start: Instant, id: NodeId, agent: Agent, life: u64) -> Self {
+        Self {
+            id,
+            agent,
+            events: Vec::new(),
+            deliveries: Vec::new(),
+            clock_ahead_us: 0,
+            out: VecDeque::new(),
+            news: false,
+            peers: BTreeMap::new(),
+            start,
+            sessions: life << 32,
+        }
+    }
+
+    /// The path that the data plane uses to a peer.
+    pub fn path(&self, peer: NodeId) -> Path {
+        self.peers.get(&peer).map(|state| state.path).unwrap_or_default()
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        let tunnels = self.peers.values().filter_map(|state| state.tunnel.next());
+        tunnels.chain(self.agent.poll_timeout()).min()
+    }
+
+    pub(super) fn tick(&mut self, now: Instant) {
+        if self.agent.poll_timeout().is_some_and(|due| due <= now) {
+            self.agent.handle_timeout(now);
+            self.drain(now);
+        }
+        let due = |state: &PeerState| state.tunnel.next().is_some_and(|next| next <= now);
+        let peers: Vec<NodeId> = self
+            .peers
+            .iter()
+            .filter(|(_, state)| due(state))
+            .map(|(id, _)| *id)
+            .collect();
+        for peer in peers {
+            let id = self.id;
+            let (handshake, keepalive) = self.state(peer).tunnel.tick(now, id);
+            if let Some(packet) = keepalive {
+                self.emit(peer, &packet);
+            }
+            if handshake {
+                self.initiate(now, peer, true);
+            }
+        }
+    }
+
+    /// The application sends a numbered packet.
+    pub(super) fn send(&mut self, now: Instant, to: NodeId, number: u64) {
+        let id = self.id;
+        if let Some(packet) = self.state(to).tunnel.send(now, id, number) {
+            self.emit(to, &packet);
+        }
+        self.note_sent(now, to);
+        if self.state(to).tunnel.waiting() && self.path(to).primary.is_some() {
+            self.initiate(now, to, false);
+        }
+    }
+
+    pub(super) fn receive(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+        match classify(bytes) {
+            Class::Relay => match split_relay(bytes) {
+                Ok((session, payload)) if session != RELAY_CONTROL_SESSION && is_wireguard(payload) => {
+                    self.tunnel_packet(now, Endpoint::Relay { relay: from, session }, payload);
+                }
+                _ => self.hand_over(now, Source::Socket(from), bytes),
+            },
+            _ if is_wireguard(bytes) => self.tunnel_packet(now, Endpoint::Direct(from), bytes),
+            _ => self.hand_over(now, Source::Socket(from), bytes),
+        }
+    }
+
+    pub(super) fn hand_over(&mut self, now: Instant, source: Source, bytes: &[u8]) {
+        self.agent.handle_datagram(now, source, bytes);
+        self.drain(now);
+    }
+
+    /// Follows what the agent wants, after whatever was done to it.
+    pub(super) fn drain(&mut self, now: Instant) {
+        while let Some(transmit) = self.agent.poll_transmit() {
+            self.out.push_back(transmit);
+        }
+        while let Some(event) = self.agent.poll_event() {
+            self.events.push((now, event));
+            match event {
+                Event::PathChanged { peer, path, .. } => self.state(peer).path = path,
+                Event::Initiate { peer } => self.initiate(now, peer, true),
+                Event::ReflexiveAddress { .. } | Event::HomeRelay { .. } => self.news = true,
+                _ => {}
+            }
+        }
+    }
+
+    fn state(&mut self, peer: NodeId) -> &mut PeerState {
+        self.peers.entry(peer).or_default()
+    }
+
+    fn initiate(&mut self, now: Instant, peer: NodeId, force: bool) {
+        if self.path(peer).primary.is_none() {
+            return;
+        }
+        self.sessions += 1;
+        let (id, session, stamp) = (self.id, self.sessions, self.stamp(now));
+        let Some(packet) = self.state(peer).tunnel.initiate(now, id, stamp, session, force) else {
+            return;
+        };
+        self.emit(peer, &packet);
+        self.agent.initiation_sent(now, peer);
+        self.drain(now);
+    }
+
+    fn stamp(&self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.start).as_micros() as i64;
+        (1_000_000_000_000_000 + elapsed + self.clock_ahead_us) as u64
+    }
+
+    fn emit(&mut self, peer: NodeId, packet: &[u8]) {
+        let path = self.path(peer);
+        for endpoint in [path.primary, path.duplicate].into_iter().flatten() {
+            self.emit_by(endpoint, packet);
+        }
+    }
+
+    fn emit_by(&mut self, endpoint: Endpoint, packet: &[u8]) {
+        let bytes = tunnel::framed(endpoint, packet);
+        self.out.push_back(Transmit {
+            to: Destination::Socket(endpoint.address()),
+            bytes,
+        });
+    }
+
+    fn note_sent(&mut self, now: Instant, peer: NodeId) {
+        let state = self.state(peer);
+        if state.noted_sent.is_none_or(|at| now >= at + NOTE_EVERY) {
+            state.noted_sent = Some(now);
+            self.agent.handle_activity(now, peer);
+            self.drain(now);
+        }
+    }
+
+    fn tunnel_packet(&mut self, now: Instant, from: Endpoint, bytes: &[u8]) {
+        let Some(peer) = tunnel::sender_of(bytes) else {
+            return;
+        };
+        let Some(heard) = self.state(peer).tunnel.receive(now, bytes) else {
+            return;
+        };
+        let state = self.state(peer);
+        if state
+            .noted_received
+            .get(&from)
+            .is_none_or(|at| now >= *at + NOTE_EVERY)
+        {
+            state.noted_received.insert(from, now);
+            self.agent.note_received(now, peer, from);
+            self.drain(now);
+        }
+        match heard {
+            Heard::Initiation { session } => {
+                self.emit_by(from, &tunnel::response(self.id, session));
+                self.handshake_done(now, peer);
+            }
+            Heard::Response => self.handshake_done(now, peer),
+            Heard::Data { number: Some(number) } => {
+                self.deliveries.push(Delivery {
+                    at: now,
+                    from: peer,
+                    number,
+                    by: from,
+                });
+            }
+            Heard::Data { number: None } => {}
+        }
+    }
+
+    fn handshake_done(&mut self, now: Instant, peer: NodeId) {
+        self.agent.handshake_done(now, peer);
+        self.drain(now);
+        let id = self.id;
+        for packet in self.state(peer).tunnel.flush(now, id) {
+            self.emit(peer, &packet);
+        }
+    }
+}
+
+fn is_wireguard(bytes: &[u8]) -> bool {
+    matches!(
+        classify(bytes),
+        Class::Data | Class::HandshakeInitiation | Class::HandshakeResponse | Class::CookieReply
+    )
+}
+
+/// Where a beacon of a host with this address comes from.
+pub(super) fn beacon_source(ip: IpAddr) -> Source {
+    Source::Beacon(SocketAddr::new(ip, crate::path::beacon::BEACON_PORT))
+}
