@@ -32,6 +32,9 @@ const TICK: Duration = Duration::from_millis(250);
 const FAST_TICK: Duration = Duration::from_millis(50);
 /// Initiations remembered, so that a replayed one costs a hash and no Diffie-Hellman.
 const RECENT: usize = 1024;
+const OUTBOX_BYTES: usize = 64 * 1024;
+/// Bytes of buffers of the handshake thread and its queues.
+pub(super) const BUFFERS: usize = 2 * QUEUE_LEN * size_of::<Message>() + RECENT * 16 + OUTBOX_BYTES;
 
 /// A handshake message in the queue.
 #[derive(Clone, Copy, Debug)]
@@ -192,7 +195,7 @@ impl HandshakeThread {
             shared,
             gate,
             recent: vec![[0; 16]; RECENT].into(),
-            outbox: Outbox::new(1 << 16, 64),
+            outbox: Outbox::new(OUTBOX_BYTES, 64),
             packet,
         }
     }

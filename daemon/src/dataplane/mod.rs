@@ -1,6 +1,6 @@
 //! The data plane of one joined network: its TUN device, its UDP sockets, its WireGuard key, and the threads between them.
 //!
-//! A packet's journey down ([`tx`](self)): TUN -> allowed IPs give the peer -> cut into segments -> sealed -> outbox -> one send
+//! A packet's journey down (`tx`): TUN -> allowed IPs give the peer -> cut into segments -> sealed -> outbox -> one send
 //! for a run. Up (`rx`): one receive for many runs -> classed by first bytes -> opened -> source checked against allowed IPs ->
 //! merged -> one write for a super-packet. Everything that is not a data packet leaves these threads by a bounded queue:
 //! handshakes to the handshake thread, which also runs the timers, all else to the control side.
@@ -48,6 +48,11 @@ use worker::Worker;
 
 /// Smallest and largest MTU of a tunnel, in bytes.
 const MTU: std::ops::RangeInclusive<u16> = 1280..=8920;
+
+/// Bytes of all buffers at the largest MTU. What no packet ever touched is not backed by memory; a peer's session comes on
+/// top, about 11 KB once it is used.
+const BUFFERS: usize = tx::BUFFERS + rx::BUFFERS + handshake::BUFFERS + staging::SLOTS * *MTU.end() as usize;
+const _: () = assert!(BUFFERS <= 4 << 20, "a data plane's buffers take more than 4 MiB");
 
 /// A running data plane. Dropping it stops its threads; [`DataPlane::shutdown`] also gives the TUN device back.
 #[derive(Debug)]

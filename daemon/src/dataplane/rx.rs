@@ -31,6 +31,10 @@ const RUNS: usize = 8;
 /// Packets written at once at the latest.
 const PACKETS: usize = 256;
 const ARENA: usize = 256 * 1024;
+/// First packets to peers that have just confirmed a session.
+const REPLY_BYTES: usize = 64 * 1024;
+/// Bytes of buffers of one receiver.
+pub(super) const BUFFERS: usize = RUNS * GRO_BUFFER + ARENA + REPLY_BYTES;
 /// Longest datagram that is handed to the control side, in bytes.
 const MAX_CONTROL_LEN: usize = 2048;
 
@@ -81,7 +85,7 @@ impl Rx {
             arena,
             filled: 0,
             coalescer,
-            replies: Outbox::new(1 << 16, 64),
+            replies: Outbox::new(REPLY_BYTES, 64),
             packet,
         };
         Rx {

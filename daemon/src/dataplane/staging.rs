@@ -7,7 +7,7 @@ use meshd_core::packet::DropReason;
 use super::shared::Drops;
 
 /// Packets that may wait in all, and for one peer.
-const SLOTS: usize = 256;
+pub(super) const SLOTS: usize = 256;
 const PER_PEER: usize = 64;
 /// After this nobody waits for the packet any more.
 const LIFETIME: Duration = Duration::from_secs(5);

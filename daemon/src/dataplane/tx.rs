@@ -28,6 +28,8 @@ const BUDGET: usize = 128;
 /// The largest super-packet, an IPv6 header and 65,535 bytes, and room for padding.
 const READ_BUFFER: usize = 65_536 + 64;
 const OUTBOX_BYTES: usize = 256 * 1024;
+/// Bytes of buffers of one sender.
+pub(super) const BUFFERS: usize = READ_BUFFER + 2 * OUTBOX_BYTES;
 
 /// What sending needs; one for each thread that reads the TUN device.
 pub(super) struct Tx {
