@@ -99,21 +99,28 @@ impl State {
         if !self.stale {
             return Ok(());
         }
-        let mut batch = Batch::default();
         let mut fresh = read_networks(&*self.store)?;
         self.answers = Answers::load(&*self.store)?;
+        let mut batch = Batch::default();
         for network in fresh.values_mut() {
-            network
-                .map
-                .commit(&self.identity)
-                .map_err(|error| self.store.damaged(error.to_string()))?;
+            let committed = network.map.commit(&self.identity);
+            committed.map_err(|error| self.store.damaged(error.to_string()))?;
             batch.put(
                 Table::Networks,
                 network.id.to_bytes(),
                 rows::encode(&network.row()),
             );
         }
+        self.take_networks(fresh);
+        // should this fail, what was read is served, and no version is told that is not on disk
         self.store.commit(&batch)?;
+        self.stale = false;
+        self.dirty.notify_one();
+        Ok(())
+    }
+
+    /// Puts what was read in place of what was held; streams stay open.
+    fn take_networks(&mut self, mut fresh: Networks) {
         for (id, mut old) in std::mem::take(&mut self.networks) {
             match fresh.get_mut(&id) {
                 Some(network) => std::mem::swap(&mut network.hub, &mut old.hub),
@@ -124,9 +131,6 @@ impl State {
             self.members.set(*id, network.members());
         }
         self.networks = fresh;
-        self.stale = false;
-        self.dirty.notify_one();
-        Ok(())
     }
 }
 

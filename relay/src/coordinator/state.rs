@@ -243,8 +243,11 @@ impl State {
         Ok(addresses)
     }
 
-    /// Brings all streams to the present maps.
+    /// Brings all streams to the present maps, once these are on disk.
     pub fn push_maps(&mut self) {
+        if self.stale {
+            return;
+        }
         for network in self.networks.values_mut() {
             network.hub.push_map(&network.map);
         }

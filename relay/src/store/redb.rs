@@ -6,14 +6,17 @@
 //! next use, so that a coordinator recovers when there is space again.
 
 use std::cell::RefCell;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io;
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use redb::backends::InMemoryBackend;
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, TableError,
+};
 
 use super::{Batch, Change, Pair, Rows, Snapshot, Store, StoreError, Table};
 
@@ -196,21 +199,54 @@ pub fn report_damage_where_panics_abort() {
     }));
 }
 
-/// Opens an existing file and checks all of it.
+/// Opens an existing file, all of which is checked before it is touched: redb repairs as it opens, and what it made of a
+/// damaged file would be no help to anybody.
 fn open(path: &Path) -> Result<Database, StoreError> {
+    let bytes = read_alone(path)?;
     OPENING.with(|opening| opening.replace(Some(path.to_owned())));
-    let opened = catch_unwind(AssertUnwindSafe(|| open_and_check(path)));
+    let checked = catch_unwind(AssertUnwindSafe(|| check(path, &bytes)));
     OPENING.with(|opening| opening.replace(None));
-    opened.unwrap_or_else(|_| Err(damaged(path, "redb cannot read its structure")))
-}
-
-fn open_and_check(path: &Path) -> Result<Database, StoreError> {
-    let mut database = Database::builder()
+    checked.unwrap_or_else(|_| Err(damaged(path, "redb cannot read its structure")))?;
+    Database::builder()
         .set_cache_size(CACHE_BYTES)
         .open(path)
+        .map_err(|error| refused(path, error.into()))
+}
+
+/// The file's bytes, where no other process has it open.
+fn read_alone(path: &Path) -> Result<Vec<u8>, StoreError> {
+    let unreachable = |cause| StoreError::Unreachable {
+        path: path.to_owned(),
+        cause,
+    };
+    let mut file = File::open(path).map_err(unreachable)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(StoreError::InUse {
+                path: path.to_owned(),
+            });
+        }
+        Err(TryLockError::Error(cause)) => return Err(unreachable(cause)),
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(unreachable)?;
+    Ok(bytes)
+}
+
+/// Opens and checks a copy in memory.
+fn check(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let copy = InMemoryBackend::new();
+    let filled = copy
+        .set_len(bytes.len() as u64)
+        .and_then(|()| copy.write(0, bytes));
+    filled.map_err(|error| refused(path, redb::StorageError::from(error).into()))?;
+    let mut database = Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .create_with_backend(copy)
         .map_err(|error| refused(path, error.into()))?;
     match database.check_integrity() {
-        Ok(true) => Ok(database),
+        Ok(true) => Ok(()),
         Ok(false) => Err(damaged(path, "checksums do not fit")),
         Err(error) => Err(refused(path, error.into())),
     }
@@ -353,6 +389,10 @@ mod tests {
                 matches!(error, StoreError::Damaged { .. } | StoreError::Io { .. }),
                 "{error}"
             );
+            assert!(
+                fs::read(&path).unwrap() == whole[..cut.min(whole.len() - 1)],
+                "it was touched"
+            );
         }
         fs::write(&path, &whole).unwrap();
         assert_eq!(
@@ -378,7 +418,12 @@ mod tests {
                 *byte ^= 0x5a;
             }
             fs::write(&path, &garbled).unwrap();
-            if let Ok(store) = RedbStore::open(dir.path(), never) {
+            let opened = RedbStore::open(dir.path(), never);
+            assert!(
+                opened.is_ok() || fs::read(&path).unwrap() == garbled,
+                "it was touched"
+            );
+            if let Ok(store) = opened {
                 assert_eq!(
                     store.scan(Table::Nodes).map(|rows| rows.len()).unwrap(),
                     200,

@@ -1,0 +1,421 @@
+//! The OpenAPI document against what is really served: every path answers, and every answer fits its schema.
+
+mod world;
+
+use std::collections::BTreeSet;
+
+use hyper::Method;
+use hyper::body::Bytes;
+use meshd_api::coordinator::admin::TokenCreate;
+use meshd_api::coordinator::node::{Entries, Leave, Pong, RecordUpdate, StreamLine};
+use meshd_core::statement::{Departure, Signed};
+use serde_json::{Value, json};
+use world::{TestNode, World};
+
+/// Why `value` does not fit `schema`: a small part of JSON Schema, all that the document uses. Fields that the schema
+/// does not name are refused as well: they would be served and not documented.
+fn misfit(document: &Value, schema: &Value, value: &Value) -> Option<String> {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let target = reference
+            .strip_prefix('#')
+            .and_then(|pointer| document.pointer(pointer));
+        return match target {
+            Some(target) => misfit(document, target, value),
+            None => Some(format!("{reference} is not in the document")),
+        };
+    }
+    if let Some(options) = schema["oneOf"].as_array() {
+        let misfits: Vec<_> = options
+            .iter()
+            .map(|option| misfit(document, option, value))
+            .collect();
+        return match misfits.iter().any(Option::is_none) {
+            true => None,
+            false => Some(format!("{value} fits none of {misfits:?}")),
+        };
+    }
+    if let Some(all) = schema["allOf"].as_array() {
+        return all.iter().find_map(|part| misfit(document, part, value));
+    }
+    if let Some(allowed) = schema["enum"].as_array()
+        && !allowed.contains(value)
+    {
+        return Some(format!("{value} is not one of {allowed:?}"));
+    }
+    let kinds: Vec<&str> = match &schema["type"] {
+        Value::String(kind) => vec![kind],
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
+        _ => return None,
+    };
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    if !kinds.contains(&kind) {
+        return Some(format!("{value} is no {kinds:?}"));
+    }
+    match value {
+        Value::Array(items) => items
+            .iter()
+            .find_map(|item| misfit(document, &schema["items"], item)),
+        Value::Object(fields) => object_misfit(document, schema, fields),
+        _ => None,
+    }
+}
+
+fn object_misfit(
+    document: &Value,
+    schema: &Value,
+    fields: &serde_json::Map<String, Value>,
+) -> Option<String> {
+    let required = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    let missing = required.into_iter().find(|name| !fields.contains_key(*name));
+    if let Some(missing) = missing {
+        return Some(format!("{missing} is missing in {fields:?}"));
+    }
+    fields
+        .iter()
+        .find_map(|(name, field)| match schema["properties"].get(name) {
+            Some(known) => misfit(document, known, field),
+            None if schema["additionalProperties"].is_object() => {
+                misfit(document, &schema["additionalProperties"], field)
+            }
+            None => Some(format!("{name} is not documented")),
+        })
+}
+
+/// Answers, each held against the document.
+struct Checked {
+    document: Value,
+    seen: BTreeSet<String>,
+}
+
+impl Checked {
+    fn operation(&self, method: &str, path: &str) -> &Value {
+        let operation = &self.document["paths"][path][method.to_lowercase()];
+        assert!(operation.is_object(), "{method} {path} is not in the document");
+        operation
+    }
+
+    fn answer(&mut self, method: &str, path: &str, body: &Value, answer: &Value) {
+        let operation = self.operation(method, path).clone();
+        let request = &operation["requestBody"]["content"]["application/json"]["schema"];
+        if !request.is_null() {
+            assert_eq!(
+                misfit(&self.document, request, body),
+                None,
+                "request of {method} {path}"
+            );
+        }
+        let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
+        assert!(!schema.is_null(), "{method} {path} documents no JSON answer");
+        assert_eq!(
+            misfit(&self.document, schema, answer),
+            None,
+            "answer of {method} {path}"
+        );
+        self.seen.insert(format!("{} {path}", method.to_lowercase()));
+    }
+
+    async fn admin(
+        &mut self,
+        world: &World,
+        method: Method,
+        path: &str,
+        values: &[&str],
+        body: Value,
+    ) -> Value {
+        let mut parts = values.iter();
+        let filled: Vec<&str> = path
+            .split('/')
+            .map(|part| {
+                if part.starts_with('{') {
+                    *parts.next().unwrap()
+                } else {
+                    part
+                }
+            })
+            .collect();
+        let bytes = if method == Method::GET {
+            Bytes::new()
+        } else {
+            body.to_string().into()
+        };
+        let reply = world
+            .admin()
+            .await
+            .request(method.clone(), &filled.join("/"), bytes, &[])
+            .await;
+        let reply = reply.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        let answer = serde_json::from_slice(&reply.body).unwrap();
+        self.answer(method.as_str(), path, &body, &answer);
+        answer
+    }
+
+    async fn node(&mut self, world: &World, node: &TestNode, method: Method, path: &str, body: Value) {
+        let filled = path.replace("{id}", &node.token.network().to_string());
+        let mut connection = node.connect(world.https()).await;
+        let answer: Value = connection
+            .send(method.clone(), &filled, &body, &[])
+            .await
+            .unwrap();
+        self.answer(method.as_str(), path, &body, &answer);
+    }
+}
+
+#[tokio::test]
+async fn every_documented_path_is_served_and_every_answer_fits_its_schema() {
+    let world = World::new().await;
+    let document: Value = world.admin().await.get("/v1/openapi.json").await.unwrap();
+    let mut checked = Checked {
+        document,
+        seen: BTreeSet::new(),
+    };
+    admins(&mut checked, &world).await;
+    nodes(&mut checked, &world).await;
+    ends(&mut checked, &world).await;
+    let paths = checked.document["paths"].as_object().unwrap();
+    let all = paths.iter().flat_map(|(path, methods)| {
+        methods
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(move |method| format!("{method} {path}"))
+    });
+    let missing: Vec<String> = all
+        .filter(|operation| !checked.seen.contains(operation))
+        .collect();
+    assert_eq!(missing, [] as [String; 0], "documented, and not tried");
+    let problem = checked.document["components"]["schemas"]["Problem"].clone();
+    assert_eq!(
+        misfit(
+            &checked.document,
+            &problem,
+            &json!({ "code": "a", "message": "b" })
+        ),
+        None
+    );
+}
+
+async fn admins(checked: &mut Checked, world: &World) {
+    let base = "/v1/admin/networks";
+    let wanted = json!({ "name": "prod", "cidr": "10.77.0.0/16", "cidr6": null, "mtu": 1280 });
+    checked.admin(world, Method::POST, base, &[], wanted).await;
+    checked.admin(world, Method::GET, base, &[], Value::Null).await;
+    checked
+        .admin(
+            world,
+            Method::GET,
+            &format!("{base}/{{network}}"),
+            &["prod"],
+            Value::Null,
+        )
+        .await;
+    let tokens = format!("{base}/{{network}}/tokens");
+    let wanted = json!({ "uses": 3, "expires_in": 900, "tags": ["a"], "approval": true });
+    let token = checked
+        .admin(world, Method::POST, &tokens, &["prod"], wanted)
+        .await;
+    checked
+        .admin(world, Method::GET, &tokens, &["prod"], Value::Null)
+        .await;
+    let word = token["token"].as_str().unwrap().parse().unwrap();
+    let node = TestNode::enter(&word, world.https(), "db1").await;
+    let nodes = format!("{base}/{{network}}/nodes");
+    let of_node = |verb: &str| format!("{nodes}/{{node}}{verb}");
+    checked
+        .admin(world, Method::GET, &nodes, &["prod"], Value::Null)
+        .await;
+    checked
+        .admin(
+            world,
+            Method::POST,
+            &of_node("/approve"),
+            &["prod", "db1"],
+            json!({}),
+        )
+        .await;
+    checked
+        .admin(
+            world,
+            Method::GET,
+            &of_node(""),
+            &["prod", &node.id.to_string()],
+            Value::Null,
+        )
+        .await;
+    checked
+        .admin(
+            world,
+            Method::POST,
+            &of_node("/rename"),
+            &["prod", "db1"],
+            json!({ "name": "db2" }),
+        )
+        .await;
+    checked
+        .admin(
+            world,
+            Method::POST,
+            &of_node("/replace"),
+            &["prod", "db2"],
+            json!({}),
+        )
+        .await;
+    checked
+        .admin(
+            world,
+            Method::POST,
+            &of_node("/remove"),
+            &["prod", "db2"],
+            json!({}),
+        )
+        .await;
+    let free = format!("{base}/{{network}}/names/free");
+    checked
+        .admin(world, Method::POST, &free, &["prod"], json!({ "name": "db2" }))
+        .await;
+    let revoke = format!("{tokens}/{{token}}/revoke");
+    let id = token["id"].as_str().unwrap().to_owned();
+    checked
+        .admin(
+            world,
+            Method::POST,
+            &revoke,
+            &["prod", &id],
+            json!({ "with_nodes": true }),
+        )
+        .await;
+}
+
+async fn nodes(checked: &mut Checked, world: &World) {
+    let token = world.token("prod", TokenCreate::default()).await;
+    let mut node = TestNode::new(&token);
+    let join = serde_json::to_value(node.join_request("web")).unwrap();
+    checked
+        .node(world, &node, Method::POST, "/v1/join/preview", join.clone())
+        .await;
+    checked.node(world, &node, Method::POST, "/v1/join", join).await;
+    node.try_join(world.https(), "web").await.unwrap();
+    let update = RecordUpdate {
+        record: node.record().bytes().into(),
+        facts: node.facts.clone(),
+    };
+    let update = serde_json::to_value(update).unwrap();
+    checked
+        .node(world, &node, Method::PUT, "/v1/networks/{id}/record", update)
+        .await;
+    let pong = serde_json::to_value(Pong { nonce: 1 }).unwrap();
+    checked
+        .node(world, &node, Method::POST, "/v1/networks/{id}/pong", pong)
+        .await;
+    let entries = serde_json::to_value(Entries { entries: vec![] }).unwrap();
+    checked
+        .node(
+            world,
+            &node,
+            Method::POST,
+            "/v1/networks/{id}/statements",
+            entries,
+        )
+        .await;
+    lines(checked, world, &node).await;
+    let departure = Departure {
+        network: token.network(),
+        node: node.id,
+        serial: 9,
+    };
+    let departure = Signed::sign(departure, &node.identity).unwrap();
+    let leave = serde_json::to_value(Leave {
+        departure: departure.bytes().into(),
+    })
+    .unwrap();
+    checked
+        .node(world, &node, Method::POST, "/v1/networks/{id}/leave", leave)
+        .await;
+}
+
+/// Lines of the stream as they come, and one of each kind.
+async fn lines(checked: &mut Checked, world: &World, node: &TestNode) {
+    let path = "/v1/networks/{id}/map";
+    let operation = checked.operation("get", path).clone();
+    let schema = &operation["responses"]["200"]["content"]["application/x-ndjson"]["itemSchema"];
+    let served = path.replace("{id}", &node.token.network().to_string());
+    let mut stream = node.connect(world.https()).await.lines(&served).await.unwrap();
+    for _ in 0..2 {
+        let line: Value = stream.next().await.unwrap().unwrap();
+        assert_eq!(misfit(&checked.document, schema, &line), None);
+    }
+    for line in [
+        StreamLine::Delta {
+            from_version: 1,
+            header: vec![1].into(),
+            add: vec![vec![2].into()],
+            drop: vec![],
+        },
+        StreamLine::Ping {
+            nonce: 1,
+            answer: true,
+        },
+        StreamLine::Notice {
+            code: "a".into(),
+            message: "b".into(),
+        },
+    ] {
+        let line = serde_json::to_value(line).unwrap();
+        assert_eq!(misfit(&checked.document, schema, &line), None);
+    }
+    checked.seen.insert(format!("get {path}"));
+}
+
+async fn ends(checked: &mut Checked, world: &World) {
+    checked
+        .admin(world, Method::GET, "/v1/openapi.json", &[], Value::Null)
+        .await;
+    let backup = world
+        .admin()
+        .await
+        .request(Method::GET, "/v1/admin/backup", Bytes::new(), &[])
+        .await
+        .unwrap();
+    checked.seen.insert("get /v1/admin/backup".into());
+    checked
+        .admin(
+            world,
+            Method::DELETE,
+            "/v1/admin/networks/{network}",
+            &["prod"],
+            json!({}),
+        )
+        .await;
+    let restored = world
+        .admin()
+        .await
+        .request(Method::POST, "/v1/admin/restore", backup.body, &[])
+        .await
+        .unwrap();
+    let answer = serde_json::from_slice(&restored.body).unwrap();
+    checked.answer("post", "/v1/admin/restore", &Value::Null, &answer);
+}
+
+#[test]
+fn the_checker_finds_misfits() {
+    let schema = json!({ "type": "object", "required": ["a"], "properties": { "a": { "type": "string" } } });
+    let fits = |value: Value| misfit(&Value::Null, &schema, &value).is_none();
+    assert!(fits(json!({ "a": "x" })));
+    assert!(
+        !fits(json!({}))
+            && !fits(json!({ "a": 1 }))
+            && !fits(json!({ "a": "x", "b": 1 }))
+            && !fits(json!("a"))
+    );
+}
