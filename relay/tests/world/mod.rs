@@ -293,6 +293,11 @@ impl TestNode {
         self.connect(at).await.post(&self.path(path), body).await
     }
 
+    /// The lines of a map stream, unread.
+    pub async fn lines(&self, at: SocketAddr) -> LineStream {
+        self.connect(at).await.lines(&self.path("map")).await.unwrap()
+    }
+
     pub async fn stream(&self, at: SocketAddr) -> MapStream {
         self.stream_from(at, (0, 0)).await.unwrap()
     }

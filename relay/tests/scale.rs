@@ -1,0 +1,54 @@
+//! A network of 200 nodes: how soon all are told of one more.
+
+mod world;
+
+use std::time::{Duration, Instant};
+
+use meshd_api::coordinator::admin::TokenCreate;
+use serde_json::Value;
+use world::{TestNode, World};
+
+const NODES: usize = 200;
+/// The bar, in an optimised build on an idle machine; tests run in neither, so a multiple of it is what fails.
+const BAR: Duration = Duration::from_secs(1);
+const SLACK: u32 = 10;
+
+#[tokio::test]
+async fn all_of_200_nodes_are_told_of_a_newcomer_at_once() {
+    let world = World::new().await;
+    world.create_network("prod", "10.77.0.0/16").await;
+    let token = world.token("prod", TokenCreate::default()).await;
+    let at = world.https();
+    let mut streams = Vec::new();
+    for n in 0..NODES {
+        let node = TestNode::enter(&token, at, &format!("n{n}")).await;
+        streams.push(node.lines(at).await);
+    }
+    let version = world.get::<Value>("/networks/prod").await.unwrap()["version"]
+        .as_u64()
+        .unwrap();
+    let (heard, mut all_heard) = tokio::sync::mpsc::channel(NODES);
+    for mut stream in streams {
+        let heard = heard.clone();
+        tokio::spawn(async move {
+            loop {
+                let line: Value = stream.next().await.unwrap().unwrap();
+                if line["type"] == "delta" && line["from_version"].as_u64() >= Some(version) {
+                    heard.send(line["add"].as_array().unwrap().len()).await.unwrap();
+                }
+            }
+        });
+    }
+    let start = Instant::now();
+    TestNode::enter(&token, at, "newcomer").await;
+    for _ in 0..NODES {
+        assert_eq!(all_heard.recv().await, Some(1));
+    }
+    let took = start.elapsed();
+    println!(
+        "join and record until all {NODES} nodes are told: {} ms (bar {} ms)",
+        took.as_millis(),
+        BAR.as_millis()
+    );
+    assert!(took < BAR * SLACK, "{took:?}");
+}
