@@ -45,7 +45,8 @@ pub fn prepare(request: &local::JoinRequest, state: &StateDir) -> Result<Join, P
     let network = token.network();
     let files = state.network(network);
     let mut membership = match present.iter().find(|m| m.network == network) {
-        Some(earlier) => earlier.clone(),
+        Some(earlier) if earlier.allotted.is_some() => earlier.clone(),
+        Some(earlier) => tried_again(earlier, &token),
         None => fresh(&token, free_interface(&present)),
     };
     membership.force = request.force;
@@ -178,20 +179,12 @@ impl Join {
 }
 
 fn fresh(token: &JoinToken, interface: u16) -> Membership {
-    let network = NetworkId::of_root(&token.root);
-    let identity = IdentitySecret::from_seed(&seed());
+    let identity = Arc::new(IdentitySecret::from_seed(&seed()));
     let mut node = [0; 16];
     OsRng.fill_bytes(&mut node);
     let node = NodeId::from_bytes(node);
-    let enrolment = Enrolment {
-        network,
-        token: token.id,
-        node,
-        identity: identity.public(),
-    };
-    let enrolment = Signed::sign(enrolment, &token.secret).expect("an enrolment has no limits to break");
     Membership {
-        network,
+        network: token.network(),
         root: token.root,
         name: String::new(),
         coordinators: vec![*token.coordinator.as_bytes()],
@@ -201,14 +194,37 @@ fn fresh(token: &JoinToken, interface: u16) -> Membership {
             .map(|a| (a.host().to_owned(), a.port()))
             .collect(),
         node,
-        identity: Arc::new(identity),
+        enrolment: enrolment(token, node, &identity),
+        identity,
         wireguard: WireGuardSecret::from_seed(&seed()),
         discovery: DiscoverySecret::from_seed(&seed()),
-        enrolment: enrolment.bytes().to_vec(),
         allotted: None,
         interface,
         force: false,
     }
+}
+
+/// The keys of a try that got no answer, enrolled under the token at hand.
+fn tried_again(earlier: &Membership, token: &JoinToken) -> Membership {
+    Membership {
+        enrolment: enrolment(token, earlier.node, &earlier.identity),
+        node: earlier.node,
+        identity: earlier.identity.clone(),
+        wireguard: earlier.wireguard.clone(),
+        discovery: earlier.discovery.clone(),
+        ..fresh(token, earlier.interface)
+    }
+}
+
+fn enrolment(token: &JoinToken, node: NodeId, identity: &IdentitySecret) -> Vec<u8> {
+    let enrolment = Enrolment {
+        network: token.network(),
+        token: token.id,
+        node,
+        identity: identity.public(),
+    };
+    let signed = Signed::sign(enrolment, &token.secret).expect("an enrolment has no limits to break");
+    signed.bytes().to_vec()
 }
 
 fn seed() -> Zeroizing<[u8; 32]> {

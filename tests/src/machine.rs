@@ -248,6 +248,8 @@ fn make_files(folder: &Path, name: &str) {
         ("hosts", hosts),
         ("hostname", format!("{name}\n")),
         ("machine-id", machine_id),
+        // as Debian's base-files has it: a name's IPv4 and IPv6 lines belong together
+        ("host.conf", "multi on\n".to_owned()),
     ] {
         fs::write(folder.join("etc").join(file), text).expect("the lab's folder is writable");
     }

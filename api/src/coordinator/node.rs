@@ -156,7 +156,7 @@ pub enum StreamLine {
 pub struct Relay {
     /// Relay id, 16 hex digits.
     pub id: String,
-    /// UDP addresses, `host:port`; the first is for frames, all answer STUN.
+    /// UDP addresses, `host:port`: those with the first one's port take frames, all answer STUN.
     pub udp: Vec<String>,
     /// This node's bind key, 32 bytes. A secret.
     pub bind_key: Base64Bytes,

@@ -78,8 +78,10 @@ pub(super) async fn resolve_relays(relays: &[Relay]) -> Vec<RelayInfo> {
             continue;
         };
         let mut addresses = Vec::new();
-        // The first address is for frames; the others answer STUN alone.
-        for name in relay.udp.iter().take(1) {
+        // The relay's hosts on its first port; the other ports let a node observe its mapping.
+        let port = |name: &str| name.rsplit_once(':').map(|(_, port)| port.to_owned());
+        let first = relay.udp.first().and_then(|name| port(name));
+        for name in relay.udp.iter().filter(|name| port(name) == first) {
             match tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host(name.as_str())).await {
                 Ok(Ok(found)) => addresses.extend(found),
                 Ok(Err(error)) => warn!(relay = %name, %error, "the relay's name cannot be looked up"),

@@ -81,7 +81,7 @@ impl Sandbox {
             "mkdir -p /run/lab; : >> /run/lab/{own}; mount --bind {program} /run/lab/{own}"
         );
         for path in &self.writable {
-            let _ = writeln!(script, "mkdir -p {path}; mount --bind {path} {path}");
+            let _ = writeln!(script, "mkdir -p {path}; mount --rbind {path} {path}");
         }
         let mut read_only = Vec::new();
         if self.strict {
