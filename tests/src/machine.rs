@@ -145,10 +145,12 @@ impl Machine {
     /// # Panics
     /// If it cannot be started.
     pub fn spawn(&self, argv: &[&str], environment: &[(&str, &str)]) -> Process {
-        let program = Path::new(argv[0])
-            .file_name()
-            .and_then(OsStr::to_str)
-            .unwrap_or("program");
+        let program = Path::new(argv[0]).file_name().and_then(OsStr::to_str);
+        self.spawn_as(program.unwrap_or("program"), argv, environment)
+    }
+
+    /// The same, with another name in messages than that of the program.
+    pub(crate) fn spawn_as(&self, program: &str, argv: &[&str], environment: &[(&str, &str)]) -> Process {
         let number = self.inner.logs.fetch_add(1, Ordering::Relaxed);
         let log = self.inner.folder.join(format!("{program}-{number}.log"));
         let file = fs::File::create(&log).expect("a log can be made");
@@ -159,7 +161,7 @@ impl Machine {
             .stdout(file);
         command.envs(environment.iter().copied());
         let child = spawn(command).expect("nsenter starts");
-        Process::new(format!("{} on {}", argv.join(" "), self.inner.name), child, log)
+        Process::new(format!("{program} on {}", self.inner.name), child, log)
     }
 
     /// Runs `work` on a thread of its own inside the machine's network namespace; sockets opened there stay there.

@@ -340,5 +340,5 @@ fn run(machine: &Machine, setting: &Setting) -> Process {
         Vec::new()
     };
     argv.extend(sandboxed.iter().map(String::as_str));
-    machine.spawn(&argv, &environment)
+    machine.spawn_as("meshd", &argv, &environment)
 }
