@@ -72,7 +72,8 @@ fn a_token_that_is_mistyped_expired_used_up_or_revoked_is_refused_with_its_own_s
     let once = bed.relay.token(NET, &["--uses", "1"]);
     let other = Node::start(&bed.world.site(Nat::PortRestricted).machine("web", 2));
     other.join(&once);
-    assert!(refusal(&once).contains("used up"));
+    let said = refusal(&once);
+    assert!(said.contains("used up"), "{said}");
 
     let tokens = bed.relay.json(&["token", "list", "--network", NET]);
     let revoked = bed.relay.token(NET, &[]);
@@ -87,7 +88,8 @@ fn a_token_that_is_mistyped_expired_used_up_or_revoked_is_refused_with_its_own_s
         .find(|id| !before.contains(id))
         .expect("the new one");
     bed.relay.ctl(&["token", "revoke", &new]);
-    assert!(refusal(&revoked).contains("revoked"));
+    let said = refusal(&revoked);
+    assert!(said.contains("revoked"), "{said}");
 }
 
 #[test]
