@@ -25,7 +25,7 @@ use crate::sweep::{self, MARK};
 use crate::wait::{eventually, poll};
 
 /// What a machine's `/etc` has in common with the computer's.
-const SHARED_ETC: &str = "ld.so.cache ld.so.conf ld.so.conf.d passwd group shadow nsswitch.conf protocols services iproute2 \
+const SHARED_ETC: &str = "ld.so.cache ld.so.conf ld.so.conf.d passwd group shadow nsswitch.conf host.conf gai.conf protocols services iproute2 \
     ethertypes alternatives/awk alternatives/ip*tables* alternatives/arptables* alternatives/nc";
 
 /// How the holder sets up the machine; `$1` is its folder, `$2` its host name.
