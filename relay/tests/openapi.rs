@@ -1,5 +1,6 @@
 //! The OpenAPI document against what is really served: every path answers, and every answer fits its schema.
 
+mod schema;
 mod world;
 
 use std::collections::BTreeSet;
@@ -9,89 +10,9 @@ use hyper::body::Bytes;
 use meshd_api::coordinator::admin::TokenCreate;
 use meshd_api::coordinator::node::{Entries, Leave, Pong, RecordUpdate, StreamLine};
 use meshd_core::statement::{Departure, Signed};
+use schema::misfit;
 use serde_json::{Value, json};
 use world::{TestNode, World};
-
-/// Why `value` does not fit `schema`: a small part of JSON Schema, all that the document uses. Fields that the schema
-/// does not name are refused as well: they would be served and not documented.
-fn misfit(document: &Value, schema: &Value, value: &Value) -> Option<String> {
-    if let Some(reference) = schema["$ref"].as_str() {
-        let target = reference
-            .strip_prefix('#')
-            .and_then(|pointer| document.pointer(pointer));
-        return match target {
-            Some(target) => misfit(document, target, value),
-            None => Some(format!("{reference} is not in the document")),
-        };
-    }
-    if let Some(options) = schema["oneOf"].as_array() {
-        let misfits: Vec<_> = options
-            .iter()
-            .map(|option| misfit(document, option, value))
-            .collect();
-        return match misfits.iter().any(Option::is_none) {
-            true => None,
-            false => Some(format!("{value} fits none of {misfits:?}")),
-        };
-    }
-    if let Some(all) = schema["allOf"].as_array() {
-        return all.iter().find_map(|part| misfit(document, part, value));
-    }
-    if let Some(allowed) = schema["enum"].as_array()
-        && !allowed.contains(value)
-    {
-        return Some(format!("{value} is not one of {allowed:?}"));
-    }
-    let kinds: Vec<&str> = match &schema["type"] {
-        Value::String(kind) => vec![kind],
-        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
-        _ => return None,
-    };
-    let kind = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_f64() => "number",
-        Value::Number(_) => "integer",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    if !kinds.contains(&kind) {
-        return Some(format!("{value} is no {kinds:?}"));
-    }
-    match value {
-        Value::Array(items) => items
-            .iter()
-            .find_map(|item| misfit(document, &schema["items"], item)),
-        Value::Object(fields) => object_misfit(document, schema, fields),
-        _ => None,
-    }
-}
-
-fn object_misfit(
-    document: &Value,
-    schema: &Value,
-    fields: &serde_json::Map<String, Value>,
-) -> Option<String> {
-    let required = schema["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str);
-    let missing = required.into_iter().find(|name| !fields.contains_key(*name));
-    if let Some(missing) = missing {
-        return Some(format!("{missing} is missing in {fields:?}"));
-    }
-    fields
-        .iter()
-        .find_map(|(name, field)| match schema["properties"].get(name) {
-            Some(known) => misfit(document, known, field),
-            None if schema["additionalProperties"].is_object() => {
-                misfit(document, &schema["additionalProperties"], field)
-            }
-            None => Some(format!("{name} is not documented")),
-        })
-}
 
 /// Answers, each held against the document.
 struct Checked {
@@ -405,17 +326,4 @@ async fn ends(checked: &mut Checked, world: &World) {
         .unwrap();
     let answer = serde_json::from_slice(&restored.body).unwrap();
     checked.answer("post", "/v1/admin/restore", &Value::Null, &answer);
-}
-
-#[test]
-fn the_checker_finds_misfits() {
-    let schema = json!({ "type": "object", "required": ["a"], "properties": { "a": { "type": "string" } } });
-    let fits = |value: Value| misfit(&Value::Null, &schema, &value).is_none();
-    assert!(fits(json!({ "a": "x" })));
-    assert!(
-        !fits(json!({}))
-            && !fits(json!({ "a": 1 }))
-            && !fits(json!({ "a": "x", "b": 1 }))
-            && !fits(json!("a"))
-    );
 }

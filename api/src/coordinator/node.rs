@@ -102,7 +102,8 @@ pub struct Pong {
     pub nonce: u64,
 }
 
-/// One line of the map stream (`GET /v1/networks/{id}/map?epoch=E&version=V`, `application/x-ndjson`).
+/// One line of the map stream (`GET /v1/networks/{id}/map?epoch=E&version=V&facts=F`, `application/x-ndjson`); `E` and `V`
+/// say which map the node holds, `F` is its machine's hashed facts, `name:value` with commas between.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

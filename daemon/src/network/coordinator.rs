@@ -177,9 +177,15 @@ impl Line {
         let connection = connect(&self.identity, &self.targets.pins, host, port).await?;
         let (epoch, version) = *self.held.borrow();
         let network = self.identity.network;
+        // the machine's facts: by them the coordinator tells a clone from the original
+        let facts: Vec<String> = crate::machine::hashed_facts(network)
+            .iter()
+            .map(|(name, value)| format!("{name}:{value}"))
+            .collect();
+        let facts = facts.join(",");
         connection
             .lines(&format!(
-                "/v1/networks/{network}/map?epoch={epoch}&version={version}"
+                "/v1/networks/{network}/map?epoch={epoch}&version={version}&facts={facts}"
             ))
             .await
     }
