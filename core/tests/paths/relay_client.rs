@@ -82,6 +82,7 @@ impl Bench {
             let from = Channel {
                 listener: u32::from(to.port()),
                 address: *address,
+                local: None,
             };
             let Some(relay) = self.relay.as_mut() else {
                 continue;
@@ -109,6 +110,7 @@ impl Bench {
         let from = Channel {
             listener: 3478,
             address: *address,
+            local: None,
         };
         match self
             .relay

@@ -24,6 +24,7 @@ fn channel(number: u8) -> Channel {
     Channel {
         listener: 0,
         address: SocketAddr::from(([192, 0, 2, number], 4000)),
+        local: None,
     }
 }
 

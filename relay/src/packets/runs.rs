@@ -73,6 +73,7 @@ fn send_all(socket: &UdpSocket, runs: &[Option<&Run<'_>>], metrics: &mut PacketM
     for ((transmit, slice), run) in transmits.iter_mut().zip(&slices).zip(runs.iter().flatten()) {
         *transmit = Transmit {
             ecn: run.ecn,
+            source: run.to.local,
             segment_size: if run.datagrams > 1 {
                 run.segment_size as u16
             } else {

@@ -103,13 +103,6 @@ fn handle(shared: &Shared, listener: usize, batch: &mut RecvBatch, control: &mut
     shared.counters.add(&metrics);
 }
 
-/// Where a datagram comes from, and the address of ours that it was sent to.
-#[derive(Clone, Copy)]
-struct Origin {
-    channel: Channel,
-    local: Option<IpAddr>,
-}
-
 /// What judging a buffer needs.
 struct Judge<'b> {
     now: Instant,
@@ -131,11 +124,9 @@ impl Judge<'_> {
             ecn,
             ..
         } = received;
-        let from = Origin {
-            channel: Channel {
-                listener: self.listener as u32,
-                address: source,
-            },
+        let from = Channel {
+            listener: self.listener as u32,
+            address: source,
             local,
         };
         let mut joiner = Joiner::new(segment_size, ecn);
@@ -162,7 +153,7 @@ impl Judge<'_> {
     }
 
     /// One datagram; where it goes, if it goes on.
-    fn datagram(&mut self, from: Origin, datagram: &mut [u8]) -> Option<Channel> {
+    fn datagram(&mut self, from: Channel, datagram: &mut [u8]) -> Option<Channel> {
         match classify(datagram) {
             Class::Relay => return self.frame(from, datagram),
             Class::Stun => self.stun(from, datagram),
@@ -171,8 +162,8 @@ impl Judge<'_> {
         None
     }
 
-    fn frame(&mut self, from: Origin, datagram: &mut [u8]) -> Option<Channel> {
-        match self.relay.forward(self.now, from.channel, datagram) {
+    fn frame(&mut self, from: Channel, datagram: &mut [u8]) -> Option<Channel> {
+        match self.relay.forward(self.now, from, datagram) {
             Verdict::Forward { to } => return Some(to),
             Verdict::Reply(frame) => {
                 self.metrics.control += 1;
@@ -188,8 +179,8 @@ impl Judge<'_> {
         None
     }
 
-    fn stun(&mut self, from: Origin, request: &[u8]) {
-        match stun::binding_answer(request, from.channel.address) {
+    fn stun(&mut self, from: Channel, request: &[u8]) {
+        match stun::binding_answer(request, from.address) {
             Some(answer) => {
                 self.metrics.stun += 1;
                 reply(&self.shared.sockets, from, &answer);
@@ -201,7 +192,7 @@ impl Judge<'_> {
 
 /// Control messages of a batch, copied: they are few and short.
 struct ControlQueue {
-    messages: [([u8; CONTROL_BYTES], usize, Option<Origin>); MAX_CONTROL],
+    messages: [([u8; CONTROL_BYTES], usize, Option<Channel>); MAX_CONTROL],
     len: usize,
 }
 
@@ -213,7 +204,7 @@ impl ControlQueue {
         }
     }
 
-    fn push(&mut self, from: Origin, message: &[u8]) -> bool {
+    fn push(&mut self, from: Channel, message: &[u8]) -> bool {
         let Some((bytes, len, origin)) = self.messages.get_mut(self.len) else {
             return false;
         };
@@ -231,7 +222,7 @@ fn answer_control(shared: &Shared, now: Instant, queue: &ControlQueue, metrics: 
     let mut relay = shared.members.write();
     for (bytes, len, origin) in &queue.messages[..queue.len] {
         let Some(from) = *origin else { continue };
-        match relay.handle_control(now, from.channel, &bytes[..*len]) {
+        match relay.handle_control(now, from, &bytes[..*len]) {
             Verdict::Reply(frame) => {
                 metrics.control += 1;
                 reply(&shared.sockets, from, &frame);
@@ -243,12 +234,12 @@ fn answer_control(shared: &Shared, now: Instant, queue: &ControlQueue, metrics: 
 
 /// Answers by the way that the question came, from the address that it was sent to; if there is no room, the other side
 /// asks again.
-fn reply(sockets: &[UdpSocket], to: Origin, bytes: &[u8]) {
-    if let Some(socket) = sockets.get(to.channel.listener as usize) {
+fn reply(sockets: &[UdpSocket], to: Channel, bytes: &[u8]) {
+    if let Some(socket) = sockets.get(to.listener as usize) {
         let parts = [IoSlice::new(bytes)];
         let _ = socket.send_segments(&Transmit {
             source: to.local,
-            ..Transmit::new(to.channel.address, &parts)
+            ..Transmit::new(to.address, &parts)
         });
     }
 }

@@ -17,7 +17,7 @@ mod limits;
 mod members;
 mod sessions;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,9 @@ pub struct Channel {
     pub listener: u32,
     /// The far end.
     pub address: SocketAddr,
+    /// The relay's own address that it came to, where it has several: what goes back must come from there, or the NAT in
+    /// between does not know it.
+    pub local: Option<IpAddr>,
 }
 
 /// What becomes of a datagram.

@@ -51,6 +51,7 @@ impl World {
         let channel = Channel {
             listener: port.into(),
             address: from,
+            local: None,
         };
         match server.handle_datagram(now, channel, &mut bytes) {
             Verdict::Forward { to } => self.post(host, to.listener as u16, to.address, bytes),
