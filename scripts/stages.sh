@@ -117,7 +117,9 @@ stage_bench() { as_builder cargo bench --locked -p meshd-bench -- --test; }
 stage_cross() {
   [ "$(uname -m)" = x86_64 ] || { skip_stage "cross-building for aarch64 is done on amd64"; return; }
   need qemu-aarch64-static=qemu-user-static
-  packaging/cross-aarch64
+  packaging/cross-aarch64 || return 1
+  as_builder aarch64-linux-gnu-gcc -O1 -Wall -Werror -shared -fPIC -o target/cross/aarch64-unknown-linux-gnu/debug/netlink.so \
+    tests/emulation/netlink.c -ldl
 }
 
 # the .deb, its contents, and that what it brings is well-formed

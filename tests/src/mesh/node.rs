@@ -318,17 +318,7 @@ fn run(machine: &Machine, setting: &Setting) -> Process {
         .map(|(a, b)| (a.as_str(), b.as_str()))
         .collect();
     if let Some(meshd) = &setting.emulated {
-        let meshd = meshd.display().to_string();
-        return machine.spawn(
-            &[
-                "qemu-aarch64-static",
-                "-L",
-                "/usr/aarch64-linux-gnu",
-                &meshd,
-                "run",
-            ],
-            &environment,
-        );
+        return run_emulated(machine, meshd, &environment);
     }
     let (binary, manager) = (program("meshd"), program("service-manager"));
     let mut argv = vec![binary.as_str(), "run"];
@@ -341,4 +331,23 @@ fn run(machine: &Machine, setting: &Setting) -> Process {
     };
     argv.extend(sandboxed.iter().map(String::as_str));
     machine.spawn_as("meshd", &argv, &environment)
+}
+
+/// The folder of an aarch64 meshd also holds `netlink.so` (`emulation/netlink.c`), without which qemu would refuse some of
+/// its netlink messages.
+fn run_emulated(machine: &Machine, meshd: &Path, environment: &[(&str, &str)]) -> Process {
+    let (carrier, shim) = (program("netlink-carrier"), meshd.with_file_name("netlink.so"));
+    let (preload, meshd) = (
+        format!("LD_PRELOAD={}", shim.display()),
+        meshd.display().to_string(),
+    );
+    let emulator = [
+        "qemu-aarch64-static",
+        "-L",
+        "/usr/aarch64-linux-gnu",
+        "-E",
+        &preload,
+    ];
+    let argv = [&[carrier.as_str()][..], &emulator, &[&meshd, "run"]].concat();
+    machine.spawn_as("meshd-aarch64", &argv, environment)
 }
