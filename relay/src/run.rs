@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use meshd_core::id::RelayId;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::config::{Config, Listen};
+use crate::config::Config;
 use crate::coordinator::{Coordinator, Keys, Site, State, first_batch};
 use crate::packets::{Members, PacketPlane};
 use crate::serve::connection::TlsService;
@@ -53,6 +53,7 @@ async fn until_signal(config: &Config) -> Result<()> {
             _ = terminate.recv() => false,
             _ = interrupt.recv() => false,
             () = running.coordinator.until_replaced() => true,
+            () = running.plane.until_failed() => bail!("the packet relay stopped; the log says why"),
         };
         if !again {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -166,10 +167,7 @@ fn fresh_seed() -> [u8; 32] {
 
 fn open_sockets(config: &Config) -> Result<Sockets> {
     let https = listen::bind_tcp(&config.listen_https)?;
-    let admin = config
-        .admin_listen
-        .map(|addr| listen::bind_tcp(&[Listen { addr, required: true }]));
-    let admin = admin.transpose()?.and_then(|mut listeners| listeners.pop());
+    let admin = config.admin_listen.map(listen::bind_tcp_early).transpose()?;
     Ok(Sockets {
         https,
         admin,

@@ -295,6 +295,43 @@ async fn a_damaged_state_is_told_and_left_alone() {
     assert_eq!(networks[0].name, "prod");
 }
 
+#[tokio::test]
+async fn it_says_when_it_is_ready_and_ends_in_peace() {
+    let dir = tempfile::tempdir().unwrap();
+    let notify = dir.path().join("notify");
+    let heard = std::os::unix::net::UnixDatagram::bind(&notify).unwrap();
+    heard.set_read_timeout(Some(PATIENCE)).unwrap();
+    let variable = format!("NOTIFY_SOCKET={}", notify.display());
+    let mut process = Process::start(dir.path(), &["env", &variable]).await;
+    let said = |heard: &std::os::unix::net::UnixDatagram| {
+        let mut bytes = [0; 256];
+        let len = heard.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..len]).into_owned()
+    };
+    assert!(said(&heard).contains("READY=1"));
+    let _: NetworkInfo = process
+        .post("/networks", &json!({ "name": "prod", "cidr": "10.77.0.0/16" }))
+        .await
+        .unwrap();
+    let token = process.token().await;
+    let node = TestNode::enter(&token, process.https, "a").await;
+    let mut stream = node.stream(process.https).await;
+    stream.until_names(&["a"]).await;
+    let pid = rustix::process::Pid::from_raw(process.child.id() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    stream.until_end().await;
+    assert!(said(&heard).contains("STOPPING=1"));
+    let end = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = process.child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(Instant::now() < end, "it does not end");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert!(status.success(), "{status}");
+}
+
 #[test]
 fn flags_are_checked_before_anything_opens() {
     let dir = tempfile::tempdir().unwrap();

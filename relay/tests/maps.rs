@@ -166,6 +166,21 @@ async fn a_replacement_takes_name_address_and_tags_and_the_old_key_is_dead() {
 }
 
 #[tokio::test]
+async fn a_node_that_never_gave_a_record_can_be_replaced_too() {
+    let (world, token) = network().await;
+    let mut old = TestNode::new(&token);
+    old.try_join(world.https(), "db1").await.unwrap();
+    let created: TokenCreated = world
+        .post("/networks/prod/nodes/db1/replace", &json!({}))
+        .await
+        .unwrap();
+    let new = TestNode::enter(&created.token.unwrap().parse().unwrap(), world.https(), "x").await;
+    let nodes = world.nodes("prod").await;
+    assert_eq!((nodes.len(), &nodes[0].id), (1, &new.id.to_string()));
+    assert_eq!(code(old.try_join(world.https(), "db1").await), "node-removed");
+}
+
+#[tokio::test]
 async fn revoking_a_token_with_its_nodes_removes_them() {
     let (world, token) = network().await;
     let witness = TestNode::enter(&token, world.https(), "a").await;

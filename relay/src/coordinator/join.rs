@@ -24,6 +24,9 @@ use super::state::{Effect, State, unix_now};
 use crate::store::Batch;
 use crate::store::rows::NodeRow;
 
+/// Nodes of one network: their map stays below the 4 MiB that a node takes (docs/wire.md section 9).
+const MAX_NODES: usize = 4096;
+
 /// A join as it came.
 #[derive(Debug, Clone)]
 pub struct JoinInput {
@@ -116,6 +119,9 @@ impl Network {
             return Err(Refusal::Conflict(
                 "another identity has this node id; draw a new one and join again".into(),
             ));
+        }
+        if self.nodes.len() >= MAX_NODES {
+            return Err(Refusal::Full);
         }
         let token = self.tokens.get(&token_id).ok_or(TokenRefusal::Unknown)?;
         let delegation = token.delegation.value().clone();

@@ -10,6 +10,7 @@ use meshd_core::statement::{Signed, Statement};
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
+use super::audit::Audit;
 use super::effects::{Block, Effects};
 use super::network::{Budget, Network, Node, Token};
 use super::once::Answers;
@@ -85,7 +86,8 @@ impl State {
             site,
             networks: Default::default(),
             members,
-            answers: Default::default(),
+            answers: Answers::default(),
+            audit: Audit::default(),
             stale: true,
             retired: false,
             dirty: Arc::new(Notify::new()),
@@ -101,6 +103,7 @@ impl State {
         }
         let mut fresh = read_networks(&*self.store)?;
         self.answers = Answers::load(&*self.store)?;
+        self.audit = Audit::load(&*self.store)?;
         let mut batch = Batch::default();
         for network in fresh.values_mut() {
             let committed = network.map.commit(&self.identity);

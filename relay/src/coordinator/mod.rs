@@ -8,6 +8,7 @@
 //! Work on the state may sync a disk, so it runs on blocking threads ([`Coordinator::call`]), never on the event loop.
 
 mod admin;
+mod audit;
 mod clones;
 mod effects;
 mod hub;

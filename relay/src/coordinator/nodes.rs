@@ -317,15 +317,21 @@ impl Network {
         Ok(())
     }
 
-    /// Puts a node into the map, if it is approved and has a record; the nodes that this puts out.
+    /// Puts a node into the map, if it is approved and has a record; the nodes that this puts out, one whose place it
+    /// takes also where that had no record yet.
     pub(super) fn put_in_map(&mut self, id: NodeId) -> Result<Vec<NodeId>, Refusal> {
         let Some(node) = self.nodes.get(&id) else {
             return Ok(Vec::new());
         };
-        match node.entry() {
-            Some(entry) if !self.is_pending(id, node) => Ok(self.map.put(entry)?.removed),
-            _ => Ok(Vec::new()),
-        }
+        let replaced = self
+            .delegation_of(node)
+            .and_then(|delegation| delegation.fixed.replaces);
+        let Some(entry) = node.entry().filter(|_| !self.is_pending(id, node)) else {
+            return Ok(Vec::new());
+        };
+        let mut gone = self.map.put(entry)?.removed;
+        gone.extend(replaced.filter(|old| *old != id && self.nodes.contains_key(old) && !gone.contains(old)));
+        Ok(gone)
     }
 
     /// Writes down an entry that the map took from a node.

@@ -51,6 +51,11 @@ pub enum Refusal {
         /// The serial held.
         held: u64,
     },
+    /// The network has as many nodes as a map can hold.
+    #[error(
+        "this network has as many nodes as one network can have; remove those that are gone, or make another one"
+    )]
+    Full,
     /// A node says something new too often.
     #[error("this node says something new too often; wait some seconds")]
     TooOften,
@@ -117,6 +122,7 @@ impl Refusal {
             Self::Reallotted { .. } => "reallotted",
             Self::StaleSerial { .. } => "stale-serial",
             Self::TooOften => "too-often",
+            Self::Full => "network-full",
             Self::Unknown { what: "network", .. } => "unknown-network",
             Self::Unknown { what: "token", .. } => "unknown-token",
             Self::Unknown { .. } => "unknown-node",
@@ -142,6 +148,7 @@ impl Refusal {
             | Self::RootElsewhere(_) => 409,
             Self::Store(_) | Self::Stopping => 503,
             Self::Address(_)
+            | Self::Full
             | Self::Name(_)
             | Self::Prefix(_)
             | Self::Delegation(_)

@@ -14,9 +14,9 @@ use meshd_core::relay::bind_key;
 use meshd_core::token::CoordinatorAddress;
 use serde::Serialize;
 use tokio::sync::Notify;
-use tracing::info;
 use zeroize::Zeroizing;
 
+use super::audit::Audit;
 use super::network::Network;
 use super::once::Answers;
 use super::refusal::Refusal;
@@ -48,6 +48,7 @@ pub struct State {
     pub(super) networks: BTreeMap<NetworkId, Network>,
     pub(super) members: Members,
     pub(super) answers: Answers,
+    pub(super) audit: Audit,
     /// Set when memory may differ from the store.
     pub(super) stale: bool,
     /// Set when another life has taken over the store.
@@ -119,7 +120,7 @@ impl State {
         }
         batch.put(Table::Networks, id.to_bytes(), rows::encode(&network.row()));
         if let Some(line) = &effect.audit {
-            self.audit(line, &mut batch);
+            self.audit.add(line, &mut batch);
         }
         self.commit(&value, batch)?;
         self.in_force(id, effect);
@@ -152,17 +153,6 @@ impl State {
             }
         }
         self.dirty.notify_one();
-    }
-
-    /// Writes a line into the log and the audit table.
-    pub(super) fn audit(&self, line: &str, batch: &mut Batch) {
-        info!(target: "audit", "{line}");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        batch.put(
-            Table::Audit,
-            now.as_nanos().to_be_bytes(),
-            format!("{} {line}", now.as_secs()),
-        );
     }
 
     /// Whether the holder of the node's identity made this proof in this session, and the node is in.

@@ -21,10 +21,13 @@ use meshd_core::id::{NetworkId, NodeId};
 use meshd_core::relay::{RelayConfig, RelayServer};
 use meshd_net::poll::{Interest, Poller, Waker};
 use meshd_net::udp::{UdpConfig, UdpError, UdpSocket};
-use tracing::debug;
+use tokio::sync::Notify;
+use tracing::{debug, error};
 use zeroize::Zeroizing;
 
 use crate::config::Listen;
+
+pub use worker::{Opened, Worker};
 
 /// Poller token of the waker; sockets have their index.
 const WAKER: u64 = u64::MAX;
@@ -105,6 +108,7 @@ struct Shared {
     members: Members,
     counters: Counters,
     stop: AtomicBool,
+    failed: Notify,
 }
 
 /// The relay's decisions, and so its members; clones are the same.
@@ -137,7 +141,7 @@ impl Members {
     }
 }
 
-/// The running plane; stops on drop.
+/// The plane; stops on drop.
 pub struct PacketPlane {
     shared: Arc<Shared>,
     waker: Waker,
@@ -147,6 +151,20 @@ pub struct PacketPlane {
 impl PacketPlane {
     /// Opens the sockets and starts the thread. A socket that is not required may fail.
     pub fn start(listen: &[Listen], members: Members) -> Result<Self, PlaneError> {
+        let (mut plane, opened) = Self::open(listen, members)?;
+        let of_thread = plane.shared.clone();
+        let run = move || {
+            if let Err(cause) = opened.into_worker().run() {
+                error!(%cause, "the packet thread cannot go on");
+                of_thread.failed.notify_one();
+            }
+        };
+        plane.thread = Some(std::thread::Builder::new().name("packets".into()).spawn(run)?);
+        Ok(plane)
+    }
+
+    /// Opens the sockets; the caller is, or makes, the packet thread.
+    pub fn open(listen: &[Listen], members: Members) -> Result<(Self, Opened), PlaneError> {
         let mut sockets = Vec::new();
         for Listen { addr, required } in listen {
             match UdpSocket::bind(&UdpConfig::new(*addr)) {
@@ -160,22 +178,31 @@ impl PacketPlane {
             poller.add(socket, index as u64, Interest::READ)?;
         }
         let waker = Waker::new(&poller, WAKER)?;
-        let (counters, stop) = (Counters::default(), AtomicBool::new(false));
         let shared = Arc::new(Shared {
             sockets,
             members,
-            counters,
-            stop,
+            counters: Counters::default(),
+            stop: AtomicBool::new(false),
+            failed: Notify::new(),
         });
-        let of_thread = (shared.clone(), waker.clone());
-        let thread = std::thread::Builder::new()
-            .name("packets".into())
-            .spawn(move || worker::run(&of_thread.0, &poller, &of_thread.1))?;
-        Ok(Self {
-            shared,
-            waker,
-            thread: Some(thread),
-        })
+        let opened = Opened {
+            shared: shared.clone(),
+            poller,
+            waker: waker.clone(),
+        };
+        Ok((
+            Self {
+                shared,
+                waker,
+                thread: None,
+            },
+            opened,
+        ))
+    }
+
+    /// Resolves when the plane cannot go on.
+    pub async fn until_failed(&self) {
+        self.shared.failed.notified().await;
     }
 
     /// The addresses listened on, in the order asked for.

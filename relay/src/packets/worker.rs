@@ -6,8 +6,9 @@
 //! 3. The runs are sent.
 //! 4. Under the write lock the control messages are handled and answered.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use meshd_core::relay::{Channel, RelayServer, Verdict};
 use meshd_core::stun;
 use meshd_net::poll::{Events, Poller, Waker};
 use meshd_net::udp::{GRO_BUFFER, Received, RecvBatch, Transmit, UdpSocket};
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::runs::{Joiner, Open, Runs};
 use super::{PacketMetrics, Shared, WAKER};
@@ -32,30 +33,67 @@ const MAX_CONTROL: usize = 32;
 /// Longer than any control message.
 const CONTROL_BYTES: usize = 128;
 
-/// Runs until the plane stops.
-pub fn run(shared: &Shared, poller: &Poller, waker: &Waker) {
-    let mut events = Events::with_capacity(shared.sockets.len() + 1);
-    let mut batch = RecvBatch::new(BUFFERS, GRO_BUFFER);
-    let mut control = ControlQueue::new();
-    let mut timeout = shared.members.read().poll_timeout();
-    while !shared.stop.load(Relaxed) {
-        let wait = timeout.saturating_duration_since(Instant::now());
-        if let Err(cause) = poller.wait(&mut events, Some(wait)) {
-            error!(%cause, "the packet thread cannot wait and ends");
-            return;
+/// What a packet thread is made from; it may be sent to the thread that is to be it.
+pub struct Opened {
+    pub(super) shared: Arc<Shared>,
+    pub(super) poller: Poller,
+    pub(super) waker: Waker,
+}
+
+/// The packet thread's own things. It is run by [`PacketPlane::start`](super::PacketPlane::start), or turn by turn by who
+/// opened it.
+pub struct Worker {
+    shared: Arc<Shared>,
+    poller: Poller,
+    waker: Waker,
+    events: Events,
+    batch: RecvBatch,
+    control: ControlQueue,
+    timeout: Instant,
+}
+
+impl Opened {
+    /// Makes this thread the packet thread: all its buffers are allocated here.
+    pub fn into_worker(self) -> Worker {
+        let timeout = self.shared.members.read().poll_timeout();
+        Worker {
+            events: Events::with_capacity(self.shared.sockets.len() + 1),
+            batch: RecvBatch::new(BUFFERS, GRO_BUFFER),
+            control: ControlQueue::new(),
+            timeout,
+            shared: self.shared,
+            poller: self.poller,
+            waker: self.waker,
         }
-        for event in events.iter() {
+    }
+}
+
+impl Worker {
+    /// Runs until the plane stops; an error is the end of the plane.
+    pub fn run(mut self) -> io::Result<()> {
+        while !self.shared.stop.load(Relaxed) {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for datagrams, a call from outside or the relay's timer, and does what is due.
+    pub fn turn(&mut self) -> io::Result<()> {
+        let wait = self.timeout.saturating_duration_since(Instant::now());
+        self.poller.wait(&mut self.events, Some(wait))?;
+        for event in self.events.iter() {
             match usize::try_from(event.token).ok().filter(|_| event.token != WAKER) {
-                Some(listener) => drain(shared, listener, &mut batch, &mut control),
-                None => waker.clear(),
+                Some(listener) => drain(&self.shared, listener, &mut self.batch, &mut self.control),
+                None => self.waker.clear(),
             }
         }
         let now = Instant::now();
-        if now >= timeout {
-            let mut relay = shared.members.write();
+        if now >= self.timeout {
+            let mut relay = self.shared.members.write();
             relay.handle_timeout(now);
-            timeout = relay.poll_timeout();
+            self.timeout = relay.poll_timeout();
         }
+        Ok(())
     }
 }
 

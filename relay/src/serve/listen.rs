@@ -53,7 +53,7 @@ fn hint(cause: &io::Error) -> &'static str {
 pub fn bind_tcp(addrs: &[Listen]) -> Result<Vec<TcpListener>, ListenError> {
     let mut listeners = Vec::new();
     for Listen { addr, required } in addrs {
-        match listen(*addr) {
+        match listen(*addr, false) {
             Ok(listener) => listeners.push(listener),
             Err(cause) if !required => debug!(%addr, %cause, "not listened on"),
             Err(cause) => return Err(ListenError::Tcp { addr: *addr, cause }),
@@ -62,7 +62,12 @@ pub fn bind_tcp(addrs: &[Listen]) -> Result<Vec<TcpListener>, ListenError> {
     Ok(listeners)
 }
 
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+/// Listens on an address that this host may not have yet, such as its mesh address before meshd is up.
+pub fn bind_tcp_early(addr: SocketAddr) -> Result<TcpListener, ListenError> {
+    listen(addr, true).map_err(|cause| ListenError::Tcp { addr, cause })
+}
+
+fn listen(addr: SocketAddr, early: bool) -> io::Result<TcpListener> {
     let socket = match addr.ip() {
         IpAddr::V4(_) => TcpSocket::new_v4()?,
         IpAddr::V6(_) => {
@@ -71,6 +76,12 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
             socket
         }
     };
+    if early {
+        match addr.ip() {
+            IpAddr::V4(_) => rustix::net::sockopt::set_ip_freebind(&socket, true)?,
+            IpAddr::V6(_) => rustix::net::sockopt::set_ipv6_freebind(&socket, true)?,
+        }
+    }
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
     socket.listen(BACKLOG)

@@ -54,7 +54,7 @@ impl State {
             networks.len()
         );
         let mut batch = snapshot.into_batch();
-        self.audit(&message, &mut batch);
+        self.audit.add(&message, &mut batch);
         self.store.commit(&batch)?;
         self.retire();
         Ok(Done { message })

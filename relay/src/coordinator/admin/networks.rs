@@ -38,7 +38,8 @@ impl State {
         let id = network.id;
         let mut batch = Batch::default();
         batch.put(Table::Networks, id.to_bytes(), rows::encode(&network.row()));
-        self.audit(&format!("network {} ({id}) created", network.name()), &mut batch);
+        self.audit
+            .add(&format!("network {} ({id}) created", network.name()), &mut batch);
         self.networks.insert(id, network);
         let info = self.show_network(id)?;
         if let Err(failed) = self.commit(&info, batch) {
@@ -125,7 +126,8 @@ impl State {
                 batch.delete(table, key);
             }
         }
-        self.audit(&format!("network {name} ({id}) deleted"), &mut batch);
+        self.audit
+            .add(&format!("network {name} ({id}) deleted"), &mut batch);
         let message =
             format!("network \"{name}\" is deleted here; its nodes keep their last map until they leave");
         let done = Done { message };

@@ -232,7 +232,18 @@ impl Network {
 
     /// Blocks the names of nodes whose removal is no act that names them.
     fn block_names(&mut self, nodes: &[meshd_core::id::NodeId], batch: &mut Batch) {
-        let until = unix_now().saturating_add(BLOCKED_SECONDS);
+        let now = unix_now();
+        let over: Vec<String> = self
+            .blocks
+            .iter()
+            .filter(|(_, b)| b.until <= now)
+            .map(|(n, _)| n.clone())
+            .collect();
+        for name in over {
+            batch.delete(Table::Blocks, rows::block_key(&self.id, &name));
+            self.blocks.remove(&name);
+        }
+        let until = now.saturating_add(BLOCKED_SECONDS);
         for id in nodes {
             let Some(node) = self.nodes.get(id) else { continue };
             let name = self.name_of(*id, node).to_owned();
