@@ -58,19 +58,29 @@ impl Network {
             return Ok(Judged::default());
         };
         let held = Facts(node.row.facts.clone());
-        let template = self
-            .delegation_of(node)
-            .is_some_and(|delegation| delegation.terms.template);
-        let known_move = node.row.moved;
-        let name = self.name_of(id, node).to_owned();
-        let older = self.hub.facts(id).map(|(facts, from)| (facts.clone(), from));
+        let template = self.delegation_of(node).is_some_and(|held| held.terms.template);
+        let older = self.hub.facts(id);
         let of_older = older.as_ref().map(|(facts, _)| Older { facts, alive });
         let whose = same_machine(&held, &newcomer.facts, of_older, template);
         let older_place = place(older.as_ref().and_then(|(_, from)| *from));
+        let name = self.name_of(id, node);
         let sentence = whose
-            .sentence(&name, &place(newcomer.from), &older_place)
+            .sentence(name, &place(newcomer.from), &older_place)
             .unwrap_or_default();
         let foreign = older.is_some_and(|(facts, _)| !facts.differing(&newcomer.facts).is_empty());
+        let news = !node.row.moved;
+        self.follow(id, whose, sentence, foreign, news)
+    }
+
+    /// What follows from a judgement. `foreign`: the older connection is another machine's; `news`: a move was not known.
+    fn follow(
+        &mut self,
+        id: NodeId,
+        whose: Whose,
+        sentence: String,
+        foreign: bool,
+        news: bool,
+    ) -> Result<Judged, Refusal> {
         let moved = matches!(whose, Whose::Moved { .. });
         match whose {
             Whose::Same | Whose::TakeOver | Whose::Moved { .. } => {
@@ -79,7 +89,7 @@ impl Network {
                     self.hub.end(id, &notice("taken-over", last));
                 }
                 Ok(Judged {
-                    line: (moved && !known_move).then_some(sentence),
+                    line: (moved && news).then_some(sentence),
                     moved,
                 })
             }

@@ -18,7 +18,7 @@ use meshd_core::statement::{Delegation, Enrolment, Signed};
 
 use super::clones::Newcomer;
 use super::hub::Asked;
-use super::network::{Budget, Network, Node};
+use super::network::{Network, Node};
 use super::refusal::Refusal;
 use super::state::{Effect, State, unix_now};
 use crate::store::Batch;
@@ -113,45 +113,29 @@ impl Network {
         admitted: Admitted,
         batch: &mut Batch,
     ) -> Result<String, Refusal> {
-        let enrolment = input.enrolment.value();
-        let (id, token_id) = (enrolment.node, enrolment.token);
+        let Enrolment { node: id, token, .. } = *input.enrolment.value();
         if self.nodes.contains_key(&id) {
-            return Err(Refusal::Conflict(
-                "another identity has this node id; draw a new one and join again".into(),
-            ));
+            let text = "another identity has this node id; draw a new one and join again";
+            return Err(Refusal::Conflict(text.into()));
         }
         if self.nodes.len() >= MAX_NODES {
             return Err(Refusal::Full);
         }
-        let token = self.tokens.get(&token_id).ok_or(TokenRefusal::Unknown)?;
-        let delegation = token.delegation.value().clone();
-        let row = self.allotment(&delegation, input)?;
-        let line = format!(
-            "network {}: node {} ({id}) joined by token {token_id} as {}{}",
-            self.name(),
-            row.name,
-            row.ipv4,
-            if admitted.pending {
-                ", waits for approval"
-            } else {
-                ""
-            },
-        );
-        if let Some(token) = self.tokens.get_mut(&token_id) {
+        let held = self.tokens.get(&token).ok_or(TokenRefusal::Unknown)?;
+        let row = self.allotment(held.delegation.value(), input)?;
+        let waits = if admitted.pending {
+            ", waits for approval"
+        } else {
+            ""
+        };
+        let (network, name, ipv4) = (self.name(), &row.name, row.ipv4);
+        let line = format!("network {network}: node {name} ({id}) joined by token {token} as {ipv4}{waits}");
+        if let Some(token) = self.tokens.get_mut(&token) {
             token.used += u32::from(admitted.costs_use);
         }
-        let (enrolment, facts_now) = (input.enrolment.clone(), input.newcomer.facts.clone());
-        self.nodes.insert(
-            id,
-            Node {
-                enrolment,
-                record: None,
-                row,
-                facts_now,
-                budget: Budget::default(),
-            },
-        );
-        self.save_token(token_id, batch);
+        self.nodes
+            .insert(id, Node::new(input.enrolment.clone(), None, row));
+        self.save_token(token, batch);
         self.save_node(id, batch);
         Ok(line)
     }

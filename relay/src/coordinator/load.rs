@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use meshd_core::admission::Facts;
-use meshd_core::id::NetworkId;
+use meshd_core::id::{IdError, NetworkId};
 use meshd_core::keys::{CoordinatorSecret, RootSecret};
 use meshd_core::map::{Body, Entry};
-use meshd_core::statement::{Signed, Statement};
+use meshd_core::statement::{Delegation, Enrolment, Signed, Statement};
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use super::audit::Audit;
 use super::effects::{Block, Effects};
-use super::network::{Budget, Network, Node, Token};
+use super::network::{Network, Node, Token};
 use super::once::Answers;
 use super::refusal::Refusal;
 use super::state::{Site, State};
@@ -195,57 +194,55 @@ fn read_network(value: &[u8]) -> Result<Network, String> {
 
 fn read_row(network: &mut Network, table: Table, key: &[u8], value: &[u8]) -> Result<(), String> {
     match table {
-        Table::Tokens => {
-            let row: TokenRow = rows::decode(value)?;
-            let delegation: Signed<_> = signed(row.delegation.as_ref())?;
-            restore(network, Body::Delegation(delegation.clone()))?;
-            network.tokens.insert(
-                delegation.value().token,
-                Token {
-                    delegation,
-                    used: row.used,
-                },
-            );
-        }
-        Table::Acts => restore(network, Body::Act(signed(value)?))?,
-        Table::Nodes => {
-            let row: NodeRow = rows::decode(value)?;
-            let enrolment: Signed<meshd_core::statement::Enrolment> = signed(row.enrolment.as_ref())?;
-            let record = row
-                .record
-                .as_ref()
-                .map(|bytes| signed(bytes.as_ref()))
-                .transpose()?;
-            let facts_now = Facts(row.facts.clone());
-            network.nodes.insert(
-                enrolment.value().node,
-                Node {
-                    enrolment,
-                    record,
-                    row,
-                    facts_now,
-                    budget: Budget::default(),
-                },
-            );
-        }
-        Table::Departures => restore(network, Body::Departure(signed(value)?))?,
-        Table::Blocks => {
-            let row: BlockRow = rows::decode(value)?;
-            let name = std::str::from_utf8(key).map_err(|_| "its name is not text")?;
-            let node = row
-                .node
-                .parse()
-                .map_err(|error: meshd_core::id::IdError| error.to_string())?;
-            network.blocks.insert(
-                name.to_owned(),
-                Block {
-                    node,
-                    until: row.until,
-                },
-            );
-        }
-        Table::Meta | Table::Networks | Table::Answers | Table::Audit => {}
+        Table::Tokens => read_token(network, value),
+        Table::Acts => restore(network, Body::Act(signed(value)?)),
+        Table::Nodes => read_node(network, value),
+        Table::Departures => restore(network, Body::Departure(signed(value)?)),
+        Table::Blocks => read_block(network, key, value),
+        Table::Meta | Table::Networks | Table::Answers | Table::Audit => Ok(()),
     }
+}
+
+fn read_token(network: &mut Network, value: &[u8]) -> Result<(), String> {
+    let row: TokenRow = rows::decode(value)?;
+    let delegation: Signed<Delegation> = signed(row.delegation.as_ref())?;
+    restore(network, Body::Delegation(delegation.clone()))?;
+    let token = delegation.value().token;
+    network.tokens.insert(
+        token,
+        Token {
+            delegation,
+            used: row.used,
+        },
+    );
+    Ok(())
+}
+
+fn read_node(network: &mut Network, value: &[u8]) -> Result<(), String> {
+    let row: NodeRow = rows::decode(value)?;
+    let enrolment: Signed<Enrolment> = signed(row.enrolment.as_ref())?;
+    let record = row
+        .record
+        .as_ref()
+        .map(|bytes| signed(bytes.as_ref()))
+        .transpose()?;
+    network
+        .nodes
+        .insert(enrolment.value().node, Node::new(enrolment, record, row));
+    Ok(())
+}
+
+fn read_block(network: &mut Network, key: &[u8], value: &[u8]) -> Result<(), String> {
+    let row: BlockRow = rows::decode(value)?;
+    let name = std::str::from_utf8(key).map_err(|_| "its name is not text")?;
+    let node = row.node.parse().map_err(|error: IdError| error.to_string())?;
+    network.blocks.insert(
+        name.to_owned(),
+        Block {
+            node,
+            until: row.until,
+        },
+    );
     Ok(())
 }
 

@@ -95,6 +95,18 @@ impl Default for Budget {
 }
 
 impl Node {
+    /// A node as it is stored. The facts that it gave last are taken for the first ones until it gives some.
+    pub fn new(enrolment: Signed<Enrolment>, record: Option<Signed<Record>>, row: NodeRow) -> Self {
+        let facts_now = Facts(row.facts.clone());
+        Self {
+            enrolment,
+            record,
+            row,
+            facts_now,
+            budget: Budget::default(),
+        }
+    }
+
     /// Its identity key.
     pub fn identity(&self) -> IdentityPublic {
         self.enrolment.value().identity
@@ -302,16 +314,7 @@ impl Network {
                 joined: unix_now(),
             };
             let (enrolment, record) = (entry.enrolment.clone(), Some(entry.record.clone()));
-            self.nodes.insert(
-                id,
-                Node {
-                    enrolment,
-                    record,
-                    row,
-                    facts_now: Facts::default(),
-                    budget: Budget::default(),
-                },
-            );
+            self.nodes.insert(id, Node::new(enrolment, record, row));
             if let Some(token) = self.tokens.get_mut(&token) {
                 token.used = token.used.saturating_add(1);
             }

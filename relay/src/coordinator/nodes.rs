@@ -67,33 +67,12 @@ impl State {
             return Err(Refusal::TooOften);
         }
         self.write(network, |network, batch| {
-            let Some(node) = network.nodes.get_mut(&id) else {
-                return Ok(((), Effect::default()));
+            let gone = network.take_record(id, record, batch)?;
+            let effect = match &judged.line {
+                Some(line) => Effect::audited(network, line),
+                None => Effect::default(),
             };
-            let before = node.record.replace(record);
-            let put = match network.put_in_map(id) {
-                Ok(put) => put,
-                Err(refusal) => {
-                    if let Some(node) = network.nodes.get_mut(&id) {
-                        node.record = before;
-                    }
-                    return Err(refusal);
-                }
-            };
-            network.save_node(id, batch);
-            network.forget_nodes(&put, batch);
-            let gone = put.into_iter().map(|node| (node, replaced_notice())).collect();
-            let audit = judged
-                .line
-                .map(|line| format!("network {}: {line}", network.name()));
-            Ok((
-                (),
-                Effect {
-                    gone,
-                    audit,
-                    ..Effect::default()
-                },
-            ))
+            Ok(((), effect.with_gone(gone, &replaced_notice())))
         })
     }
 
@@ -112,14 +91,13 @@ impl State {
             if value.network != network.id || value.node != id {
                 return Err(Refusal::Invalid("the departure is another node's".into()));
             }
+            let effect = Effect::audited(
+                network,
+                &format!("node {} ({id}) left", network.name_of(id, node)),
+            );
             let ephemeral = network
                 .delegation_of(node)
                 .is_some_and(|held| held.terms.ephemeral);
-            let audit = format!(
-                "network {}: node {} ({id}) left",
-                network.name(),
-                network.name_of(id, node)
-            );
             if ephemeral || network.map.node(id).is_none() {
                 network.map.drop_ephemeral(id);
             } else {
@@ -131,14 +109,9 @@ impl State {
                 );
             }
             network.forget_nodes(&[id], batch);
-            let gone = vec![(id, notice("left", "this node left the network"))];
             Ok((
                 (),
-                Effect {
-                    gone,
-                    audit: Some(audit),
-                    ..Effect::default()
-                },
+                effect.with_gone([id], &notice("left", "this node left the network")),
             ))
         })
     }
@@ -201,14 +174,8 @@ impl State {
             let line = judged.line.clone();
             self.write(network, |network, batch| {
                 network.save_node(id, batch);
-                let audit = line.map(|line| format!("network {}: {line}", network.name()));
-                Ok((
-                    (),
-                    Effect {
-                        audit,
-                        ..Effect::default()
-                    },
-                ))
+                let effect = line.map(|line| Effect::audited(network, &line));
+                Ok(((), effect.unwrap_or_default()))
             })?;
         }
         Ok(judged)
@@ -238,26 +205,15 @@ impl State {
             }
             network.forget_nodes(&absorbed.removed, batch);
             super::load::gather_effects(network);
-            let line = notice("removed", "this node was removed, as another node remembers");
-            let gone = absorbed
-                .removed
-                .iter()
-                .map(|node| (*node, line.clone()))
-                .collect();
             let count = absorbed.taken.len();
-            let audit = format!(
-                "network {}: {count} statement(s) taken back from a node",
-                network.name()
-            );
-            let audit = (count > 0).then_some(audit);
-            Ok((
-                count,
-                Effect {
-                    gone,
-                    audit,
-                    ..Effect::default()
-                },
-            ))
+            let line = format!("{count} statement(s) taken back from a node");
+            let effect = if count > 0 {
+                Effect::audited(network, &line)
+            } else {
+                Effect::default()
+            };
+            let last = notice("removed", "this node was removed, as another node remembers");
+            Ok((count, effect.with_gone(absorbed.removed, &last)))
         })
     }
 
@@ -315,6 +271,27 @@ impl Network {
             });
         }
         Ok(())
+    }
+
+    /// Takes a record that was checked; the nodes that it puts out.
+    fn take_record(
+        &mut self,
+        id: NodeId,
+        record: Signed<Record>,
+        batch: &mut Batch,
+    ) -> Result<Vec<NodeId>, Refusal> {
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return Ok(Vec::new());
+        };
+        let before = node.record.replace(record);
+        let put = self.put_in_map(id);
+        if let (Err(_), Some(node)) = (&put, self.nodes.get_mut(&id)) {
+            node.record = before;
+        }
+        let gone = put?;
+        self.save_node(id, batch);
+        self.forget_nodes(&gone, batch);
+        Ok(gone)
     }
 
     /// Puts a node into the map, if it is approved and has a record; the nodes that this puts out, one whose place it

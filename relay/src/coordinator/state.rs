@@ -67,6 +67,23 @@ pub struct Effect {
     pub audit: Option<String>,
 }
 
+impl Effect {
+    /// Nothing but a line for the audit log.
+    pub fn audited(network: &Network, line: &str) -> Self {
+        Self {
+            audit: Some(format!("network {}: {line}", network.name())),
+            ..Self::default()
+        }
+    }
+
+    /// And these nodes are out, each told the same.
+    pub fn with_gone(mut self, nodes: impl IntoIterator<Item = NodeId>, last: &StreamLine) -> Self {
+        self.gone
+            .extend(nodes.into_iter().map(|node| (node, last.clone())));
+        self
+    }
+}
+
 /// Unix time in s.
 pub fn unix_now() -> u64 {
     SystemTime::now()

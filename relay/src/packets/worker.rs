@@ -7,7 +7,6 @@
 //! 4. Under the write lock the control messages are handled and answered.
 
 use std::io::{self, IoSlice};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;

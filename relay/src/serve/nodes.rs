@@ -120,7 +120,7 @@ pub async fn statements(State(coordinator): State<Coordinator>, request: Request
         session,
     } = Claim::from_request_parts(&mut parts, &coordinator).await?;
     check_network(&mut parts, &proof).await?;
-    let (of_state, network) = (proof.clone(), proof.network);
+    let (of_state, network, node) = (proof.clone(), proof.network, proof.node);
     let stranger = match coordinator
         .call(move |state| state.authenticate(&of_state, &exporter))
         .await
@@ -142,7 +142,6 @@ pub async fn statements(State(coordinator): State<Coordinator>, request: Request
             "a node that is not known here brings its own chain and no more",
         ));
     }
-    let node = proof.node;
     let taken = coordinator
         .call(move |state| {
             let decoded = entries

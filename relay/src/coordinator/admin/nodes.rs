@@ -104,14 +104,8 @@ impl State {
             )?;
             network.take_act(&act, batch)?;
             let message = format!("node \"{before}\" is called \"{name}\" now");
-            let audit = Some(format!("network {}: {message}", network.name()));
-            Ok((
-                Done { message },
-                Effect {
-                    audit,
-                    ..Effect::default()
-                },
-            ))
+            let effect = Effect::audited(network, &message);
+            Ok((Done { message }, effect))
         })
     }
 
@@ -145,14 +139,8 @@ impl State {
             network.blocks.remove(&name);
             batch.delete(Table::Blocks, rows::block_key(&network.id, &name));
             let message = format!("the name \"{name}\" is free");
-            let audit = Some(format!("network {}: {message}", network.name()));
-            Ok((
-                Done { message },
-                Effect {
-                    audit,
-                    ..Effect::default()
-                },
-            ))
+            let effect = Effect::audited(network, &message);
+            Ok((Done { message }, effect))
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use meshd_api::coordinator::admin::{Done, TokenCreate, TokenCreated, TokenInfo, TokenRevoke};
 use meshd_core::admission::{BLOCKED_SECONDS, check_delegation};
-use meshd_core::id::{NetworkId, TokenId};
+use meshd_core::id::{NetworkId, NodeId, TokenId};
 use meshd_core::keys::JoinSecret;
 use meshd_core::map::Body;
 use meshd_core::statement::{Deed, Delegation, Fixed, Limits, Signed, Terms};
@@ -60,63 +60,36 @@ impl State {
         let (delegation, word) = match statement {
             Some(statement) => (network.by_root::<Delegation>(statement)?, None),
             None => {
-                let secret = JoinSecret::from_seed(&random::<32>());
-                let (root, serial) = network.root_and_serial()?;
-                let token = TokenId::from_bytes(*random::<8>());
-                let Offer { terms, fixed, limits } = offer;
-                let join = secret.public();
-                let plain = Delegation {
-                    network: id,
-                    token,
-                    join,
-                    serial,
-                    terms,
-                    fixed,
-                    limits,
-                };
-                let root_key = root.public();
-                let delegation = Signed::sign(plain, root)?;
+                let (delegation, secret) = network.delegate(offer)?;
+                let Delegation { token, .. } = *delegation.value();
+                let root = network.params.value().root;
                 let word = JoinToken {
                     id: token,
                     secret,
                     coordinator,
-                    root: root_key,
+                    root,
                     addresses: addresses?,
                 };
-                (
-                    delegation,
-                    Some(
-                        word.encode()
-                            .map_err(|error| Refusal::Invalid(error.to_string()))?,
-                    ),
-                )
+                let word = word
+                    .encode()
+                    .map_err(|error| Refusal::Invalid(error.to_string()))?;
+                (delegation, Some(word.to_string()))
             }
         };
-        let value = delegation.value();
-        let token = value.token;
-        check_delegation(value, network.params.value().ipv4)?;
-        network.check_serial(value.serial)?;
-        if value.network != id || network.tokens.contains_key(&token) {
-            return Err(Refusal::Invalid(
-                "the delegation is another network's, or its token id is in use".into(),
-            ));
-        }
+        network.check_new_token(delegation.value())?;
+        let token = delegation.value().token;
         let created = TokenCreated {
             id: token.to_string(),
-            token: word.map(|word| word.to_string()),
+            token: word,
         };
         self.write(id, |network, batch| {
             network.map.put(Body::Delegation(delegation.clone()).into())?;
             network.last_serial = delegation.value().serial;
-            let audit = Some(format!("network {}: token {token} created", network.name()));
             network.tokens.insert(token, Token { delegation, used: 0 });
             network.save_token(token, batch);
             Ok((
                 created,
-                Effect {
-                    audit,
-                    ..Effect::default()
-                },
+                Effect::audited(network, &format!("token {token} created")),
             ))
         })
     }
@@ -150,15 +123,11 @@ impl State {
             };
             let act = network.act(deed, how.statement.as_ref())?;
             network.take_act(&act, batch)?;
-            let gone: Vec<_> = match how.with_nodes {
-                true => network
-                    .nodes
-                    .iter()
-                    .filter(|(_, n)| n.token() == token)
-                    .map(|(id, _)| *id)
-                    .collect(),
-                false => Vec::new(),
-            };
+            let came_by_it = network
+                .nodes
+                .iter()
+                .filter(|(_, node)| how.with_nodes && node.token() == token);
+            let gone: Vec<NodeId> = came_by_it.map(|(id, _)| *id).collect();
             network.block_names(&gone, batch);
             network.forget_nodes(&gone, batch);
             let message = match how.with_nodes {
@@ -172,16 +141,8 @@ impl State {
                 "removed",
                 "an admin revoked the token by which this node came, and removed it",
             );
-            let gone = gone.into_iter().map(|node| (node, last.clone())).collect();
-            let audit = Some(format!("network {}: {message}", network.name()));
-            Ok((
-                Done { message },
-                Effect {
-                    gone,
-                    audit,
-                    ..Effect::default()
-                },
-            ))
+            let effect = Effect::audited(network, &message).with_gone(gone, &last);
+            Ok((Done { message }, effect))
         })
     }
 }
@@ -197,6 +158,34 @@ pub(super) struct Offer {
 }
 
 impl Network {
+    /// Signs a delegation for a new token; also its join key.
+    fn delegate(&self, offer: Offer) -> Result<(Signed<Delegation>, JoinSecret), Refusal> {
+        let (root, serial) = self.root_and_serial()?;
+        let secret = JoinSecret::from_seed(&random::<32>());
+        let (token, join) = (TokenId::from_bytes(*random::<8>()), secret.public());
+        let Offer { terms, fixed, limits } = offer;
+        let plain = Delegation {
+            network: self.id,
+            token,
+            join,
+            serial,
+            terms,
+            fixed,
+            limits,
+        };
+        Ok((Signed::sign(plain, root)?, secret))
+    }
+
+    fn check_new_token(&self, delegation: &Delegation) -> Result<(), Refusal> {
+        check_delegation(delegation, self.params.value().ipv4)?;
+        self.check_serial(delegation.serial)?;
+        if delegation.network != self.id || self.tokens.contains_key(&delegation.token) {
+            let text = "the delegation is another network's, or its token id is in use";
+            return Err(Refusal::Invalid(text.into()));
+        }
+        Ok(())
+    }
+
     fn token_info(&self, id: TokenId) -> Option<TokenInfo> {
         let token = self.tokens.get(&id)?;
         let Delegation {
@@ -231,7 +220,7 @@ impl Network {
     }
 
     /// Blocks the names of nodes whose removal is no act that names them.
-    fn block_names(&mut self, nodes: &[meshd_core::id::NodeId], batch: &mut Batch) {
+    fn block_names(&mut self, nodes: &[NodeId], batch: &mut Batch) {
         let now = unix_now();
         let over: Vec<String> = self
             .blocks
