@@ -30,6 +30,8 @@ pub struct Join {
     membership: Membership,
     files: NetworkFiles,
     request: node::JoinRequest,
+    /// The word, kept where it turns out to be a template's: clones of this machine join by it.
+    token: Option<Zeroizing<String>>,
 }
 
 /// Reads the token; the error is a sentence for the person who typed it.
@@ -53,6 +55,7 @@ pub fn prepare(request: &local::JoinRequest, state: &StateDir) -> Result<Join, P
     files
         .save_membership(&membership)
         .map_err(|error| Problem::new("state", error.to_string()))?;
+    let template = request.token.clone();
     let request = node::JoinRequest {
         enrolment: membership.enrolment.clone().into(),
         hostname: request.hostname.clone().unwrap_or_else(machine::host_name),
@@ -64,7 +67,36 @@ pub fn prepare(request: &local::JoinRequest, state: &StateDir) -> Result<Join, P
         membership,
         files,
         request,
+        token: Some(Zeroizing::new(template)),
     })
+}
+
+/// Prepares the join of an identity that was in before, to learn what it is allotted now.
+pub fn again(membership: Membership, state: &StateDir) -> Join {
+    let request = node::JoinRequest {
+        enrolment: membership.enrolment.clone().into(),
+        hostname: membership
+            .allotted
+            .as_ref()
+            .map_or_else(machine::host_name, |a| a.hostname.clone()),
+        ip: None,
+        listen_port: membership.allotted.as_ref().and_then(|a| a.listen_port),
+        facts: machine::hashed_facts(membership.network),
+    };
+    Join {
+        files: state.network(membership.network),
+        membership,
+        request,
+        token: None,
+    }
+}
+
+/// A join that ended well.
+pub struct Joined {
+    /// What this node is in the network now.
+    pub membership: Membership,
+    /// The token's word, where it is one for templates: to be sealed, so that clones of this machine may join by it.
+    pub template: Option<Zeroizing<String>>,
 }
 
 impl Join {
@@ -74,7 +106,7 @@ impl Join {
     }
 
     /// Asks each coordinator address in turn; keeps and returns the membership.
-    pub async fn run(mut self, shared: &Shared) -> Result<Membership, Problem> {
+    pub async fn run(mut self, shared: &Shared) -> Result<Joined, Problem> {
         let mut connection = self.connect().await?;
         let preview: JoinPreview = connection
             .post("/v1/join/preview", &self.request)
@@ -87,11 +119,15 @@ impl Join {
             .post("/v1/join", &self.request)
             .await
             .map_err(problem)?;
-        self.adopt(reply)?;
+        let delegation = self.adopt(reply)?;
         self.files
             .save_membership(&self.membership)
             .map_err(|error| Problem::new("state", error.to_string()))?;
-        Ok(self.membership)
+        let template = self.token.filter(|_| delegation.terms.template);
+        Ok(Joined {
+            membership: self.membership,
+            template,
+        })
     }
 
     async fn connect(&self) -> Result<Connection, Problem> {
@@ -138,7 +174,7 @@ impl Join {
     }
 
     /// Verifies what the coordinator answered against the token's root key, and takes it.
-    fn adopt(&mut self, reply: node::JoinReply) -> Result<(), Problem> {
+    fn adopt(&mut self, reply: node::JoinReply) -> Result<Delegation, Problem> {
         let wrong = |what: String| {
             Problem::new(
                 "untrusted-answer",
@@ -174,7 +210,7 @@ impl Join {
             delegation: reply.delegation.0,
             params: reply.params.map(|p| p.0),
         });
-        Ok(())
+        Ok(delegation.value().clone())
     }
 }
 

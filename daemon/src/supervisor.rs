@@ -4,7 +4,7 @@
 //! command, so that `meshctl status` never waits.
 
 use crate::config::Config;
-use crate::join;
+use crate::join::{self, Joined};
 use crate::network::{self, NetworkCommand, NetworkHandle, Shared};
 use crate::state::{Membership, StateDir};
 use meshd_api::Problem;
@@ -14,11 +14,15 @@ use meshd_api::local::{
 use meshd_core::id::NetworkId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 /// How many commands may wait.
 const QUEUE: usize = 64;
+/// First and longest pause between tries to join by a template's token.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Where an answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, Problem>>;
@@ -32,7 +36,7 @@ pub enum Command {
     /// Join the network of a token.
     Join(JoinRequest, Reply<JoinReply>),
     /// A join task ended.
-    Joined(Box<Result<Membership, Problem>>, Reply<JoinReply>),
+    Joined(Box<Result<Joined, Problem>>, Reply<JoinReply>),
     /// Leave a network for good.
     Leave(NetworkRequest, Reply<Done>),
     /// A network's task ended: it left, or was removed.
@@ -58,6 +62,10 @@ pub enum Ending {
     Left,
     /// It starts anew, with an interface: an admin let this node in, or somebody deleted the one that was there.
     Anew,
+    /// The coordinator allots name and address anew: the same identity joins again.
+    Rejoin,
+    /// This machine is a clone, and may have an identity of its own by the template's token.
+    NewIdentity,
 }
 
 /// Owns the joined networks.
@@ -110,8 +118,39 @@ impl Supervisor {
         }
     }
 
+    /// Joins by the token that was sealed into this machine's template, until it is in.
+    fn join_by_template(&self) {
+        let token = match self.state.template() {
+            Ok(Some(token)) if self.networks.is_empty() => token,
+            Ok(_) => return,
+            Err(error) => return warn!("{error}"),
+        };
+        let handle = self.handle.clone();
+        tokio::spawn(async move {
+            let mut pause = FIRST_PAUSE;
+            loop {
+                let request = JoinRequest::by(token.to_string());
+                let (reply, answer) = oneshot::channel();
+                if handle.send(Command::Join(request, reply)).await.is_err() {
+                    return;
+                }
+                match answer.await {
+                    Ok(Ok(reply)) => {
+                        info!(network = %reply.network, name = %reply.hostname, "joined by the template's token");
+                        return;
+                    }
+                    Ok(Err(problem)) => warn!("cannot join by the template's token yet: {problem}"),
+                    Err(_) => return,
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        });
+    }
+
     /// Answers commands until told to stop.
     pub async fn run(mut self) {
+        self.join_by_template();
         while let Some(command) = self.commands.recv().await {
             match command {
                 Command::Status(reply) => self.status(reply),
@@ -179,8 +218,14 @@ impl Supervisor {
         });
     }
 
-    async fn joined(&mut self, outcome: Result<Membership, Problem>) -> Result<JoinReply, Problem> {
-        let network = self.start(outcome?).await?;
+    async fn joined(&mut self, outcome: Result<Joined, Problem>) -> Result<JoinReply, Problem> {
+        let Joined { membership, template } = outcome?;
+        if let Some(word) = template
+            && let Err(error) = self.state.set_template(Some(&word))
+        {
+            warn!("{error}");
+        }
+        let network = self.start(membership).await?;
         Ok(self.networks[&network].join_reply())
     }
 
@@ -210,25 +255,63 @@ impl Supervisor {
 
     async fn ended(&mut self, network: NetworkId, ending: Ending) {
         self.networks.remove(&network);
-        let files = self.state.network(network);
         match ending {
             Ending::Stopped => {}
             Ending::Left => {
                 info!(%network, "left the network; its keys are forgotten");
-                if let Err(error) = files.forget() {
+                self.forget(network);
+                // Who left, or was removed, does not come back by itself.
+                if let Err(error) = self.state.set_template(None) {
                     warn!("{error}");
                 }
             }
-            Ending::Anew => match files.load_membership() {
-                Ok(Some(membership)) => {
-                    if let Err(problem) = self.start(membership).await {
-                        error!(%network, "cannot start the network: {problem}");
-                    }
+            Ending::NewIdentity => {
+                info!(%network, "this machine is a clone; it joins anew under an identity of its own");
+                self.forget(network);
+                self.join_by_template();
+            }
+            Ending::Anew => {
+                if let Some(membership) = self.membership(network)
+                    && let Err(problem) = self.start(membership).await
+                {
+                    error!(%network, "cannot start the network: {problem}");
                 }
-                Ok(None) => {}
-                Err(error) => error!("{error}"),
-            },
+            }
+            Ending::Rejoin => {
+                if let Some(membership) = self.membership(network) {
+                    self.rejoin(membership);
+                }
+            }
         }
+    }
+
+    fn forget(&self, network: NetworkId) {
+        if let Err(error) = self.state.network(network).forget() {
+            warn!("{error}");
+        }
+    }
+
+    fn membership(&self, network: NetworkId) -> Option<Membership> {
+        let loaded = self.state.network(network).load_membership();
+        loaded.inspect_err(|error| error!("{error}")).ok().flatten()
+    }
+
+    fn rejoin(&self, membership: Membership) {
+        let join = join::again(membership.clone(), &self.state);
+        let (supervisor, shared) = (self.handle.clone(), self.shared.clone());
+        tokio::spawn(async move {
+            let outcome = join.run(&shared).await.or_else(|problem| {
+                // What was allotted before is still good for talking to those who know this node.
+                warn!("joining again failed: {problem}");
+                Ok(Joined {
+                    membership,
+                    template: None,
+                })
+            });
+            let _ = supervisor
+                .send(Command::Joined(Box::new(outcome), oneshot::channel().0))
+                .await;
+        });
     }
 
     async fn down(&mut self) -> Result<Done, Problem> {

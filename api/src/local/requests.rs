@@ -23,6 +23,19 @@ pub struct JoinRequest {
     pub force: bool,
 }
 
+impl JoinRequest {
+    /// By this token, nothing else wanted.
+    pub fn by(token: String) -> Self {
+        Self {
+            token,
+            hostname: None,
+            ip: None,
+            listen_port: None,
+            force: false,
+        }
+    }
+}
+
 impl std::fmt::Debug for JoinRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("JoinRequest")

@@ -40,8 +40,13 @@ pub enum FromCoordinator {
     Accepted(Request),
     /// It refused this request for good: `code` and sentence.
     Refused(Request, String, String),
-    /// The line is down: why, in one sentence.
-    Down(String),
+    /// The line is down.
+    Down {
+        /// Why, in one sentence.
+        why: String,
+        /// The coordinator's code, where it was the coordinator that refused.
+        code: Option<String>,
+    },
 }
 
 /// What the network's task asks of the coordinator.
@@ -124,11 +129,14 @@ impl Line {
         loop {
             let (host, port) = self.targets.addresses[next % self.targets.addresses.len()].clone();
             next += 1;
-            let why = match self.session(&host, port, &mut pause).await {
+            let down = match self.session(&host, port, &mut pause).await {
                 Ok(()) => return,
-                Err(error) => error.to_string(),
+                Err(error) => FromCoordinator::Down {
+                    why: error.to_string(),
+                    code: error.code().map(str::to_owned),
+                },
             };
-            if self.events.send(FromCoordinator::Down(why)).await.is_err() {
+            if self.events.send(down).await.is_err() {
                 return;
             }
             sleep(pause).await;

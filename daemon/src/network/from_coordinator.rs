@@ -3,10 +3,12 @@
 use super::coordinator::{FromCoordinator, Identity, Request, connect, deliver};
 use super::task::{Task, start_line};
 use crate::machine;
+use crate::state::Membership;
+use crate::supervisor::Ending;
 use meshd_api::Problem;
 use meshd_api::coordinator::node::{Relay, StreamLine};
 use meshd_api::local::Done;
-use meshd_core::map::{Changes, MapError};
+use meshd_core::map::{Body, Changes, Entry, MapError, NodeEntry};
 use meshd_core::statement::{Departure, Signed};
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -17,14 +19,20 @@ const GOODBYE: Duration = Duration::from_secs(5);
 
 impl Task {
     /// One word of the coordinator. Breaks where this node is no longer in the network.
-    pub(super) async fn coordinator_said(&mut self, word: FromCoordinator) -> ControlFlow<()> {
+    pub(super) async fn coordinator_said(&mut self, word: FromCoordinator) -> ControlFlow<Ending> {
         match word {
             FromCoordinator::Connected { .. } => {
                 info!("connected to the coordinator");
                 self.coordinator.state = "connected".into();
                 self.publish(true);
             }
-            FromCoordinator::Down(why) => {
+            FromCoordinator::Down { why, code } => {
+                let refused = code
+                    .as_deref()
+                    .map_or(ControlFlow::Continue(()), |code| self.shut_out(code));
+                if refused.is_break() {
+                    return refused;
+                }
                 if self.coordinator.state != why {
                     warn!("the coordinator is away: {why}; traffic goes on");
                 }
@@ -42,7 +50,7 @@ impl Task {
         ControlFlow::Continue(())
     }
 
-    async fn line(&mut self, line: StreamLine) -> ControlFlow<()> {
+    async fn line(&mut self, line: StreamLine) -> ControlFlow<Ending> {
         match line {
             StreamLine::Hello { relays, .. } => self.take_relays(&relays).await,
             StreamLine::Full { map } => {
@@ -68,7 +76,7 @@ impl Task {
         ControlFlow::Continue(())
     }
 
-    fn took(&mut self, taken: Result<Changes, MapError>, before: (u32, u64)) -> ControlFlow<()> {
+    fn took(&mut self, taken: Result<Changes, MapError>, before: (u32, u64)) -> ControlFlow<Ending> {
         match taken {
             Ok(changes) => {
                 let at = self.map.at();
@@ -84,7 +92,7 @@ impl Task {
                 self.map_changed();
                 if self.map.is_dead(self.membership.node) {
                     warn!("this node is no longer in the network");
-                    return ControlFlow::Break(());
+                    return ControlFlow::Break(Ending::Left);
                 }
             }
             Err(error) if error.wants_full() && before != (0, 0) => {
@@ -105,14 +113,50 @@ impl Task {
         (self.coordinator, self.line) = start_line(&self.membership, (0, 0), published);
     }
 
-    fn refused(&mut self, request: &Request, code: &str, message: String) -> ControlFlow<()> {
+    fn refused(&mut self, request: &Request, code: &str, message: String) -> ControlFlow<Ending> {
         warn!(%code, "the coordinator refused {}: {message}", request.what());
+        let shut_out = self.shut_out(code);
+        if shut_out.is_break() {
+            return shut_out;
+        }
         if code == "stale-serial" {
             self.recorder.jump_past(self.map.serial_of(self.membership.node));
             self.publish(true);
         }
         self.note(format!("the coordinator refused {}: {message}", request.what()));
         ControlFlow::Continue(())
+    }
+
+    /// What follows where the coordinator does not know this node as it is: docs/api.md has the codes.
+    fn shut_out(&mut self, code: &str) -> ControlFlow<Ending> {
+        match code {
+            // It was restored from a backup that is older than this node: it is shown this node's chain.
+            "unknown-node" => self.introduce(),
+            "reallotted" => return ControlFlow::Break(Ending::Rejoin),
+            "clone-new-identity" => return ControlFlow::Break(Ending::NewIdentity),
+            "node-removed" => return ControlFlow::Break(Ending::Left),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Sends this node's chain over a connection of its own; the line comes back by itself.
+    fn introduce(&mut self) {
+        let changing = self.paths.changing(&self.agent);
+        let Some(Ok(record)) = self.recorder.next(&self.membership, changing, true) else {
+            return;
+        };
+        let chain = own_chain(&self.membership.enrolment, &record, &self.allotted().delegation);
+        let Some(chain) = chain else {
+            return warn!("this node's own chain cannot be read");
+        };
+        info!("the coordinator does not know this node; it is shown how this node came in");
+        let membership = self.membership.clone();
+        tokio::spawn(async move {
+            if let Err(why) = deliver_anew(&membership, &Request::Entries(chain)).await {
+                debug!(why, "the coordinator did not take it");
+            }
+        });
     }
 
     async fn take_relays(&mut self, relays: &[Relay]) {
@@ -153,7 +197,7 @@ impl Task {
             .map_err(|error| Problem::new("departure", error.to_string()))?;
         let name = self.membership.name.clone();
         let request = Request::Leave(signed.bytes().to_vec());
-        let message = match tokio::time::timeout(GOODBYE, self.deliver_anew(&request)).await {
+        let message = match tokio::time::timeout(GOODBYE, deliver_anew(&self.membership, &request)).await {
             Ok(Ok(())) => format!("left {name}"),
             Ok(Err(why)) => format!(
                 "left {name} without telling the coordinator ({why}); `meshctl node remove {}` tells it",
@@ -167,26 +211,43 @@ impl Task {
         };
         Ok(Done { message })
     }
+}
 
-    /// Over a connection of its own: the line may be down, or about to be dropped.
-    async fn deliver_anew(&self, request: &Request) -> Result<(), String> {
-        let m = &self.membership;
-        let identity = Identity {
-            network: m.network,
-            node: m.node,
-            secret: m.identity.clone(),
+/// Over a connection of its own: the line may be down, or about to be dropped.
+async fn deliver_anew(m: &Membership, request: &Request) -> Result<(), String> {
+    let identity = Identity {
+        network: m.network,
+        node: m.node,
+        secret: m.identity.clone(),
+    };
+    let mut why = String::new();
+    for (host, port) in &m.addresses {
+        let delivered = async {
+            let mut connection = connect(&identity, &m.coordinators, host, *port).await?;
+            deliver(&mut connection, m.network, request).await
         };
-        let mut why = String::new();
-        for (host, port) in &m.addresses {
-            let delivered = async {
-                let mut connection = connect(&identity, &m.coordinators, host, *port).await?;
-                deliver(&mut connection, m.network, request).await
-            };
-            match delivered.await {
-                Ok(()) => return Ok(()),
-                Err(error) => why = error.to_string(),
-            }
+        match delivered.await {
+            Ok(()) => return Ok(()),
+            Err(error) => why = error.to_string(),
         }
-        Err(why)
     }
+    Err(why)
+}
+
+/// The map entries that prove one node: its token's delegation, its enrolment and its record.
+fn own_chain(enrolment: &[u8], record: &[u8], delegation: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let node = NodeEntry {
+        enrolment: Signed::decode(enrolment).ok()?,
+        record: Signed::decode(record).ok()?,
+    };
+    let entries = [
+        Body::Delegation(Signed::decode(delegation).ok()?),
+        Body::Node(node),
+    ];
+    Some(
+        entries
+            .into_iter()
+            .map(|body| Entry::from(body).encode())
+            .collect(),
+    )
 }

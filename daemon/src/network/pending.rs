@@ -109,7 +109,7 @@ impl Pending {
                     let _ = self.coordinator.requests.try_send(Request::Record(record, facts));
                 }
             }
-            FromCoordinator::Down(why) => self.coordinator.state = why,
+            FromCoordinator::Down { why, .. } => self.coordinator.state = why,
             FromCoordinator::Line(StreamLine::Full { map }) => match self.map.take_full(&map.0) {
                 Ok(_) => return true,
                 Err(error) => warn!("the coordinator's map is refused: {error}"),

@@ -205,9 +205,9 @@ impl Task {
                     },
                     None => return Ending::Stopped,
                 },
-                Some(word) = self.coordinator.events.recv() => if self.coordinator_said(word).await.is_break() {
+                Some(word) = self.coordinator.events.recv() => if let ControlFlow::Break(ending) = self.coordinator_said(word).await {
                     self.take_away().await;
-                    return Ending::Left;
+                    return ending;
                 },
                 Some(event) = self.plane_events.recv() => if self.plane_said(event).is_break() {
                     self.take_away().await;
