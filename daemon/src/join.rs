@@ -120,9 +120,11 @@ impl Join {
             .await
             .map_err(problem)?;
         let delegation = self.adopt(reply)?;
-        self.files
-            .save_membership(&self.membership)
-            .map_err(|error| Problem::new("state", error.to_string()))?;
+        // Twice: from now on either generation alone brings the node back into the network.
+        for _generation in ["present", "older"] {
+            let saved = self.files.save_membership(&self.membership);
+            saved.map_err(|error| Problem::new("state", error.to_string()))?;
+        }
         let template = self.token.filter(|_| delegation.terms.template);
         Ok(Joined {
             membership: self.membership,

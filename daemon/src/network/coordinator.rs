@@ -122,19 +122,24 @@ impl Line {
         }
     }
 
-    /// Runs until the network's task drops its ends.
+    /// Runs until the network's task drops its ends. Each round tries every address; then comes a pause.
     pub async fn run(mut self) {
         let mut pause = FIRST_PAUSE;
-        let mut next = 0;
         loop {
-            let (host, port) = self.targets.addresses[next % self.targets.addresses.len()].clone();
-            next += 1;
-            let down = match self.session(&host, port, &mut pause).await {
-                Ok(()) => return,
-                Err(error) => FromCoordinator::Down {
-                    why: error.to_string(),
-                    code: error.code().map(str::to_owned),
-                },
+            let mut failure: Option<ClientError> = None;
+            for (host, port) in self.targets.addresses.clone() {
+                match self.session(&host, port, &mut pause).await {
+                    Ok(()) => return,
+                    // A coordinator's own word says more than an address that this machine has no route to.
+                    Err(error) if failure.as_ref().is_none_or(|f| says_more(&error, f)) => {
+                        failure = Some(error)
+                    }
+                    Err(_) => {}
+                }
+            }
+            let down = FromCoordinator::Down {
+                code: failure.as_ref().and_then(|f| f.code().map(str::to_owned)),
+                why: failure.map_or_else(|| "no address of it is known".to_owned(), |f| f.to_string()),
             };
             if self.events.send(down).await.is_err() {
                 return;
@@ -211,6 +216,16 @@ impl Line {
         let _ = self.events.send(event).await;
         Ok(())
     }
+}
+
+/// Whether `new` tells a person more than `old`: whoever was reached says more than who was not.
+fn says_more(new: &ClientError, old: &ClientError) -> bool {
+    let weight = |error: &ClientError| match error {
+        ClientError::Unreachable { .. } => 0,
+        ClientError::Refused { .. } => 2,
+        _ => 1,
+    };
+    weight(new) > weight(old)
 }
 
 /// Connects and proves this node's identity, bound to the TLS session.
