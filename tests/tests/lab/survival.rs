@@ -39,6 +39,16 @@ fn with_the_cloud_host_gone_and_everything_rebooted_under_other_addresses_each_s
         bed.sites.push(site);
     }
     bed.settle();
+    // a map goes to disk a second after it came
+    for node in &bed.nodes {
+        for peer in &bed.nodes {
+            let script = format!("grep -q {} /var/lib/meshd/networks/*/map", peer.name());
+            let what = format!("{} has {} on disk", node.name(), peer.name());
+            eventually(SOON, &what, || {
+                node.machine().succeeds(&["sh", "-c", &script]).then_some(())
+            });
+        }
+    }
     bed.relay.kill();
     bed.cloud.kill_everything();
     for (index, node) in bed.nodes.iter().enumerate() {
