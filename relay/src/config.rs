@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ const UDP_PORTS: [u16; 2] = [3478, 3479];
 const MAX_LISTENERS: usize = 8;
 /// Room in a join token.
 const MAX_PUBLIC_ADDRS: usize = 8;
+/// What a cloud host's link has at most, so that one node cannot take all of a larger one.
+const DEFAULT_RELAY_MBIT: u32 = 1000;
 const DEFAULT_EPHEMERAL_AFTER: Duration = Duration::from_secs(3600);
 
 /// The flags of `meshrelay run`; the same keys, in the same form, make the file.
@@ -50,6 +53,9 @@ pub struct Settings {
     /// Also answer signed admin requests on this TCP address (such as the host's mesh address)
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<SocketAddr>,
+    /// Mbit/s that one node may send through the relay; 0 is no limit [default: 1000]
+    #[arg(long, value_name = "MBIT")]
+    relay_limit: Option<u32>,
     /// Seconds after which an ephemeral node that is away is removed [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     ephemeral_after: Option<u64>,
@@ -72,6 +78,8 @@ pub struct Config {
     pub admin_public: bool,
     /// One more TCP address, for signed admin requests.
     pub admin_listen: Option<SocketAddr>,
+    /// Bytes/s that one node may send through the relay; none is no limit.
+    pub relay_limit: Option<NonZeroU64>,
     /// How long an ephemeral node may be away before it is removed.
     pub ephemeral_after: Duration,
 }
@@ -144,6 +152,7 @@ impl Settings {
             admin_socket: self.admin_socket.or(file.admin_socket),
             admin_public: self.admin_public.or(file.admin_public),
             admin_listen: self.admin_listen.or(file.admin_listen),
+            relay_limit: self.relay_limit.or(file.relay_limit),
             ephemeral_after: self.ephemeral_after.or(file.ephemeral_after),
         }
     }
@@ -172,6 +181,7 @@ impl Settings {
             admin_socket,
             admin_public: self.admin_public.unwrap_or(false),
             admin_listen: self.admin_listen,
+            relay_limit: NonZeroU64::new(u64::from(self.relay_limit.unwrap_or(DEFAULT_RELAY_MBIT)) * 125_000),
             ephemeral_after: self
                 .ephemeral_after
                 .map_or(DEFAULT_EPHEMERAL_AFTER, Duration::from_secs),
@@ -298,6 +308,8 @@ mod tests {
         );
         assert_eq!(config.listen_https.len(), 2);
         assert!(!config.admin_public);
+        assert_eq!(config.relay_limit.map(NonZeroU64::get), Some(125_000_000));
+        assert_eq!(parse("relay-limit = 0").unwrap().relay_limit, None);
     }
 
     #[test]

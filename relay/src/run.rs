@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use meshd_core::id::RelayId;
+use rustix::process::Resource;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::config::Config;
 use crate::coordinator::{Coordinator, Keys, Site, State, first_batch};
@@ -33,12 +34,22 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// Runs until a signal says stop.
 pub fn run(config: &Config) -> Result<()> {
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("cannot start the event loop")?;
     runtime.block_on(until_signal(config))
+}
+
+/// Connections are descriptors: takes as many as the system allows. Where it does not (a sandbox), the limit stays.
+fn raise_file_limit() {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(cause) = rustix::process::setrlimit(Resource::Nofile, limit) {
+        debug!(%cause, "the limit of open files stays as it is");
+    }
 }
 
 async fn until_signal(config: &Config) -> Result<()> {
@@ -97,7 +108,7 @@ impl Running {
             .admin
             .as_ref()
             .and_then(|listener| listener.local_addr().ok());
-        let members = Members::new(&keys.relay_secret, fresh_seed());
+        let members = Members::new(&keys.relay_secret, fresh_seed(), config.relay_limit);
         let plane = PacketPlane::start(&config.listen_udp, members.clone())?;
         let tls = Arc::new(tls::server_config(&keys.coordinator)?);
         let site = site_of(config, &keys, &https, &plane);

@@ -93,7 +93,7 @@ static STAGE: AtomicUsize = AtomicUsize::new(0);
 
 #[test]
 fn forwarding_allocates_nothing() {
-    let members = Members::new(&Zeroizing::new(SECRET), [3; 32]);
+    let members = Members::new(&Zeroizing::new(SECRET), [3; 32], None);
     members.set(network(), [[1; 16].into(), [2; 16].into()]);
     let listen = Listen {
         addr: "127.0.0.1:0".parse().unwrap(),

@@ -12,6 +12,7 @@ mod runs;
 mod worker;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
@@ -113,18 +114,26 @@ struct Shared {
 
 /// The relay's decisions, and so its members; clones are the same.
 #[derive(Clone)]
-pub struct Members(Arc<RwLock<RelayServer>>);
+pub struct Members {
+    server: Arc<RwLock<RelayServer>>,
+    limit: Option<NonZeroU64>,
+}
 
 impl Members {
-    /// A relay without members. `secret` makes the bind keys.
-    pub fn new(secret: &Zeroizing<[u8; 32]>, seed: [u8; 32]) -> Self {
+    /// A relay without members. `secret` makes the bind keys; `limit` is what each node may send, in bytes/s.
+    pub fn new(secret: &Zeroizing<[u8; 32]>, seed: [u8; 32], limit: Option<NonZeroU64>) -> Self {
         let server = RelayServer::new(Instant::now(), **secret, seed, RelayConfig::default());
-        Self(Arc::new(RwLock::new(server)))
+        Self {
+            server: Arc::new(RwLock::new(server)),
+            limit,
+        }
     }
 
     /// Makes `nodes` all members of `network`; who no longer is one loses binding and sessions at once.
     pub fn set(&self, network: NetworkId, nodes: impl IntoIterator<Item = NodeId>) {
-        self.write().set_members(network, nodes);
+        let mut server = self.write();
+        server.set_quota(network, self.limit);
+        server.set_members(network, nodes);
     }
 
     /// Ends a network here.
@@ -133,11 +142,15 @@ impl Members {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, RelayServer> {
-        self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.server
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, RelayServer> {
-        self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.server
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

@@ -61,6 +61,7 @@ impl World {
             admin_socket: dir.path().join("admin.sock"),
             admin_public: false,
             admin_listen: None,
+            relay_limit: None,
             ephemeral_after: Duration::from_secs(3600),
         };
         change(&mut config);
