@@ -85,7 +85,7 @@ impl Task {
                 for refusal in &changes.refusals {
                     warn!("{refusal}");
                 }
-                if before.0 != 0 && at.0 > before.0 {
+                if before != (0, 0) && at.0 > before.0 {
                     info!("the coordinator opened a new epoch; it is told what this node can prove");
                     self.ask(Request::Entries(self.map.testimony()));
                 }

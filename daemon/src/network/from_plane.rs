@@ -92,7 +92,6 @@ impl Task {
             self.sample_peer(now, &stats);
         }
         self.paths.save_when_due(&self.agent, &self.files);
-        self.map.save_when_due(now);
         self.samples.busy_until.is_some_and(|until| now < until)
     }
 

@@ -14,7 +14,7 @@ use tracing::warn;
 /// Name of the file in the state folder.
 const FILE: &str = "map";
 /// How long a change may wait before it is written.
-const SETTLE: Duration = Duration::from_secs(1);
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// Holds the map and tells others of it.
 pub struct MapKeeper {
@@ -119,7 +119,12 @@ impl MapKeeper {
             .collect()
     }
 
-    /// Writes what is held, where a second has passed since it changed: in a storm of joins not every one is written.
+    /// When the next write is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.unsaved.map(|since| since + SETTLE)
+    }
+
+    /// Writes what is held, where 200 ms have passed since it changed: in a storm of joins not every one is written.
     pub fn save_when_due(&mut self, now: Instant) {
         if self
             .unsaved

@@ -194,10 +194,8 @@ impl Task {
         let mut sample = Instant::now();
         loop {
             self.drain_agent();
-            let wake = self
-                .agent
-                .poll_timeout()
-                .map_or(sample, |timer| timer.min(sample));
+            let timers = [self.agent.poll_timeout(), self.map.poll_timeout(), Some(sample)];
+            let wake = timers.into_iter().flatten().min().unwrap_or(sample);
             tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(command) => if let ControlFlow::Break(ending) = self.obey(command).await {
@@ -224,6 +222,7 @@ impl Task {
             }
             let now = Instant::now();
             self.agent.handle_timeout(now);
+            self.map.save_when_due(now);
             if now >= sample {
                 sample = now + if self.sample(now) { BUSY_TICK } else { IDLE_TICK };
             }
