@@ -175,3 +175,53 @@ mod base64_option {
             .transpose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meshd_core::keys::RootSecret;
+
+    fn membership() -> Membership {
+        let root = RootSecret::from_seed(&[1; 32]).public();
+        Membership {
+            network: NetworkId::of_root(&root),
+            root,
+            name: "prod".into(),
+            coordinators: vec![[2; 32]],
+            addresses: vec![("vpn.example.net".into(), 443)],
+            node: [3; 16].into(),
+            identity: Arc::new(IdentitySecret::from_seed(&[4; 32])),
+            wireguard: WireGuardSecret::from_seed(&[5; 32]),
+            discovery: DiscoverySecret::from_seed(&[6; 32]),
+            enrolment: vec![7, 8],
+            allotted: Some(Allotted {
+                hostname: "db1".into(),
+                ipv4: [10, 77, 0, 1].into(),
+                ipv6: "fd00::1".parse().unwrap(),
+                listen_port: Some(51820),
+                delegation: vec![9],
+                params: None,
+            }),
+            interface: 3,
+            force: true,
+        }
+    }
+
+    #[test]
+    fn a_membership_survives_the_disk() {
+        let (before, after) = (membership(), Membership::decode(&membership().encode()).unwrap());
+        assert_eq!(before.encode(), after.encode());
+        assert_eq!(before.identity.public(), after.identity.public());
+        assert_eq!(before.allotted, after.allotted);
+    }
+
+    #[test]
+    fn what_is_not_one_is_refused_in_words() {
+        assert!(Membership::decode(b"").is_err());
+        let text = String::from_utf8(membership().encode().to_vec()).unwrap();
+        let said = Membership::decode(text.replace(&"04".repeat(32), "04").as_bytes())
+            .err()
+            .expect("refused");
+        assert!(said.contains("32 bytes"), "{said}");
+    }
+}
