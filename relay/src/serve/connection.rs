@@ -71,14 +71,25 @@ pub enum Ended {
     /// The handshake took too long.
     #[error("TLS handshake not done within 5 s")]
     SlowHandshake,
+    /// Too many connections that prove nothing.
+    #[error("gave way to a newer connection: it had proven nothing, and there were too many like it")]
+    GaveWay,
     /// No keying material.
     #[error("TLS exporter: {0}")]
     Exporter(#[from] rustls::Error),
 }
 
 impl TlsService {
-    /// Serves one TCP connection until it ends.
+    /// Serves one TCP connection until it ends, or must give way to another.
     pub async fn serve(self, tcp: TcpStream, from: SocketAddr, permit: Permit) -> Result<(), Ended> {
+        let go = permit.must_go();
+        tokio::select! {
+            ended = self.serve_fully(tcp, from, permit) => ended,
+            () = go.notified() => Err(Ended::GaveWay),
+        }
+    }
+
+    async fn serve_fully(self, tcp: TcpStream, from: SocketAddr, permit: Permit) -> Result<(), Ended> {
         let reached = tcp.local_addr().map_err(HelloError::Closed)?;
         let _ = tcp.set_nodelay(true);
         let _ = rustix::net::sockopt::set_tcp_user_timeout(tcp.as_fd(), USER_TIMEOUT.as_millis() as u32);

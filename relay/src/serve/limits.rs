@@ -1,16 +1,17 @@
 //! How many connections there may be, before and after a peer has shown who it is.
 //!
-//! A connection starts as a **guest**: few at once from one source, and for a short time only ([`GUEST_TIME`]). A request
-//! whose proof holds makes it a **member**'s, which counts against that node alone, so that a site of a thousand nodes
-//! behind one NAT is no attack, and an attack from one address takes nothing from the rest.
+//! A connection starts as a **guest**: few at once from one source, and for a short time only ([`GUEST_TIME`]). Where there
+//! are too many, the oldest of them gives way to the newcomer: who means it is in within a few round trips, and who holds
+//! connections to keep others out loses them. A request whose proof holds makes a connection a **member**'s, which counts
+//! against that node alone, so that a site of a thousand nodes behind one NAT is no attack.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use meshd_core::id::{NetworkId, NodeId};
+use tokio::sync::Notify;
 
 /// Connections at once, of whatever kind.
 pub const MAX_CONNECTIONS: usize = 8192;
@@ -29,9 +30,11 @@ pub type MemberKey = (NetworkId, NodeId);
 #[derive(Debug, Default)]
 struct Counts {
     total: usize,
-    guests: usize,
-    sources: HashMap<IpAddr, usize>,
+    /// Guests by age: number, source, and how to tell them to go.
+    guests: BTreeMap<u64, (IpAddr, Arc<Notify>)>,
+    sources: HashMap<IpAddr, BTreeSet<u64>>,
     members: HashMap<MemberKey, usize>,
+    next: u64,
 }
 
 /// The count of connections.
@@ -43,11 +46,12 @@ pub struct Limits(Arc<Mutex<Counts>>);
 pub struct Permit {
     limits: Limits,
     place: Mutex<Place>,
+    go: Arc<Notify>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    Guest(IpAddr),
+    Guest(u64),
     Member(MemberKey),
 }
 
@@ -56,24 +60,65 @@ impl Limits {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// A guest's place; none where there are too many, in all or from its source.
+    /// A guest's place, the oldest guest's where there are too many, in all or from its source. None where members have
+    /// all places.
     pub fn enter(&self, from: IpAddr) -> Option<Permit> {
         let source = source_of(from);
         let mut counts = self.counts();
-        let of_source = counts.sources.get(&source).copied().unwrap_or(0);
-        if counts.total >= MAX_CONNECTIONS
-            || counts.guests >= MAX_GUESTS
-            || of_source >= MAX_GUESTS_PER_SOURCE
-        {
+        let of_source = counts
+            .sources
+            .get(&source)
+            .filter(|held| held.len() >= MAX_GUESTS_PER_SOURCE);
+        let oldest_of_source = of_source.and_then(|held| held.first().copied());
+        let full = counts.guests.len() >= MAX_GUESTS || counts.total >= MAX_CONNECTIONS;
+        let oldest = || counts.guests.keys().next().copied().filter(|_| full);
+        if let Some(number) = oldest_of_source.or_else(oldest) {
+            counts.send_away(number);
+        }
+        if counts.total >= MAX_CONNECTIONS {
             return None;
         }
+        let number = counts.next;
+        let go = Arc::new(Notify::new());
+        counts.next += 1;
         counts.total += 1;
-        counts.guests += 1;
-        counts.sources.insert(source, of_source + 1);
+        counts.guests.insert(number, (source, go.clone()));
+        counts.sources.entry(source).or_default().insert(number);
         Some(Permit {
             limits: self.clone(),
-            place: Mutex::new(Place::Guest(source)),
+            place: Mutex::new(Place::Guest(number)),
+            go,
         })
+    }
+}
+
+impl Counts {
+    /// Ends a guest's stay; its place is free at once, though its connection takes a moment to end.
+    fn send_away(&mut self, number: u64) {
+        if let Some(go) = self.forget_guest(number) {
+            self.total -= 1;
+            go.notify_one();
+        }
+    }
+
+    fn forget_guest(&mut self, number: u64) -> Option<Arc<Notify>> {
+        let (source, go) = self.guests.remove(&number)?;
+        if let Some(held) = self.sources.get_mut(&source) {
+            held.remove(&number);
+            if held.is_empty() {
+                self.sources.remove(&source);
+            }
+        }
+        Some(go)
+    }
+
+    fn forget_member(&mut self, member: MemberKey) {
+        if let Some(count) = self.members.get_mut(&member) {
+            *count -= 1;
+            if *count == 0 {
+                self.members.remove(&member);
+            }
+        }
     }
 }
 
@@ -82,24 +127,28 @@ impl Permit {
         self.place.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// What resolves when this connection must give way to another.
+    pub fn must_go(&self) -> Arc<Notify> {
+        self.go.clone()
+    }
+
     /// Whether nobody has shown who they are on this connection.
     pub fn is_guest(&self) -> bool {
         matches!(*self.place(), Place::Guest(_))
     }
 
-    /// From now on this member's. False where it has too many; then nothing changed.
+    /// From now on this member's. False where it has too many, or was sent away; then nothing changed.
     pub fn promote(&self, member: MemberKey) -> bool {
         let mut place = self.place();
-        if *place == Place::Member(member) {
-            return true;
-        }
+        let Place::Guest(number) = *place else {
+            return *place == Place::Member(member);
+        };
         let mut counts = self.limits.counts();
-        let held = counts.members.entry(member).or_default();
-        if *held >= MAX_PER_MEMBER {
+        let held = counts.members.get(&member).copied().unwrap_or(0);
+        if held >= MAX_PER_MEMBER || counts.forget_guest(number).is_none() {
             return false;
         }
-        *held += 1;
-        leave(&mut counts, *place);
+        counts.members.insert(member, held + 1);
         *place = Place::Member(member);
         true
     }
@@ -109,27 +158,12 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let place = *self.place();
         let mut counts = self.limits.counts();
+        match place {
+            Place::Guest(number) if counts.forget_guest(number).is_none() => return,
+            Place::Guest(_) => {}
+            Place::Member(member) => counts.forget_member(member),
+        }
         counts.total -= 1;
-        leave(&mut counts, place);
-    }
-}
-
-fn leave(counts: &mut Counts, place: Place) {
-    match place {
-        Place::Guest(source) => {
-            counts.guests -= 1;
-            count_down(&mut counts.sources, source);
-        }
-        Place::Member(member) => count_down(&mut counts.members, member),
-    }
-}
-
-fn count_down<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: K) {
-    if let Some(count) = counts.get_mut(&key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&key);
-        }
     }
 }
 
@@ -148,49 +182,72 @@ mod tests {
     const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
-    fn member(n: u8) -> MemberKey {
-        ([1; 16].into(), [n; 16].into())
+    fn member(n: u16) -> MemberKey {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&n.to_le_bytes());
+        ([1; 16].into(), id.into())
+    }
+
+    /// Whether a permit was told to go.
+    fn gone(permit: &Permit) -> bool {
+        let go = permit.must_go();
+        let told = is_ready(go.notified());
+        if told {
+            go.notify_one();
+        }
+        told
+    }
+
+    fn is_ready(future: impl Future<Output = ()>) -> bool {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        std::pin::pin!(future).poll(&mut context).is_ready()
     }
 
     #[test]
-    fn one_source_cannot_take_the_places_of_others() {
+    fn the_oldest_of_a_source_gives_way_and_others_are_left_alone() {
         let limits = Limits::default();
-        let held: Vec<_> = std::iter::from_fn(|| limits.enter(A)).collect();
-        assert_eq!(held.len(), MAX_GUESTS_PER_SOURCE);
-        assert!(limits.enter(B).is_some());
+        let other = limits.enter(B).unwrap();
+        let held: Vec<_> = (0..MAX_GUESTS_PER_SOURCE + 3)
+            .map(|_| limits.enter(A).unwrap())
+            .collect();
+        let told: Vec<bool> = held.iter().take(5).map(gone).collect();
+        assert_eq!(told, [true, true, true, false, false]);
+        assert!(!gone(&other));
         drop(held);
-        assert!(limits.enter(A).is_some());
+        assert_eq!(limits.counts().total, 1);
+    }
+
+    #[test]
+    fn the_oldest_of_all_gives_way_where_guests_are_too_many() {
+        let limits = Limits::default();
+        let source = |n: usize| IpAddr::V4((0x0a00_0000 + n as u32).into());
+        let held: Vec<_> = (0..MAX_GUESTS + 2)
+            .map(|n| limits.enter(source(n)).unwrap())
+            .collect();
+        assert!(gone(&held[0]) && gone(&held[1]) && !gone(&held[2]));
+        assert_eq!(limits.counts().guests.len(), MAX_GUESTS);
     }
 
     #[test]
     fn a_slash_64_is_one_source_and_mapped_ipv4_is_ipv4() {
-        assert_eq!(
-            source_of("2001:db8::1".parse().unwrap()),
-            source_of("2001:db8::ffff:1".parse().unwrap())
-        );
-        assert_ne!(
-            source_of("2001:db8::1".parse().unwrap()),
-            source_of("2001:db8:0:1::1".parse().unwrap())
-        );
-        assert_eq!(source_of("::ffff:192.0.2.1".parse().unwrap()), A);
+        let of = |text: &str| source_of(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), A);
     }
 
     #[test]
-    fn members_leave_their_source_free() {
+    fn members_leave_their_source_free_and_everything_is_given_back() {
         let limits = Limits::default();
-        let held: Vec<_> = (0..2000u16)
-            .map(|n| {
-                let permit = limits.enter(A).unwrap();
-                let mut id = [0; 16];
-                id[..2].copy_from_slice(&n.to_le_bytes());
-                assert!(permit.promote(([1; 16].into(), id.into())));
-                permit
-            })
-            .collect();
-        assert!(held.iter().all(|permit| !permit.is_guest()));
+        let enter = |n| {
+            let permit = limits.enter(A).unwrap();
+            assert!(permit.promote(member(n)) && !permit.is_guest());
+            permit
+        };
+        let held: Vec<_> = (0..2000u16).map(enter).collect();
         drop(held);
         let counts = limits.counts();
-        assert!(counts.total == 0 && counts.guests == 0);
+        assert!(counts.total == 0 && counts.guests.is_empty());
         assert!(counts.sources.is_empty() && counts.members.is_empty());
     }
 
@@ -201,16 +258,22 @@ mod tests {
         let held: Vec<_> = std::iter::from_fn(enter).collect();
         assert_eq!(held.len(), MAX_PER_MEMBER);
         assert!(held[0].promote(member(1)), "it has its place");
+        assert!(!held[0].promote(member(2)), "a connection is one member's");
         assert!(limits.enter(A).unwrap().promote(member(2)));
     }
 
     #[test]
-    fn the_total_is_bounded() {
+    fn members_are_bounded_too_and_guests_give_way_to_nobody_then() {
         let limits = Limits::default();
-        let sources = (0..u32::MAX).map(|n| IpAddr::V4((0x0a00_0000 + n).into()));
-        assert_eq!(
-            sources.map_while(|s| limits.enter(s)).collect::<Vec<_>>().len(),
-            MAX_GUESTS
-        );
+        let held: Vec<_> = (0..MAX_CONNECTIONS as u32)
+            .map(|n| {
+                let permit = limits.enter(A).unwrap();
+                assert!(permit.promote(member((n / 8) as u16)));
+                permit
+            })
+            .collect();
+        assert!(limits.enter(B).is_none());
+        drop(held);
+        assert!(limits.enter(B).is_some());
     }
 }
