@@ -29,6 +29,16 @@ pub fn eventually<T>(bound: Duration, what: &str, probe: impl FnMut() -> Option<
     timed(bound, what, probe).0
 }
 
+/// Looks until what is seen is as `wanted`, at most `bound`, and gives what was seen last, wanted or not.
+pub fn eventually_or_last<T>(bound: Duration, mut look: impl FnMut() -> T, wanted: impl Fn(&T) -> bool) -> T {
+    let mut last = look();
+    let _ = poll(bound, || {
+        last = look();
+        wanted(&last).then_some(())
+    });
+    last
+}
+
 /// Like [`eventually`], and says how long it took.
 ///
 /// # Panics

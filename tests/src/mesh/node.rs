@@ -31,6 +31,8 @@ struct Setting {
     flags: Vec<String>,
     environment: Vec<(String, String)>,
     managed: bool,
+    /// `--instance`, in the sandbox of its own unit.
+    instance: u16,
     /// An aarch64 meshd, run by qemu's user-mode emulation and without the sandbox.
     emulated: Option<PathBuf>,
 }
@@ -61,6 +63,19 @@ impl Node {
             Setting {
                 flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
                 environment: environment.iter().map(pair).collect(),
+                ..Setting::default()
+            },
+        )
+    }
+
+    /// One of several meshd on a machine: `--instance N` (1..=99).
+    pub fn start_instance(machine: &Machine, instance: u16) -> Self {
+        let flags = vec!["--instance".to_owned(), instance.to_string()];
+        Self::start_as(
+            machine,
+            Setting {
+                flags,
+                instance,
                 ..Setting::default()
             },
         )
@@ -123,8 +138,13 @@ impl Node {
 
     /// `meshctl` on this machine, whatever becomes of it.
     pub fn try_ctl(&self, arguments: &[&str]) -> Output {
+        let socket = match self.setting.instance {
+            0 => "/run/meshd/meshd.sock".to_owned(),
+            number => format!("/run/meshd-{number}/meshd.sock"),
+        };
+        let meshctl = program("meshctl");
         self.machine
-            .output(&[&[program("meshctl").as_str()], arguments].concat())
+            .output(&[&[meshctl.as_str(), "--socket", &socket], arguments].concat())
     }
 
     /// `meshctl ... --json` on this machine.
@@ -323,7 +343,11 @@ fn run(machine: &Machine, setting: &Setting) -> Process {
     let (binary, manager) = (program("meshd"), program("service-manager"));
     let mut argv = vec![binary.as_str(), "run"];
     argv.extend(setting.flags.iter().map(String::as_str));
-    let sandboxed = Sandbox::of_unit("meshd").wrap(&argv);
+    let sandbox = match setting.instance {
+        0 => Sandbox::of_unit("meshd"),
+        number => Sandbox::of_instance(number),
+    };
+    let sandboxed = sandbox.wrap(&argv);
     let mut argv = if setting.managed {
         vec![manager.as_str(), "/run/notify"]
     } else {

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
 
 /// What of a unit file the lab applies.
 pub struct Sandbox {
@@ -27,15 +28,31 @@ impl Sandbox {
     /// If there is no such unit.
     pub fn of_unit(name: &str) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd");
-        let unit =
-            std::fs::read_to_string(folder.join(format!("{name}.service"))).expect("the unit is there");
+        let unit = std::fs::read_to_string(folder.join(format!("{name}.service")));
+        Self::parse(&unit.expect("the unit is there"))
+    }
+
+    /// The same of `meshd@N.service`, which `packaging/instance-unit` makes of meshd's unit.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn of_instance(number: u16) -> Self {
+        let maker = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/instance-unit");
+        let made = Command::new(maker)
+            .output()
+            .expect("packaging/instance-unit runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Self::parse(&String::from_utf8_lossy(&made.stdout).replace("%i", &number.to_string()))
+    }
+
+    fn parse(unit: &str) -> Self {
         let words = |setting: &str| -> Vec<String> {
-            values(&unit, setting)
+            values(unit, setting)
                 .flat_map(str::split_whitespace)
                 .map(str::to_owned)
                 .collect()
         };
-        let says = |setting: &str, value: &str| values(&unit, setting).last() == Some(value);
+        let says = |setting: &str, value: &str| values(unit, setting).last() == Some(value);
         let own = [("StateDirectory", "/var/lib"), ("RuntimeDirectory", "/run")];
         let own = own
             .into_iter()

@@ -1,6 +1,6 @@
 //! A coordinator that is restored from an old backup: who joined later comes back, who was removed does not.
 
-use meshd_tests::eventually;
+use meshd_tests::{eventually, eventually_or_last};
 
 use crate::bed::{self, NET, SOON};
 
@@ -36,9 +36,13 @@ fn after_a_restore_later_joiners_are_back_and_later_removals_stay_removed() {
     bed.relay.ctl(&["restore", "/var/lib/old-backup"]);
     bed.relay.start_again();
 
-    eventually(SOON * 2, "the coordinator knows who is in", || {
-        (known(&bed) == ["a", "b", "later"]).then_some(())
-    });
+    let back = eventually_or_last(SOON * 2, || known(&bed), |names| *names == ["a", "b", "later"]);
+    assert_eq!(
+        back,
+        ["a", "b", "later"],
+        "who the coordinator knows:\n{}",
+        bed.relay.ctl(&["node", "list", "--network", NET])
+    );
     for node in &bed.nodes {
         eventually(SOON, "connected again", || {
             (node.network(NET)?["coordinator"] == "connected").then_some(())

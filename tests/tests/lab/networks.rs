@@ -93,3 +93,32 @@ fn a_lan_that_appears_later_wins_for_its_own_prefix_and_is_reported() {
     assert!(route.contains("dev cafe"), "the LAN wins for its prefix: {route}");
     assert!(laptop.pings(&db1.ipv4(NET).to_string()), "the mesh stays up");
 }
+
+#[test]
+fn several_meshd_live_on_one_machine_and_clean_takes_only_its_own() {
+    let bed = bed::together(&["first", "peer"]);
+    let [first, peer] = &bed.nodes[..] else {
+        unreachable!("two nodes")
+    };
+    bed.relay.create_network("vms", "10.88.0.0/16");
+    let token = bed.relay.token("vms", &[]);
+    let machine = first.machine().clone();
+    let second = Node::start_instance(&machine, 7);
+    second.join(&token);
+    peer.join(&token);
+    peer.reaches(&format!("first.{NET}.mesh"), SOON);
+    peer.reaches("first.vms.mesh", SOON);
+    let hosts = machine.read("/etc/hosts");
+    assert!(
+        hosts.contains("# meshd begin 0/prod") && hosts.contains("# meshd begin 7/vms"),
+        "{hosts}"
+    );
+    second.ctl(&["clean"]);
+    second.stop();
+    peer.reaches(&format!("first.{NET}.mesh"), SOON);
+    let hosts = machine.read("/etc/hosts");
+    assert!(
+        hosts.contains("# meshd begin 0/prod") && !hosts.contains("7/vms"),
+        "{hosts}"
+    );
+}
