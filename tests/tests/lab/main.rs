@@ -11,6 +11,7 @@ mod hostile;
 mod interop;
 mod joining;
 mod lab_itself;
+mod malicious;
 mod names;
 mod networks;
 mod packaging;
