@@ -48,8 +48,10 @@ async fn serve_until_told(config: Arc<Config>, state: StateDir, socket: &Path) -
     let descriptors = Arc::new(Descriptors::open(&config));
     let names = Names::start(&config)?;
     let shared_config = config.clone();
+    let firewall = Firewall::new(&config);
+    let keeping = tokio::spawn(firewall.clone().keep());
     let mut supervisor = Supervisor::new(config.clone(), state, |handle| Shared {
-        firewall: Firewall::new(&shared_config),
+        firewall,
         config: shared_config,
         netlink,
         kernel,
@@ -67,6 +69,7 @@ async fn serve_until_told(config: Arc<Config>, state: StateDir, socket: &Path) -
         () = told_to_end() => {}
     }
     fdstore::notify("STOPPING=1");
+    keeping.abort();
     let (done, stopped) = oneshot::channel();
     if handle.send(Command::Stop(done)).await.is_ok() {
         let _ = stopped.await;

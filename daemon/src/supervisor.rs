@@ -187,7 +187,8 @@ impl Supervisor {
 
     fn status(&self, reply: Reply<Status>) {
         let asked: Vec<_> = self.networks.values().map(NetworkHandle::ask_status).collect();
-        let (instance, warnings) = (self.config.instance, self.warnings.clone());
+        let instance = self.config.instance;
+        let warnings = [self.warnings.clone(), self.shared.firewall.warnings()].concat();
         tokio::spawn(async move {
             let mut networks: Vec<NetworkStatus> = Vec::new();
             for answer in asked {

@@ -11,6 +11,7 @@
 //! | [`wanted`] | what is wanted of these, compared and put right | tokio |
 //! | [`interfaces`] | what the machine has, in one look | tokio |
 //! | [`nft`] | our nftables tables, by the `nft` program | tokio |
+//! | [`nft_changes`] | that somebody changed nftables rules | tokio |
 //! | [`sysctl`] | settings of single interfaces, put back later | plain |
 //! | [`fdstore`], [`holder`] | descriptors that outlive the process: systemd's store, or a process of our own | plain |
 //! | [`facts`] | what tells this machine from others | plain |
@@ -30,6 +31,7 @@ pub mod interfaces;
 pub mod lease;
 pub mod netlink;
 pub mod nft;
+pub mod nft_changes;
 pub mod poll;
 pub mod sysctl;
 pub mod tun;

@@ -7,6 +7,7 @@ mod bed;
 mod bystander;
 mod clock;
 mod clones;
+mod firewall;
 mod hostile;
 mod interop;
 mod joining;
