@@ -128,3 +128,13 @@ stage_package() {
   deb=$(packaging/build-deb --debug | tail -1) || return 1
   packaging/check-deb "$deb"
 }
+
+# each parser's fuzzer for a while, from its committed corpus
+fuzz_version=0.13.1
+stage_fuzz() {
+  local root; root=$(cache_dir)/cargo-fuzz-$fuzz_version
+  need c++=g++
+  [ -x "$root/bin/cargo-fuzz" ] || as_builder cargo install --quiet --locked --root "$root" "cargo-fuzz@$fuzz_version" \
+    || { skip_stage "cargo-fuzz $fuzz_version could not be built"; return; }
+  as_builder env PATH="$root/bin:$PATH" fuzz/run "${MESHD_FUZZ_SECONDS:-20}"
+}
