@@ -130,7 +130,7 @@ stage_package() {
 }
 
 # each parser's fuzzer for a while, from its committed corpus
-fuzz_version=0.13.1
+fuzz_version=0.13.2
 stage_fuzz() {
   local root; root=$(cache_dir)/cargo-fuzz-$fuzz_version
   need c++=g++
