@@ -43,6 +43,21 @@ impl fmt::Display for ChainName {
     }
 }
 
+impl ChainName {
+    /// Whether it is made of what nft prints and reads without quotes; others are left alone.
+    fn is_plain(&self) -> bool {
+        let plain = |word: &str| {
+            !word.is_empty()
+                && word
+                    .bytes()
+                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.' | b'/'))
+        };
+        [&self.family, &self.table, &self.name]
+            .into_iter()
+            .all(|word| plain(word))
+    }
+}
+
 /// One accept that is needed, or that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accept {
@@ -108,9 +123,8 @@ impl Ruleset {
                     .extend(serde_json::from_value::<Chain>(chain.take()).ok());
             } else if let Some(rule) = object.get_mut("rule") {
                 // A rule's own `chain` key is its chain's name; nothing of a rule is called `name`.
-                ruleset
-                    .rules
-                    .extend(serde_json::from_value::<Rule>(rule.take()).ok());
+                let rule = serde_json::from_value::<Rule>(rule.take()).ok();
+                ruleset.rules.extend(rule.filter(|rule| rule.name.is_plain()));
             }
         }
         Ok(ruleset)

@@ -1,0 +1,13 @@
+//! Any bytes are what nft printed, or refused; and whatever it was, the lines made of it name our interfaces only.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use meshd_core::firewall::{Hook, Ruleset};
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(ruleset) = Ruleset::parse(data) else { return };
+    let lines = ruleset.repair(&[Hook::Input, Hook::Forward], &["meshd0".to_owned()], "meshd-0", "meshd-0");
+    for line in lines {
+        assert!(!line.contains('\n'), "one line each: {line:?}");
+    }
+});
