@@ -77,11 +77,13 @@ stage_deny() {
   as_builder "$root/bin/cargo-deny" --locked check licenses bans sources
 }
 
-# one cargo run per name: cargo test takes a single filter before `--`
+# everything that later stages run, at once: with the same selection each time, so that nothing is built twice
+stage_build() { as_builder cargo build --locked --workspace --bins --tests; }
+
+# unit tests, the simulator, the rules of the code base, each crate's own tests; the lab is not among them (test = false)
 stage_unit() {
   local log=$logs/unit.out code=0
-  as_builder cargo test --locked --no-fail-fast --workspace --exclude meshd-tests -- "${names[@]}" >"$log" 2>&1 || code=1
-  as_builder cargo test --locked -p meshd-tests --lib --test rules -- "${names[@]}" >>"$log" 2>&1 || code=1
+  as_builder cargo test --locked --no-fail-fast --workspace -- "${names[@]}" >"$log" 2>&1 || code=1
   cat "$log"; count_libtest "$log"
   return $code
 }
@@ -94,8 +96,8 @@ run_lab() {
   local name=$1 out=$logs/$1.out skips=$logs/$1.skips figures=$logs/$1.figures binary code=0; shift
   is_root || have sudo || { skip_stage "the lab needs root for its network namespaces"; return; }
   need_lab_tools
-  as_builder cargo build --locked --workspace --bins || return 1
-  binary=$(as_builder cargo test --locked -p meshd-tests --test lab --no-run --message-format=json \
+  stage_build || return 1
+  binary=$(as_builder cargo test --locked --workspace --test lab --no-run --message-format=json \
     | sed -n 's/.*"executable":"\([^"]*\/lab-[^"]*\)".*/\1/p' | tail -1)
   [ -n "$binary" ] || { say "the lab did not build"; return 1; }
   : >"$skips"; : >"$figures"
@@ -125,7 +127,8 @@ stage_cross() {
 # the .deb, its contents, and that what it brings is well-formed
 stage_package() {
   local deb
-  deb=$(packaging/build-deb --debug | tail -1) || return 1
+  stage_build || return 1
+  deb=$(packaging/build-deb --programs target/debug | tail -1) || return 1
   packaging/check-deb "$deb"
 }
 
