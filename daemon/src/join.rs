@@ -7,6 +7,7 @@
 //!    the coordinator allots name and addresses.
 //! 4. The parameters and the delegation are verified against the token's root key, and everything is kept on disk.
 
+use crate::config::MAX_NETWORKS;
 use crate::machine;
 use crate::network::Shared;
 use crate::network::coordinator::{Identity, connect};
@@ -17,7 +18,8 @@ use meshd_api::coordinator::node::{self, JoinPreview};
 use meshd_api::local::{self, Membership as Admission};
 use meshd_core::id::{NetworkId, NodeId};
 use meshd_core::keys::{DiscoverySecret, IdentitySecret, RootPublic, WireGuardSecret};
-use meshd_core::ranges::collisions;
+use meshd_core::names::to_label;
+use meshd_core::ranges::{LocalPrefix, collisions};
 use meshd_core::statement::{Delegation, Enrolment, Params, Signed};
 use meshd_core::token::JoinToken;
 use rand_core::{OsRng, RngCore};
@@ -30,6 +32,8 @@ pub struct Join {
     membership: Membership,
     files: NetworkFiles,
     request: node::JoinRequest,
+    /// Ranges of the other networks that this machine is in.
+    others: Vec<LocalPrefix>,
     /// The word, kept where it turns out to be a template's: clones of this machine join by it.
     token: Option<Zeroizing<String>>,
 }
@@ -38,6 +42,26 @@ pub struct Join {
 pub fn check_token(word: &str) -> Result<JoinToken, Problem> {
     word.parse::<JoinToken>()
         .map_err(|error| Problem::new("bad-token", error.to_string()))
+}
+
+/// Refuses a join with other wishes than what this machine has in the network already.
+pub fn check_wishes(request: &local::JoinRequest, held: &local::JoinReply) -> Result<(), Problem> {
+    let label = request.hostname.as_deref().and_then(to_label);
+    let other_name = label.is_some_and(|label| {
+        let numbered = held.hostname.strip_prefix(&label);
+        !numbered.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    });
+    if !other_name && request.ip.is_none_or(|ip| ip == held.ipv4) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        "already-in",
+        format!(
+            "this machine is in {0} already, as {1} with {2}; an admin renames it with `meshctl node rename {1} NAME`, and for \
+             another address it leaves first: `meshctl leave {0}`",
+            held.network, held.hostname, held.ipv4
+        ),
+    ))
 }
 
 /// Prepares a join: reads the token and makes the keys, or takes those of an earlier try.
@@ -49,7 +73,7 @@ pub fn prepare(request: &local::JoinRequest, state: &StateDir) -> Result<Join, P
     let mut membership = match present.iter().find(|m| m.network == network) {
         Some(earlier) if earlier.allotted.is_some() => earlier.clone(),
         Some(earlier) => tried_again(earlier, &token),
-        None => fresh(&token, free_interface(&present)),
+        None => fresh(&token, free_interface(&present)?),
     };
     membership.force = request.force;
     files
@@ -64,6 +88,7 @@ pub fn prepare(request: &local::JoinRequest, state: &StateDir) -> Result<Join, P
         facts: machine::hashed_facts(network),
     };
     Ok(Join {
+        others: ranges_of_others(&present, network),
         membership,
         files,
         request,
@@ -84,6 +109,7 @@ pub fn again(membership: Membership, state: &StateDir) -> Join {
         facts: machine::hashed_facts(membership.network),
     };
     Join {
+        others: ranges_of_others(&state.memberships().0, membership.network),
         files: state.network(membership.network),
         membership,
         request,
@@ -100,11 +126,6 @@ pub struct Joined {
 }
 
 impl Join {
-    /// The network that is joined.
-    pub fn network(&self) -> NetworkId {
-        self.membership.network
-    }
-
     /// Asks each coordinator address in turn; keeps and returns the membership.
     pub async fn run(mut self, shared: &Shared) -> Result<Joined, Problem> {
         let mut connection = self.connect().await?;
@@ -160,16 +181,17 @@ impl Join {
             .iter()
             .filter_map(|p| p.parse().ok())
             .collect();
-        let local = machine::local_prefixes(shared)
+        let machine = machine::local_prefixes(shared)
             .await
             .map_err(|e| Problem::new("netlink", e.to_string()))?;
+        let local = [self.others.clone(), machine].concat();
         let Some(first) = collisions(&prefixes, &local).into_iter().next() else {
             return Ok(());
         };
         Err(Problem::new(
             "range-collision",
             format!(
-                "network {}: {first}; join with --force to keep both (the machine's own range then wins), or use another range",
+                "network {}: {first}; join with --force to keep both (what the machine has already then wins), or use another range",
                 preview.network
             ),
         ))
@@ -272,9 +294,30 @@ fn seed() -> Zeroizing<[u8; 32]> {
 }
 
 /// The lowest interface number that no network of this instance has.
-fn free_interface(present: &[Membership]) -> u16 {
+fn free_interface(present: &[Membership]) -> Result<u16, Problem> {
     let taken: BTreeSet<u16> = present.iter().map(|m| m.interface).collect();
-    (0..).find(|n| !taken.contains(n)).unwrap_or_default()
+    (0..MAX_NETWORKS).find(|n| !taken.contains(n)).ok_or_else(|| {
+        let sentence = format!(
+            "this machine is in {MAX_NETWORKS} networks, and in no more; leave one, or run a second instance"
+        );
+        Problem::new("too-many-networks", sentence)
+    })
+}
+
+/// The ranges of the networks that this machine is in, but for `own`: up or down.
+fn ranges_of_others(present: &[Membership], own: NetworkId) -> Vec<LocalPrefix> {
+    let others = present.iter().filter(|m| m.network != own);
+    let params = others.filter_map(|m| m.allotted.as_ref()?.params.as_ref());
+    let decoded = params.filter_map(|bytes| Signed::<Params>::decode(bytes).ok());
+    decoded
+        .flat_map(|params| {
+            let Params { name, ipv4, ipv6, .. } = params.value();
+            [(*ipv4).into(), (*ipv6).into()].map(|prefix| LocalPrefix {
+                prefix,
+                owner: format!("network {name}"),
+            })
+        })
+        .collect()
 }
 
 /// A failed exchange as a problem: the coordinator's own word where it said one.

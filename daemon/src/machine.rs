@@ -1,15 +1,18 @@
 //! This machine: its name, its facts, its kernel, its interfaces.
 
+use crate::config::MAX_NETWORKS;
 use crate::network::Shared;
 use anyhow::Context;
 use data_encoding::HEXLOWER;
+use ipnet::IpNet;
 use meshd_core::id::NetworkId;
 use meshd_core::keys::blake2s;
 use meshd_core::ranges::LocalPrefix;
 use meshd_net::facts::Facts;
 use meshd_net::interfaces::Interface;
-use meshd_net::netlink::{Monitor, Netlink};
-use std::collections::BTreeMap;
+use meshd_net::netlink::{Monitor, Netlink, RouteFilter, RouteKind};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
@@ -71,14 +74,37 @@ pub async fn interfaces(shared: &Shared) -> anyhow::Result<Vec<Interface>> {
         .context("cannot read the machine's interfaces")
 }
 
-/// Every prefix that the machine has, with its interface's name.
+/// Every prefix that the machine has, with its interface's name: of addresses, and of routes straight into an interface
+/// (other meshes have their range as a route only). This instance's own interfaces are left out.
 pub async fn local_prefixes(shared: &Shared) -> anyhow::Result<Vec<LocalPrefix>> {
-    let interfaces = interfaces(shared).await?;
-    Ok(interfaces
+    let ours: BTreeSet<String> = (0..MAX_NETWORKS).map(|n| shared.config.interface(n)).collect();
+    let mut interfaces = interfaces(shared).await?;
+    interfaces.retain(|i| !i.link.loopback && !ours.contains(&i.link.name));
+    let routes = shared.netlink.routes(RouteFilter::default()).await;
+    let routes = routes.context("cannot read the machine's routes")?;
+    let on_link = routes
         .iter()
-        .filter(|i| !i.link.loopback)
-        .flat_map(prefixes)
-        .collect())
+        .filter(|route| route.kind == RouteKind::Unicast && route.gateway.is_none())
+        .filter(|route| !is_of_every_link(route.destination));
+    let of_routes = on_link.filter_map(|route| {
+        let interface = interfaces
+            .iter()
+            .find(|i| Some(i.link.index) == route.interface)?;
+        Some(LocalPrefix {
+            prefix: route.destination,
+            owner: interface.link.name.clone(),
+        })
+    });
+    let of_addresses = interfaces.iter().flat_map(prefixes);
+    Ok(of_addresses.chain(of_routes).collect())
+}
+
+/// Link-local and multicast ranges are on every interface.
+fn is_of_every_link(prefix: IpNet) -> bool {
+    match prefix.addr() {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_multicast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_multicast(),
+    }
 }
 
 /// The prefixes of one interface.

@@ -205,13 +205,18 @@ impl Supervisor {
     }
 
     fn join(&mut self, request: JoinRequest, reply: Reply<JoinReply>) {
+        let network = match join::check_token(&request.token) {
+            Ok(token) => token.network(),
+            Err(problem) => return drop(reply.send(Err(problem))),
+        };
+        if let Some(running) = self.networks.get(&network) {
+            let held = running.join_reply();
+            return drop(reply.send(join::check_wishes(&request, &held).map(|()| held)));
+        }
         let join = match join::prepare(&request, &self.state) {
             Ok(join) => join,
             Err(problem) => return drop(reply.send(Err(problem))),
         };
-        if let Some(running) = self.networks.get(&join.network()) {
-            return drop(reply.send(Ok(running.join_reply())));
-        }
         let (supervisor, shared) = (self.handle.clone(), self.shared.clone());
         tokio::spawn(async move {
             let outcome = join.run(&shared).await;
@@ -226,7 +231,11 @@ impl Supervisor {
         {
             warn!("{error}");
         }
-        let network = self.start(membership).await?;
+        // Somebody else may have asked for the same at the same time, and is in already.
+        let network = membership.network;
+        if !self.networks.contains_key(&network) {
+            self.start(membership).await?;
+        }
         Ok(self.networks[&network].join_reply())
     }
 

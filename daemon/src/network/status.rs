@@ -27,11 +27,15 @@ impl Task {
     pub(super) fn status(&self) -> NetworkStatus {
         let (epoch, map_version) = self.map.at();
         let allotted = self.allotted();
+        let view = self.map.view();
+        let own = view
+            .as_ref()
+            .and_then(|view| view.nodes.get(&self.membership.node));
         NetworkStatus {
             name: self.membership.name.clone(),
             id: self.membership.network.to_string(),
             node: self.membership.node.to_string(),
-            hostname: allotted.hostname.clone(),
+            hostname: own.map_or_else(|| allotted.hostname.clone(), |node| node.name.clone()),
             interface: self.interface.name.clone(),
             ipv4: allotted.ipv4,
             ipv6: allotted.ipv6,
