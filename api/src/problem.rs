@@ -1,5 +1,6 @@
 //! The body of every error answer.
 
+use crate::Base64Bytes;
 use serde::{Deserialize, Serialize};
 
 /// What went wrong: a stable code for programs and one sentence for a person.
@@ -11,6 +12,10 @@ pub struct Problem {
     pub code: String,
     /// One sentence: what was wrong, where, and what to do.
     pub message: String,
+    /// Statement that proves it to whoever must not take the other side's word: with `node-removed` the admin act, signed by
+    /// the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Base64Bytes>,
 }
 
 impl Problem {
@@ -19,6 +24,7 @@ impl Problem {
         Self {
             code: code.to_owned(),
             message: message.into(),
+            proof: None,
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use meshd_api::client::ClientError;
 use meshd_api::coordinator::admin::{Done, NodeInfo, TokenCreate, TokenCreated};
 use meshd_api::coordinator::node::Leave;
-use meshd_core::statement::{Departure, Signed};
+use meshd_core::map::Death;
+use meshd_core::statement::{Act, Departure, Signed};
 use serde_json::json;
 use world::{TestNode, World};
 
@@ -79,7 +80,15 @@ async fn a_removed_node_is_out_and_its_name_is_blocked_until_freed() {
     let message = world.act("/networks/prod/nodes/db1/remove").await;
     assert!(message.contains("meshctl name free db1"), "{message}");
     stream.until_names(&["a"]).await;
-    assert_eq!(code(gone.put_record(world.https()).await), "node-removed");
+    let refused = gone.put_record(world.https()).await;
+    let Err(ClientError::Refused { problem, .. }) = &refused else {
+        panic!("{refused:?}")
+    };
+    let proof = problem.proof.clone().expect("the act of the root is the proof");
+    let act = Signed::<Act>::decode(&proof.0).unwrap();
+    act.verify(&token.root).unwrap();
+    assert!(Death::Removed.follows_from(&act.value().deed, gone.id));
+    assert_eq!(code(refused), "node-removed");
     assert_eq!(code(gone.try_join(world.https(), "db1").await), "node-removed");
     let next = TestNode::enter(&token, world.https(), "db1").await;
     assert_eq!(next.reply.unwrap().hostname, "db1-2");

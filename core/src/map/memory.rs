@@ -6,7 +6,7 @@ use std::fmt;
 use super::{Cause, EntryKey};
 use crate::id::{NodeId, TokenId};
 use crate::keys::{IdentityPublic, blake2s};
-use crate::statement::{Act, Delegation, Departure, Digest, Params, Signed};
+use crate::statement::{Act, Deed, Delegation, Departure, Digest, Params, Signed};
 
 /// Most nodes remembered; more are refused, so that nobody can fill a node's disk.
 pub const MAX_REMEMBERED: usize = 65_536;
@@ -56,6 +56,17 @@ pub enum Death {
     Departed,
     /// Another machine took its place.
     ReplacedBy(NodeId),
+}
+
+impl Death {
+    /// Whether an admin's deed is what put this node out.
+    pub fn follows_from(self, deed: &Deed, of: NodeId) -> bool {
+        match (self, deed) {
+            (Self::Removed, Deed::Remove { node, .. }) => *node == of,
+            (Self::TokenRevoked(token), Deed::RevokeTokenAndNodes { token: revoked }) => token == *revoked,
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Death {

@@ -5,10 +5,10 @@
 //! it says why, in one sentence, and tries again with growing pauses. Traffic never waits for it.
 
 use hyper::Method;
-use meshd_api::Base64Bytes;
 use meshd_api::client::{ClientError, Connection, LineStream, pinned};
 use meshd_api::coordinator::node::{Entries, Leave, Pong, RecordUpdate, StreamLine};
 use meshd_api::local::Done;
+use meshd_api::{Base64Bytes, Problem};
 use meshd_core::auth::NodeAuthorization;
 use meshd_core::id::{NetworkId, NodeId};
 use meshd_core::keys::IdentitySecret;
@@ -38,14 +38,14 @@ pub enum FromCoordinator {
     Line(StreamLine),
     /// The coordinator took this request.
     Accepted(Request),
-    /// It refused this request for good: `code` and sentence.
-    Refused(Request, String, String),
+    /// It refused this request for good.
+    Refused(Request, Problem),
     /// The line is down.
     Down {
         /// Why, in one sentence.
         why: String,
-        /// The coordinator's code, where it was the coordinator that refused.
-        code: Option<String>,
+        /// The coordinator's own word, where it was the coordinator that refused.
+        problem: Option<Problem>,
     },
 }
 
@@ -138,7 +138,10 @@ impl Line {
                 }
             }
             let down = FromCoordinator::Down {
-                code: failure.as_ref().and_then(|f| f.code().map(str::to_owned)),
+                problem: match &failure {
+                    Some(ClientError::Refused { problem, .. }) => Some(problem.clone()),
+                    _ => None,
+                },
                 why: failure.map_or_else(|| "no address of it is known".to_owned(), |f| f.to_string()),
             };
             if self.events.send(down).await.is_err() {
@@ -208,9 +211,7 @@ impl Line {
         let done = deliver(connection, self.identity.network, &request).await;
         let event = match done {
             Ok(()) => FromCoordinator::Accepted(request),
-            Err(ClientError::Refused { problem, .. }) => {
-                FromCoordinator::Refused(request, problem.code, problem.message)
-            }
+            Err(ClientError::Refused { problem, .. }) => FromCoordinator::Refused(request, problem),
             Err(broken) => return Err(broken),
         };
         let _ = self.events.send(event).await;

@@ -8,8 +8,8 @@ use crate::supervisor::Ending;
 use meshd_api::Problem;
 use meshd_api::coordinator::node::{Relay, StreamLine};
 use meshd_api::local::Done;
-use meshd_core::map::{Body, Changes, Entry, MapError, NodeEntry};
-use meshd_core::statement::{Departure, Signed};
+use meshd_core::map::{Body, Changes, Death, Entry, MapError, NodeEntry};
+use meshd_core::statement::{Act, Delegation, Departure, Enrolment, Signed};
 use std::ops::ControlFlow;
 use std::time::Duration;
 use tracing::{debug, info, warn};
@@ -26,10 +26,10 @@ impl Task {
                 self.coordinator.state = "connected".into();
                 self.publish(true);
             }
-            FromCoordinator::Down { why, code } => {
-                let refused = code
-                    .as_deref()
-                    .map_or(ControlFlow::Continue(()), |code| self.shut_out(code));
+            FromCoordinator::Down { why, problem } => {
+                let refused = problem
+                    .as_ref()
+                    .map_or(ControlFlow::Continue(()), |problem| self.shut_out(problem));
                 if refused.is_break() {
                     return refused;
                 }
@@ -43,8 +43,8 @@ impl Task {
                 self.coordinator.published.send_replace(true);
             }
             FromCoordinator::Accepted(_) => {}
-            FromCoordinator::Refused(request, code, message) => {
-                return self.refused(&request, &code, message);
+            FromCoordinator::Refused(request, problem) => {
+                return self.refused(&request, &problem);
             }
         }
         ControlFlow::Continue(())
@@ -113,9 +113,10 @@ impl Task {
         (self.coordinator, self.line) = start_line(&self.membership, (0, 0), published);
     }
 
-    fn refused(&mut self, request: &Request, code: &str, message: String) -> ControlFlow<Ending> {
+    fn refused(&mut self, request: &Request, problem: &Problem) -> ControlFlow<Ending> {
+        let Problem { code, message, .. } = problem;
         warn!(%code, "the coordinator refused {}: {message}", request.what());
-        let shut_out = self.shut_out(code);
+        let shut_out = self.shut_out(problem);
         if shut_out.is_break() {
             return shut_out;
         }
@@ -127,17 +128,33 @@ impl Task {
         ControlFlow::Continue(())
     }
 
-    /// What follows where the coordinator does not know this node as it is: docs/api.md has the codes.
-    fn shut_out(&mut self, code: &str) -> ControlFlow<Ending> {
-        match code {
+    /// What follows where the coordinator does not know this node as it is: docs/api.md has the codes. Nothing is forgotten
+    /// on its word alone: it may have been broken into.
+    fn shut_out(&mut self, problem: &Problem) -> ControlFlow<Ending> {
+        match problem.code.as_str() {
             // It was restored from a backup that is older than this node: it is shown this node's chain.
             "unknown-node" => self.introduce(),
             "reallotted" => return ControlFlow::Break(Ending::Rejoin),
-            "clone-new-identity" => return ControlFlow::Break(Ending::NewIdentity),
-            "node-removed" => return ControlFlow::Break(Ending::Left),
+            "clone-new-identity" if self.is_of_a_template() => {
+                return ControlFlow::Break(Ending::NewIdentity);
+            }
+            "node-removed" if proves_removal(problem, &self.membership) => {
+                return ControlFlow::Break(Ending::Left);
+            }
+            "node-removed" => self.note(format!(
+                "the coordinator says that this node is out ({problem}), and shows no proof of it; nothing is forgotten. If it is \
+                 true: meshctl leave {}",
+                self.membership.name
+            )),
             _ => {}
         }
         ControlFlow::Continue(())
+    }
+
+    /// Whether this node came by a template's token, so that it may be a clone.
+    fn is_of_a_template(&self) -> bool {
+        let delegation = Signed::<Delegation>::decode(&self.allotted().delegation);
+        delegation.is_ok_and(|delegation| delegation.value().terms.template)
     }
 
     /// Sends this node's chain over a connection of its own; the line comes back by itself.
@@ -250,4 +267,22 @@ fn own_chain(enrolment: &[u8], record: &[u8], delegation: &[u8]) -> Option<Vec<V
             .map(|body| Entry::from(body).encode())
             .collect(),
     )
+}
+
+/// Whether the refusal carries an act of the network's root that removes this node.
+fn proves_removal(problem: &Problem, membership: &Membership) -> bool {
+    let act = problem
+        .proof
+        .as_ref()
+        .and_then(|proof| Signed::<Act>::decode(&proof.0).ok());
+    let token = Signed::<Enrolment>::decode(&membership.enrolment).map(|enrolment| enrolment.value().token);
+    act.is_some_and(|act| {
+        let Act { network, deed, .. } = act.value();
+        let deaths = [Death::Removed].into_iter().chain(token.map(Death::TokenRevoked));
+        act.verify(&membership.root).is_ok()
+            && *network == membership.network
+            && deaths
+                .into_iter()
+                .any(|death| death.follows_from(deed, membership.node))
+    })
 }

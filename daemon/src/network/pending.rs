@@ -117,7 +117,7 @@ impl Pending {
             FromCoordinator::Line(StreamLine::Ping { nonce, answer: true }) => {
                 let _ = self.coordinator.requests.try_send(Request::Pong(nonce));
             }
-            FromCoordinator::Refused(_, code, message) => warn!(%code, "{message}"),
+            FromCoordinator::Refused(_, problem) => warn!(code = %problem.code, "{problem}"),
             FromCoordinator::Line(_) | FromCoordinator::Accepted(_) => {}
         }
         false

@@ -1,6 +1,7 @@
 //! Why the coordinator says no: a stable code for programs, a sentence for a person.
 
 use meshd_core::admission::{AddressRefusal, DelegationRefusal, NameRefusal, PrefixRefusal, TokenRefusal};
+use meshd_core::map::Death;
 use meshd_core::statement::StatementError;
 
 use crate::store::StoreError;
@@ -11,6 +12,14 @@ pub enum Refusal {
     /// The token admits nobody.
     #[error(transparent)]
     Token(#[from] TokenRefusal),
+    /// The node is out, for good.
+    #[error("{}", TokenRefusal::NodeDead(*death))]
+    Removed {
+        /// Why.
+        death: Death,
+        /// The admin act, where it was one.
+        proof: Option<Vec<u8>>,
+    },
     /// No such address to be had.
     #[error(transparent)]
     Address(#[from] AddressRefusal),
@@ -103,6 +112,7 @@ impl Refusal {
                 TokenRefusal::Revoked => "token-revoked",
                 TokenRefusal::NodeDead(_) => "node-removed",
             },
+            Self::Removed { .. } => "node-removed",
             Self::Address(AddressRefusal::Held { .. }) => "address-taken",
             Self::Address(AddressRefusal::Full(_)) => "network-full",
             Self::Address(_) => "address-refused",
@@ -137,7 +147,7 @@ impl Refusal {
         match self {
             Self::Unproven(_) => 401,
             Self::TooOften => 429,
-            Self::Token(_) => 403,
+            Self::Token(_) | Self::Removed { .. } => 403,
             Self::Unknown { .. } => 404,
             Self::Address(AddressRefusal::Held { .. })
             | Self::Name(NameRefusal::Held { .. } | NameRefusal::Blocked { .. })

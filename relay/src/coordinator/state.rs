@@ -181,7 +181,10 @@ impl State {
         let network = self.network(proof.network)?;
         let Some(node) = network.nodes.get(&proof.node) else {
             return Err(match network.map.death_of(proof.node) {
-                Some(death) => meshd_core::admission::TokenRefusal::NodeDead(death).into(),
+                Some(death) => Refusal::Removed {
+                    death,
+                    proof: network.map.removal_of(proof.node).map(|act| act.bytes().to_vec()),
+                },
                 None => Refusal::Unknown {
                     what: "node",
                     name: proof.node.to_string(),

@@ -47,7 +47,11 @@ impl Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self::new(status, refusal.code(), refusal.to_string())
+        let mut failure = Self::new(status, refusal.code(), refusal.to_string());
+        if let Refusal::Removed { proof, .. } = refusal {
+            failure.problem.proof = proof.map(Into::into);
+        }
+        failure
     }
 }
 

@@ -1,6 +1,7 @@
 //! A coordinator that was broken into: it has the relay's state (`evil-coordinator BACKUP LISTEN`), so its TLS key is the
 //! pinned one and its map headers are genuine, but not the network's root key. To whoever asks for the map it gives one
-//! with a peer of its own making, and with another WireGuard key for every genuine node.
+//! with a peer of its own making, and with another WireGuard key for every genuine node. Everything else it answers with
+//! the lie that an admin removed the node.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use tokio_rustls::TlsAcceptor;
 
 /// Seconds between two pings of a stream.
 const PING: u16 = 5;
+/// What it says to everything else, so that nodes throw their identities away.
+const OUT: &str = r#"{"code":"node-removed","message":"an admin removed it"}"#;
 /// Above every serial in the genuine map.
 const SERIAL: u64 = 1 << 40;
 
@@ -41,7 +44,7 @@ async fn main() -> Result<()> {
     }
 }
 
-/// One request on a connection: the forged map to whoever asks for it, an empty object to anything else.
+/// One request on a connection: the forged map to whoever asks for it, and to anything else that the node is removed.
 async fn answer(stream: TcpStream, acceptor: TlsAcceptor, map: Vec<u8>) -> Result<()> {
     let mut stream = acceptor.accept(stream).await?;
     let mut request = Vec::new();
@@ -54,8 +57,11 @@ async fn answer(stream: TcpStream, acceptor: TlsAcceptor, map: Vec<u8>) -> Resul
         request.extend_from_slice(&buffer[..length]);
     }
     if !(request.starts_with(b"GET ") && request.windows(5).any(|part| part == b"/map?")) {
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
-        stream.write_all(head.as_bytes()).await?;
+        let length = OUT.len();
+        let head = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\nconnection: close";
+        stream
+            .write_all(format!("{head}\r\ncontent-length: {length}\r\n\r\n{OUT}").as_bytes())
+            .await?;
         return Ok(stream.shutdown().await?);
     }
     stream

@@ -15,7 +15,7 @@ use super::network_map::Entries;
 use super::{Body, Cause, Death, Delta, Entry, EntryKey, MapError, NetworkMap, NodeEntry, digest};
 use crate::id::{NetworkId, NodeId, TokenId};
 use crate::keys::{CoordinatorSecret, RootPublic};
-use crate::statement::{Delegation, Departure, MapHeader, Signed};
+use crate::statement::{Act, Delegation, Departure, MapHeader, Signed};
 
 /// Versions between which deltas can be had; who is further behind gets the whole map.
 const HISTORY: usize = 256;
@@ -219,6 +219,15 @@ impl MapBuilder {
     /// The highest serial of the root that is held; what the root signs next has a higher one.
     pub fn last_serial(&self) -> u64 {
         self.slots.values().map(|entry| serial(entry)).max().unwrap_or(0)
+    }
+
+    /// The admin act that removed a node, by its id or (where it came by that token) with all who came by a token.
+    pub fn removal_of(&self, node: NodeId) -> Option<&Signed<Act>> {
+        let death = self.death_of(node)?;
+        self.slots.values().find_map(|entry| match entry.body() {
+            Body::Act(act) if death.follows_from(&act.value().deed, node) => Some(act),
+            _ => None,
+        })
     }
 
     /// All that is held, for the store: the entries of the map, and delegations that no node uses yet.
