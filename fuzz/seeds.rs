@@ -16,6 +16,9 @@ use meshd_core::statement::{
 };
 use meshd_core::token::JoinToken;
 
+#[path = "seeds_paths.rs"]
+mod paths;
+
 type Any<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Any<()> {
@@ -44,7 +47,8 @@ fn main() -> Any<()> {
         write("map", &format!("entry-{name}"), &tagged(1, &entry.encode()))?;
     }
     write("map", "entry-newer", &tagged(1, &[0x82, 0x07, 0x61, 0x61]))?;
-    write("map", "saved", &tagged(2, &holder.save()))
+    write("map", "saved", &tagged(2, &holder.save()))?;
+    paths::write_all()
 }
 
 fn write(target: &str, name: &str, bytes: &[u8]) -> Any<()> {

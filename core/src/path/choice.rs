@@ -18,8 +18,9 @@ pub(super) enum Standing {
 pub(super) struct Way {
     pub(super) endpoint: Endpoint,
     pub(super) standing: Standing,
-    /// A relay that is not the peer's home.
-    pub(super) foreign: bool,
+    /// A relay that is not the peer's home; or an address that the peer answers from another one, so that nothing the
+    /// peer sends keeps it open.
+    pub(super) crooked: bool,
     pub(super) rtt: Option<Duration>,
 }
 
@@ -28,7 +29,7 @@ pub(super) struct Way {
 struct Rank {
     standing: Standing,
     relayed: bool,
-    foreign: bool,
+    crooked: bool,
     latency_us: u64,
     /// Last resort, so that the choice never depends on the order in which ways were found.
     endpoint: Endpoint,
@@ -54,7 +55,7 @@ impl Rank {
         Self {
             standing: way.standing,
             relayed: way.endpoint.is_relay(),
-            foreign: way.foreign,
+            crooked: way.crooked,
             latency_us,
             endpoint: way.endpoint,
         }
@@ -96,12 +97,12 @@ mod tests {
         Way {
             endpoint,
             standing,
-            foreign: false,
+            crooked: false,
             rtt: Some(Duration::from_millis(rtt_ms)),
         }
     }
 
-    fn relay(session: u64, standing: Standing, foreign: bool) -> Way {
+    fn relay(session: u64, standing: Standing, crooked: bool) -> Way {
         let endpoint = Endpoint::Relay {
             relay: "203.0.113.1:3478".parse().unwrap(),
             session,
@@ -109,7 +110,7 @@ mod tests {
         Way {
             endpoint,
             standing,
-            foreign,
+            crooked,
             rtt: Some(Duration::from_millis(1)),
         }
     }
@@ -173,6 +174,13 @@ mod tests {
         assert_eq!(chosen(&ways, None), (Some(ways[1].endpoint), None));
         let ways = [relay(1, Sure, true), relay(2, Doubtful, false)];
         assert_eq!(chosen(&ways, None).0, Some(ways[0].endpoint));
+    }
+
+    #[test]
+    fn an_address_that_answers_for_itself_goes_before_a_faster_one_that_does_not() {
+        let mut ways = [direct(A, 20, Sure), direct(B, 90, Sure)];
+        ways[0].crooked = true;
+        assert_eq!(chosen(&ways, Some(ways[0].endpoint)).0, Some(ways[1].endpoint));
     }
 
     #[test]

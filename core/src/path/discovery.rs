@@ -173,7 +173,7 @@ pub fn open(datagram: &[u8], keys: &PairKeys) -> Option<Message> {
         .decrypt_in_place_detached(XNonce::from_slice(&header[36..]), &[], &mut body, tag.into())
         .ok()?;
     let fixed = datagram.len() == PING_LEN;
-    read(&body).filter(|message| fixed || !matches!(message, Message::Ping(_) | Message::Pong(_)))
+    parse(&body).filter(|message| fixed || !matches!(message, Message::Ping(_) | Message::Pong(_)))
 }
 
 fn write(message: &Message, out: &mut Vec<u8>) {
@@ -223,7 +223,8 @@ fn write_address(kind: u8, address: &Address, out: &mut Vec<u8>) {
     out.extend(address.sequence.to_le_bytes());
 }
 
-fn read(body: &[u8]) -> Option<Message> {
+/// The plain text of a packet; none where it is not exactly one.
+pub fn parse(body: &[u8]) -> Option<Message> {
     let mut body = Reader::new(body);
     let r = &mut body;
     let message = match r.u8()? {
@@ -405,7 +406,7 @@ mod tests {
         fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             let (ann, bob) = pair();
             let _ = open(&bytes, &keys(&ann, &bob));
-            let _ = read(&bytes);
+            let _ = parse(&bytes);
             let mut shaped = DISCOVERY_MAGIC.to_vec();
             shaped.extend(&bytes);
             let _ = open(&shaped, &keys(&ann, &bob));

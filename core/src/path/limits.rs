@@ -12,10 +12,32 @@ pub const PER_HOST: usize = 64;
 /// Datagrams to all such addresses a second.
 pub const PER_SECOND: usize = 200;
 
+/// Of each limit, the part that may be used for tries of one's own, in percent; the rest is kept for answers to who shows
+/// that it is there: else two nodes that try for long could not hear each other when at last they can.
+const TRIES_PERCENT: usize = 65;
+
 const MINUTE_MS: u64 = 60_000;
 const SECOND_MS: u64 = 1_000;
 const MAX_ADDRESSES: usize = 4096;
 const MAX_HOSTS: usize = 1024;
+
+/// Why something is sent to an address that has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It may be the peer's.
+    Try,
+    /// Something came from it that the peer has sealed.
+    Answer,
+}
+
+impl Purpose {
+    fn share(self, limit: usize) -> usize {
+        match self {
+            Self::Try => limit * TRIES_PERCENT / 100,
+            Self::Answer => limit,
+        }
+    }
+}
 
 /// The times of the last few datagrams, oldest first, in milliseconds.
 type Recent = VecDeque<u64>;
@@ -44,16 +66,16 @@ impl Budget {
     ///
     /// # Errors
     /// How long to wait where a limit is reached.
-    pub(super) fn take(&mut self, now: Instant, to: SocketAddr) -> Result<(), Duration> {
+    pub(super) fn take(&mut self, now: Instant, to: SocketAddr, purpose: Purpose) -> Result<(), Duration> {
         let clock = now.saturating_duration_since(self.start).as_millis() as u64;
         self.make_room(clock);
         let (address, host) = (self.addresses.get(&to), self.hosts.get(&to.ip()));
         let full = address.is_none() && self.addresses.len() >= MAX_ADDRESSES
             || host.is_none() && self.hosts.len() >= MAX_HOSTS;
         let wait = [
-            wait(address, clock, PER_ADDRESS, MINUTE_MS),
-            wait(host, clock, PER_HOST, MINUTE_MS),
-            wait(Some(&self.all), clock, PER_SECOND, SECOND_MS),
+            wait(address, clock, purpose.share(PER_ADDRESS), MINUTE_MS),
+            wait(host, clock, purpose.share(PER_HOST), MINUTE_MS),
+            wait(Some(&self.all), clock, purpose.share(PER_SECOND), SECOND_MS),
             if full { SECOND_MS } else { 0 },
         ];
         match wait.into_iter().max() {
@@ -81,10 +103,9 @@ impl Budget {
 
 /// Milliseconds until one more is allowed.
 fn wait(recent: Option<&Recent>, clock: u64, limit: usize, window: u64) -> u64 {
-    match recent.and_then(|recent| recent.front().filter(|_| recent.len() >= limit)) {
-        Some(oldest) => (oldest + window + 1).saturating_sub(clock),
-        None => 0,
-    }
+    let Some(recent) = recent else { return 0 };
+    let blocking = recent.len().checked_sub(limit).and_then(|at| recent.get(at));
+    blocking.map_or(0, |then| (then + window + 1).saturating_sub(clock))
 }
 
 fn note(recent: &mut Recent, clock: u64, limit: usize) {

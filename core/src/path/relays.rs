@@ -90,7 +90,7 @@ impl Relays {
                 } else {
                     Standing::Sure
                 },
-                foreign: home.is_some_and(|home| home != client.info().id),
+                crooked: home.is_some_and(|home| home != client.info().id),
                 rtt: client.rtt().map(|rtt| rtt * 2),
             })
         })

@@ -13,7 +13,7 @@ use crate::statement::{Candidate, CandidateKind};
 
 use super::candidate::{Local, Vicinity};
 use super::discovery::{self, End, MapVersion, Message, PairKeys};
-use super::limits::Budget;
+use super::limits::{Budget, Purpose};
 use super::reflexive::Reflexive;
 use super::relays::Relays;
 use super::{Counters, Destination, Endpoint, Event, Transmit};
@@ -108,9 +108,9 @@ impl Shared {
     ///
     /// # Errors
     /// How long to wait where a limit is reached.
-    pub(super) fn charge(&mut self, now: Instant, to: SocketAddr) -> Result<(), Duration> {
+    pub(super) fn charge(&mut self, now: Instant, to: SocketAddr, purpose: Purpose) -> Result<(), Duration> {
         self.budget
-            .take(now, to)
+            .take(now, to, purpose)
             .inspect_err(|_| self.counters.limited += 1)
     }
 

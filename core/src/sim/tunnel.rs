@@ -107,6 +107,10 @@ impl Tunnel {
     /// Whether a handshake is due, and a keepalive where that is.
     pub(super) fn tick(&mut self, now: Instant, own: NodeId) -> (bool, Option<Packet>) {
         let retry = self.offered.is_some() && self.initiated.is_some_and(|at| now >= at + RETRY);
+        if retry {
+            // also where there is no path to send by
+            self.initiated = Some(now);
+        }
         let silence = self.unanswered.take_if(|at| now >= *at + NO_ANSWER).is_some();
         let keepalive = self
             .keepalive

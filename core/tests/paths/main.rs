@@ -11,3 +11,4 @@ mod reaching;
 mod relay_client;
 mod relay_server;
 mod trouble;
+mod worlds;

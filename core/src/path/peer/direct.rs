@@ -11,6 +11,8 @@ const MAX_ADDRESSES: usize = 24;
 const MAX_PER_ORIGIN: usize = 4;
 /// Without a sign of life an address counts as proven for so long.
 const PROOF_LIFE: Duration = Duration::from_secs(120);
+/// The limits on addresses that have not answered do not hold for one that has in this time.
+const ANSWER_LIFE: Duration = Duration::from_secs(600);
 /// When an address that has not answered is tried, counted from the first try. Eight datagrams a minute are allowed to
 /// it; three are left for answers to the peer's own pings.
 const STEPS_MS: [u64; 5] = [0, 100, 300, 700, 1_500];
@@ -54,13 +56,18 @@ pub(super) struct Direct {
     pub(super) address: SocketAddr,
     pub(super) kind: CandidateKind,
     pub(super) doubt: bool,
+    /// The last pong came from another address.
+    pub(super) crooked: bool,
     origin: Origin,
     known_since: Instant,
     proof: Option<Proof>,
+    answered: Option<Instant>,
     probe: Option<Probe>,
     pinged: Option<Instant>,
     /// When the peer's own packets last came by it.
     carried: Option<Instant>,
+    /// When anything fresh and authentic last came from it.
+    came: Option<Instant>,
 }
 
 impl Direct {
@@ -69,12 +76,15 @@ impl Direct {
             address,
             kind,
             doubt: false,
+            crooked: false,
             origin,
             known_since: now,
             proof: None,
+            answered: None,
             probe: None,
             pinged: None,
             carried: None,
+            came: None,
         }
     }
 
@@ -87,6 +97,12 @@ impl Direct {
     pub(super) fn proof(&self, now: Instant) -> Option<Proof> {
         self.proof
             .filter(|proof| now.saturating_duration_since(proof.heard) < PROOF_LIFE)
+    }
+
+    /// Whether it has answered lately, so that it may be sent to.
+    pub(super) fn has_answered(&self, now: Instant) -> bool {
+        self.answered
+            .is_some_and(|at| now.saturating_duration_since(at) < ANSWER_LIFE)
     }
 
     /// When its proof ends unless something comes.
@@ -102,6 +118,16 @@ impl Direct {
         }
     }
 
+    /// Something fresh and authentic came from it.
+    pub(super) fn came(&mut self, now: Instant) {
+        self.came = Some(now);
+    }
+
+    pub(super) fn came_within(&self, now: Instant, ago: Duration) -> bool {
+        self.came
+            .is_some_and(|at| now.saturating_duration_since(at) < ago)
+    }
+
     /// A packet of the peer came by it, no mere ping.
     pub(super) fn carried(&mut self, now: Instant) {
         self.carried = Some(now);
@@ -113,14 +139,15 @@ impl Direct {
             .is_some_and(|at| now.saturating_duration_since(at) < ago)
     }
 
-    /// A pong came from it.
-    pub(super) fn prove(&mut self, now: Instant, rtt: Duration) {
+    /// A pong came, from this address.
+    pub(super) fn prove(&mut self, now: Instant, rtt: Duration, from: SocketAddr) {
+        self.crooked = from != self.address;
         let smoothed = self.proof(now).map_or(rtt, |proof| (proof.rtt * 7 + rtt) / 8);
         self.proof = Some(Proof {
             heard: now,
             rtt: smoothed,
         });
-        (self.probe, self.doubt) = (None, false);
+        (self.probe, self.doubt, self.answered) = (None, false, Some(now));
     }
 
     pub(super) fn unprove(&mut self) {
@@ -137,6 +164,14 @@ impl Direct {
                 steps,
             });
         }
+    }
+
+    /// Ends its tries after so many.
+    pub(super) fn try_at_most(&mut self, tries: usize) {
+        self.probe = self.probe.filter(|probe| probe.step < tries).map(|probe| Probe {
+            steps: probe.steps.min(tries),
+            ..probe
+        });
     }
 
     pub(super) fn stop_trying(&mut self) {
@@ -217,6 +252,10 @@ impl Directs {
     pub(super) fn is_proven(&self, now: Instant, address: SocketAddr) -> bool {
         self.get(address)
             .is_some_and(|direct| direct.proof(now).is_some())
+    }
+
+    pub(super) fn has_answered(&self, now: Instant, address: SocketAddr) -> bool {
+        self.get(address).is_some_and(|direct| direct.has_answered(now))
     }
 
     /// Adds an address, in the place of the oldest unproven one of its origin where that has its share; whether it is

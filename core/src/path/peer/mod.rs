@@ -42,7 +42,7 @@ const LATER_TRIES: usize = 3;
 const ROUND_EVERY: Duration = Duration::from_secs(60);
 const ROUND_EVERY_MAX: Duration = Duration::from_secs(3600);
 /// Between rounds, of one try each, while there is no way at all.
-const ROUND_EVERY_LOST: Duration = Duration::from_secs(15);
+const ROUND_EVERY_LOST: Duration = Duration::from_secs(5);
 /// A proven address that is not in use and has been silent for so long is in doubt.
 const SPARE_SILENCE: Duration = Duration::from_secs(20);
 /// Addresses remembered for the next life.
@@ -78,6 +78,7 @@ struct Rounds {
     count: u32,
     next: Option<Instant>,
     called: Option<Instant>,
+    followed: Option<Instant>,
 }
 
 /// One peer.
@@ -361,7 +362,7 @@ impl Peer {
                 } else {
                     Standing::Sure
                 },
-                foreign: false,
+                crooked: direct.crooked,
                 rtt: Some(direct.proof(now)?.rtt),
             })
         });

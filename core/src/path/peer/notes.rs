@@ -13,6 +13,9 @@ use super::{FIRST_TRIES, Peer};
 /// Reasons to doubt that come from the other side are followed up at most this often.
 const POKE_EVERY: Duration = Duration::from_secs(1);
 
+/// While a direct way is sure, new addresses of the peer are followed at most this often: two NATs that choose a new port
+/// for each remote one would otherwise lead both sides from port to port for ever.
+const FOLLOW_EVERY: Duration = Duration::from_secs(5);
 /// A way by which the peer sent this lately is one that it used.
 const CARRIED: Duration = Duration::from_secs(3);
 
@@ -66,10 +69,17 @@ impl Peer {
         }
         self.directs
             .add(now, address, CandidateKind::PeerReflexive, Origin::Observed);
+        if let Some(direct) = self.directs.get_mut(address) {
+            direct.came(now);
+        }
+        let sure = self.has_sure_direct(now);
+        let lately = |at: Instant| now.saturating_duration_since(at) < FOLLOW_EVERY;
         if let Some(direct) = self.directs.get_mut(address)
             && !direct.pinged_within(now, POKE_EVERY)
+            && !(sure && self.rounds.followed.is_some_and(lately))
         {
-            direct.try_now(now, FIRST_TRIES);
+            self.rounds.followed = Some(now);
+            direct.try_now(now, if sure { 1 } else { FIRST_TRIES });
         }
         // it has moved, perhaps
         self.poke(now);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::path::candidate::kind_of;
 use crate::path::discovery::{self, Address, MapVersion, Message, Ping, Pong};
+use crate::path::limits::Purpose;
 use crate::path::shared::Shared;
 use crate::path::{Endpoint, Event};
 use crate::statement::CandidateKind;
@@ -16,6 +17,9 @@ use crate::statement::CandidateKind;
 use super::direct::Origin;
 use super::life::Lesson;
 use super::{CALLED_FOR, FIRST_TRIES, Peer};
+
+/// Tries of further addresses once one has answered.
+const SPARE_TRIES: usize = 2;
 
 impl Peer {
     /// Takes a discovery packet that claims to be from this peer.
@@ -58,7 +62,7 @@ impl Peer {
             shared.counters.replayed += 1;
             return;
         }
-        if self.charge(now, shared, from).is_ok() {
+        if self.charge(now, shared, from, Purpose::Answer).is_ok() {
             let pong = Pong {
                 transaction: ping.transaction,
                 boot: shared.me.boot,
@@ -97,7 +101,7 @@ impl Peer {
             self.wake(now, CALLED_FOR, shared);
         }
         match way {
-            Endpoint::Direct(address) => self.proved(now, address, rtt),
+            Endpoint::Direct(address) => self.proved(now, address, rtt, from.address()),
             Endpoint::Relay { .. } => {
                 self.relayed.answered(rtt);
                 self.call(now, shared);
@@ -116,14 +120,21 @@ impl Peer {
         }
     }
 
-    fn proved(&mut self, now: Instant, address: SocketAddr, rtt: Duration) {
+    fn proved(&mut self, now: Instant, address: SocketAddr, rtt: Duration, from: SocketAddr) {
         self.directs
             .add(now, address, CandidateKind::PeerReflexive, Origin::Observed);
         if let Some(direct) = self.directs.get_mut(address) {
-            direct.prove(now, rtt);
+            direct.prove(now, rtt, from);
         }
+        // the others are still of interest, but no longer urgent
+        self.directs
+            .iter_mut()
+            .for_each(|direct| direct.try_at_most(SPARE_TRIES));
         if self.path.direct() == Some(address) {
             self.watch.answered();
+        }
+        if from != address {
+            self.heard_direct(now, from);
         }
     }
 
@@ -144,7 +155,7 @@ impl Peer {
 
     fn challenge(&mut self, now: Instant, from: Endpoint, shared: &mut Shared) {
         if self.life.may_challenge(now) {
-            let _ = self.ping(now, shared, from);
+            let _ = self.ping_for(now, shared, from, Purpose::Answer);
         }
     }
 
@@ -153,7 +164,7 @@ impl Peer {
         self.directs.replace(now, Origin::Called, named);
         // no new round, which would call back: two callers would never come to rest
         if self.is_active() && !self.has_sure_direct(now) {
-            self.try_addresses(now, FIRST_TRIES, shared);
+            self.try_addresses(now, FIRST_TRIES, false, shared);
         }
         self.wake(now, CALLED_FOR, shared);
     }

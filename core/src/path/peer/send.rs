@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::path::Endpoint;
 use crate::path::discovery::{End, Message, PairKeys, Ping, Transaction};
+use crate::path::limits::Purpose;
 use crate::path::shared::Shared;
 
 use super::direct::Direct;
@@ -18,6 +19,8 @@ use super::{
 const MAX_PINGS: usize = 32;
 /// A pong later than this proves nothing.
 const PING_LIFE: Duration = Duration::from_secs(5);
+/// What came from an address is answered for so long.
+const ANSWERING: Duration = Duration::from_secs(2);
 /// A peer is told where to call at most this often.
 const CALL_EVERY: Duration = Duration::from_secs(2);
 
@@ -40,16 +43,19 @@ impl Pings {
         self.0.push(sent);
     }
 
-    /// The ping that a pong from `from` answers: by what way it went, and how long ago. A pong must come by the way of
-    /// its ping.
+    /// The ping that a pong from `from` answers: by what way it went, and how long ago. A pong may come from another
+    /// address than its ping went to (a NAT on the way may choose another port for it): what it proves is that the
+    /// peer is reached where the ping went.
     pub(super) fn take(
         &mut self,
         now: Instant,
         transaction: Transaction,
         from: Endpoint,
     ) -> Option<(Endpoint, Duration)> {
-        let same_way =
-            |sent: &Sent| sent.to.is_relay() == from.is_relay() && sent.to.address() == from.address();
+        let same_way = |sent: &Sent| match sent.to {
+            Endpoint::Direct(_) => !from.is_relay(),
+            Endpoint::Relay { relay, .. } => from.is_relay() && from.address() == relay,
+        };
         let at = self
             .0
             .iter()
@@ -83,10 +89,18 @@ impl Peer {
         }
     }
 
-    /// Pays for a datagram where the way has not proven itself.
-    pub(super) fn charge(&self, now: Instant, shared: &mut Shared, to: Endpoint) -> Result<(), Duration> {
+    /// Pays for a datagram where the way has not answered yet.
+    pub(super) fn charge(
+        &self,
+        now: Instant,
+        shared: &mut Shared,
+        to: Endpoint,
+        purpose: Purpose,
+    ) -> Result<(), Duration> {
         match to {
-            Endpoint::Direct(address) if !self.directs.is_proven(now, address) => shared.charge(now, address),
+            Endpoint::Direct(address) if !self.directs.has_answered(now, address) => {
+                shared.charge(now, address, purpose)
+            }
             Endpoint::Direct(_) | Endpoint::Relay { .. } => Ok(()),
         }
     }
@@ -96,7 +110,25 @@ impl Peer {
     /// # Errors
     /// How long to wait where a limit is reached.
     pub(super) fn ping(&mut self, now: Instant, shared: &mut Shared, to: Endpoint) -> Result<(), Duration> {
-        self.charge(now, shared, to)?;
+        let came = self
+            .directs
+            .get(to.address())
+            .is_some_and(|direct| direct.came_within(now, ANSWERING));
+        self.ping_for(now, shared, to, if came { Purpose::Answer } else { Purpose::Try })
+    }
+
+    /// Pings, at the cost of `purpose` where the way has not answered yet.
+    ///
+    /// # Errors
+    /// As [`Self::ping`].
+    pub(super) fn ping_for(
+        &mut self,
+        now: Instant,
+        shared: &mut Shared,
+        to: Endpoint,
+        purpose: Purpose,
+    ) -> Result<(), Duration> {
+        self.charge(now, shared, to, purpose)?;
         let transaction = shared.random();
         self.pings.push(Sent {
             transaction,
@@ -125,12 +157,15 @@ impl Peer {
             self.rounds.next = None;
             return;
         }
+        // while there is no way at all, those that have answered lately are tried in every round, others in every third
+        let lost = self.rounds.count > 0 && self.path.primary.is_none();
+        let answered_only = lost && self.rounds.count % 3 != 0;
         let tries = match (self.rounds.count, self.path.primary) {
             (0, _) => FIRST_TRIES,
             (_, Some(_)) => LATER_TRIES,
             (_, None) => 1,
         };
-        self.try_addresses(now, tries, shared);
+        self.try_addresses(now, tries, answered_only, shared);
         let doubled = ROUND_EVERY
             .saturating_mul(1 << self.rounds.count.min(6))
             .min(ROUND_EVERY_MAX);
@@ -144,11 +179,12 @@ impl Peer {
         self.ping_relay(now, shared);
     }
 
-    /// Tries every address that makes sense and is not proven.
-    pub(super) fn try_addresses(&mut self, now: Instant, tries: usize, shared: &Shared) {
+    /// Tries every address that makes sense and is not proven; only those that have answered lately where so asked.
+    pub(super) fn try_addresses(&mut self, now: Instant, tries: usize, answered_only: bool, shared: &Shared) {
         let vicinity = shared.vicinity(&self.info.candidates);
         for direct in self.directs.iter_mut() {
-            if direct.proof(now).is_none() && vicinity.makes_sense(direct.kind, direct.address) {
+            let wanted = direct.proof(now).is_none() && (!answered_only || direct.has_answered(now));
+            if wanted && vicinity.makes_sense(direct.kind, direct.address) {
                 direct.try_now(now, tries);
             }
         }
@@ -255,8 +291,13 @@ impl Peer {
                 return;
             }
             Some(Demand::Doubt) => {
-                if let Some(direct) = self.directs.get_mut(address) {
-                    direct.doubt = true;
+                let before = self
+                    .directs
+                    .get_mut(address)
+                    .map(|direct| std::mem::replace(&mut direct.doubt, true));
+                if before == Some(false) {
+                    // one of them may have to take over
+                    self.ping_spares(now, shared);
                 }
             }
             Some(Demand::Ping) => {}

@@ -132,6 +132,7 @@ impl World {
             .move_host(host, site, addresses.iter().map(IpNet::addr).collect());
         if !silently {
             self.with_node(host, |node, now| {
+                node.news = true;
                 node.agent.set_local(
                     now,
                     Local {

@@ -1,9 +1,10 @@
 //! The world: hosts on a network, a clock that only moves when something is due.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
@@ -27,6 +28,8 @@ const LAN_KEY: [u8; 32] = [8; 32];
 pub const NODE_PORT: u16 = 51820;
 /// The first port of every relay; the second is the next.
 pub const RELAY_PORT: u16 = 3478;
+/// So many steps at one moment are a timer that does not advance.
+const MAX_STALL: u32 = 100_000;
 /// From a node's new candidate to the map that says so.
 const PUBLISH_AFTER: Duration = Duration::from_millis(50);
 
@@ -93,6 +96,8 @@ pub struct World {
     packets: u64,
     coordinator_up: bool,
     publishing: bool,
+    /// Steps without time passing.
+    stalled: u32,
     log: Log,
 }
 
@@ -122,6 +127,7 @@ impl World {
             packets: 0,
             coordinator_up: true,
             publishing: false,
+            stalled: 0,
             log: Log::default(),
         }
     }
@@ -136,6 +142,16 @@ impl World {
     /// Time since the start.
     pub fn elapsed(&self) -> Duration {
         self.now - self.start
+    }
+
+    /// The addresses of a host, each as a prefix of 24 or 64 bits.
+    pub fn addresses(&self, host: HostId) -> Vec<IpNet> {
+        let prefix = |ip: &IpAddr| IpNet::new(*ip, if ip.is_ipv4() { 24 } else { 64 });
+        self.net
+            .addresses(host)
+            .iter()
+            .filter_map(|ip| prefix(ip).ok())
+            .collect()
     }
 
     /// A running node.
@@ -222,6 +238,12 @@ impl World {
         else {
             return false;
         };
+        self.stalled = if next > self.now { 0 } else { self.stalled + 1 };
+        assert!(
+            self.stalled < MAX_STALL,
+            "a timer that never advances, {:?} after the start",
+            self.elapsed()
+        );
         self.now = self.now.max(next);
         let now = self.now;
         while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= now) {

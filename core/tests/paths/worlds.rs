@@ -1,0 +1,283 @@
+//! Any world: who can reach whom is known beforehand, and the agents must find it out.
+
+use std::time::Duration;
+
+use meshd_core::path::PathKind;
+use meshd_core::sim::{Dependence, HostId, INTERNET, Link, NatKind, SiteId, World, node_id};
+use proptest::prelude::*;
+
+use crate::clock::start;
+use crate::places::{MS, S, kind};
+
+/// Where a node is.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Public,
+    Behind(NatKind),
+}
+
+/// What happens when both have talked for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    None,
+    RelayRestarted,
+    RelayGone,
+    DirectCut,
+    Rebooted(usize),
+    Moved(usize),
+    Restarted(usize),
+    Blocked,
+}
+
+#[derive(Clone, Debug)]
+struct Scenario {
+    seed: u64,
+    places: [Place; 2],
+    one_site: bool,
+    links: [Link; 2],
+    relay: bool,
+    trouble: Trouble,
+}
+
+fn dependence() -> impl Strategy<Value = Dependence> {
+    prop_oneof![
+        Just(Dependence::None),
+        Just(Dependence::Address),
+        Just(Dependence::AddressAndPort)
+    ]
+}
+
+fn place() -> impl Strategy<Value = Place> {
+    let nat = (dependence(), dependence(), 10..120u64, any::<bool>()).prop_map(
+        |(mapping, filtering, expiry, hairpin)| {
+            Place::Behind(NatKind {
+                mapping,
+                filtering,
+                expiry: Duration::from_secs(expiry),
+                hairpin,
+            })
+        },
+    );
+    prop_oneof![1 => Just(Place::Public), 3 => nat]
+}
+
+fn link() -> impl Strategy<Value = Link> {
+    (1..60u64, 0..20u64, prop_oneof![3 => Just(0), 1 => 0..30u32]).prop_map(
+        |(delay, jitter, loss_permille)| Link {
+            jitter: Duration::from_millis(jitter),
+            loss_permille,
+            ..Link::delay_ms(delay)
+        },
+    )
+}
+
+fn trouble() -> impl Strategy<Value = Trouble> {
+    prop_oneof![
+        Just(Trouble::None),
+        Just(Trouble::RelayRestarted),
+        Just(Trouble::RelayGone),
+        Just(Trouble::DirectCut),
+        (0..2usize).prop_map(Trouble::Rebooted),
+        (0..2usize).prop_map(Trouble::Moved),
+        (0..2usize).prop_map(Trouble::Restarted),
+        Just(Trouble::Blocked),
+    ]
+}
+
+fn scenario() -> impl Strategy<Value = Scenario> {
+    let places = [place(), place()];
+    (
+        any::<u64>(),
+        places,
+        prop::bool::weighted(0.2),
+        [link(), link()],
+        prop::bool::weighted(0.9),
+        trouble(),
+    )
+        .prop_map(|(seed, places, one_site, links, relay, trouble)| Scenario {
+            seed,
+            places,
+            one_site,
+            links,
+            relay,
+            trouble,
+        })
+}
+
+/// Whether two such places must come to a direct path. What else may come of luck is not asked for.
+fn direct_is_certain(places: [Place; 2], same_site: bool, relay: bool) -> bool {
+    use Dependence::{Address, None as Nothing};
+    let certain = |ours: NatKind, theirs: NatKind| {
+        // our one address is known and stays ours; they come in from wherever their NAT puts them
+        ours.mapping == Nothing
+            && (theirs.mapping == Nothing || ours.filtering <= Address && theirs.mapping != Nothing)
+    };
+    match places {
+        _ if same_site => true,
+        [Place::Public, _] | [_, Place::Public] => true,
+        [Place::Behind(ann), Place::Behind(bob)] => relay && (certain(ann, bob) || certain(bob, ann)),
+    }
+}
+
+struct Stage {
+    world: World,
+    hosts: [HostId; 2],
+    places: [Place; 2],
+    same_site: bool,
+    relay: bool,
+    cut: bool,
+}
+
+impl Stage {
+    fn build(scenario: &Scenario) -> Self {
+        let mut world = World::new(start(), scenario.seed);
+        world.add_relay(&["203.0.113.1"]);
+        if !scenario.relay {
+            world.stop_relay(0);
+        }
+        let site = |world: &mut World, at: usize| match scenario.places[at] {
+            Place::Public => world.add_site(None, scenario.links[at]),
+            Place::Behind(nat) => {
+                let external = ["198.51.100.1", "198.51.100.2"][at];
+                world.add_site(Some((nat, external)), scenario.links[at])
+            }
+        };
+        let sites = [site(&mut world, 0), site(&mut world, 1)];
+        let address = |at: usize, place: Place| match (at, place) {
+            (0, Place::Public) => "192.0.2.10/24",
+            (_, Place::Public) => "198.18.0.10/24",
+            (0, _) => "192.168.1.10/24",
+            (_, _) => "192.168.2.10/24",
+        };
+        let ann = world.add_node(sites[0], &[address(0, scenario.places[0])]);
+        let bob = if scenario.one_site {
+            let beside = if matches!(scenario.places[0], Place::Public) {
+                "192.0.2.11/24"
+            } else {
+                "192.168.1.11/24"
+            };
+            world.add_node(sites[0], &[beside])
+        } else {
+            world.add_node(sites[1], &[address(1, scenario.places[1])])
+        };
+        let places = if scenario.one_site {
+            [scenario.places[0]; 2]
+        } else {
+            scenario.places
+        };
+        let (same_site, relay) = (scenario.one_site, scenario.relay);
+        Self {
+            world,
+            hosts: [ann, bob],
+            places,
+            same_site,
+            relay,
+            cut: false,
+        }
+    }
+
+    fn befall(&mut self, trouble: Trouble) {
+        let [ann, bob] = self.hosts;
+        match trouble {
+            Trouble::None => {}
+            Trouble::RelayRestarted if self.relay => {
+                self.world.stop_relay(0);
+                self.world.start_relay(0);
+            }
+            Trouble::RelayRestarted => {}
+            Trouble::RelayGone => {
+                self.world.stop_relay(0);
+                self.relay = false;
+            }
+            Trouble::DirectCut => {
+                self.world.cut(ann, bob);
+                self.cut = true;
+            }
+            Trouble::Rebooted(at) => self.world.reboot_nat(SiteId::nth(at + 1)),
+            Trouble::Moved(at) => {
+                self.world
+                    .move_to(self.hosts[at], INTERNET, &["203.0.113.90/24"], false);
+                self.places[at] = Place::Public;
+                self.same_site = false;
+            }
+            Trouble::Restarted(at) => {
+                let addresses = self.world.addresses(self.hosts[at]);
+                let hints = self.world.kill(self.hosts[at]);
+                self.world.run(200 * MS);
+                self.world.boot(self.hosts[at], &addresses, &hints);
+            }
+            Trouble::Blocked => {
+                self.world.link(SiteId::nth(1)).blocked = true;
+                self.world.run(20 * S);
+                self.world.link(SiteId::nth(1)).blocked = false;
+            }
+        }
+    }
+
+    fn must_be_direct(&self) -> bool {
+        !self.cut && direct_is_certain(self.places, self.same_site, self.relay)
+    }
+
+    /// Lets them talk, then looks: is the path what it must be, and does it carry?
+    fn check(&mut self, after: Duration, loss_permille: u32) {
+        self.world.run(after);
+        let before = self.world.now();
+        self.world.run(4 * S);
+        let [ann, bob] = self.hosts;
+        let reachable = self.relay || self.must_be_direct();
+        for (from, to) in [(ann, bob), (bob, ann)] {
+            let path = kind(&self.world, from, to);
+            assert!(
+                !self.must_be_direct() || path == PathKind::Direct,
+                "{path:?} where direct is certain"
+            );
+            assert!(
+                !(self.cut && path == PathKind::Direct),
+                "direct where nothing gets through"
+            );
+            let deliveries = &self.world.node(to).unwrap().deliveries;
+            let lately = deliveries
+                .iter()
+                .filter(|got| got.from == node_id(from) && got.at >= before)
+                .count();
+            let wanted = 38 * (1000 - 6 * loss_permille as usize) / 1000;
+            assert!(
+                !reachable || lately >= wanted.min(36),
+                "{lately} of 40 packets, by {path:?}"
+            );
+        }
+    }
+}
+
+fn live(scenario: &Scenario) {
+    let loss = scenario
+        .links
+        .iter()
+        .map(|link| link.loss_permille)
+        .max()
+        .unwrap_or(0);
+    let mut stage = Stage::build(scenario);
+    stage.world.run(2 * S);
+    let [ann, bob] = stage.hosts;
+    stage.world.flow(ann, bob, 100 * MS, 300 * S);
+    stage.world.flow(bob, ann, 100 * MS, 300 * S);
+    stage.check(if loss == 0 { 3 * S } else { 15 * S }, loss);
+    let in_vain = kind(&stage.world, ann, bob) != PathKind::Direct;
+    stage.befall(scenario.trouble);
+    // who tried in vain has used up what an address that does not answer may get in a minute
+    let soon = if scenario.trouble == Trouble::Blocked {
+        20 * S
+    } else {
+        5 * S
+    };
+    stage.check(if loss == 0 && !in_vain { soon } else { 90 * S }, loss);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {  failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whoever_can_reach_whom_does(scenario in scenario()) {
+        live(&scenario);
+    }
+}
