@@ -41,5 +41,5 @@ pub use process::Process;
 pub use report::{figure, skip};
 pub use snapshot::Snapshot;
 pub use tcp::{TcpFlow, TcpReport};
-pub use wait::{eventually, eventually_or_last, timed};
+pub use wait::{eventually, eventually_or_last, poll, timed};
 pub use world::{CLOUD_V4, CLOUD_V6, Site, World};

@@ -109,8 +109,7 @@ fn direct_is_certain(places: [Place; 2], same_site: bool, relay: bool) -> bool {
     use Dependence::{Address, None as Nothing};
     let certain = |ours: NatKind, theirs: NatKind| {
         // our one address is known and stays ours; they come in from wherever their NAT puts them
-        ours.mapping == Nothing
-            && (theirs.mapping == Nothing || ours.filtering <= Address && theirs.mapping != Nothing)
+        ours.mapping == Nothing && (theirs.mapping == Nothing || ours.filtering <= Address)
     };
     match places {
         _ if same_site => true,

@@ -159,7 +159,7 @@ impl Peer {
         }
         // while there is no way at all, those that have answered lately are tried in every round, others in every third
         let lost = self.rounds.count > 0 && self.path.primary.is_none();
-        let answered_only = lost && self.rounds.count % 3 != 0;
+        let answered_only = lost && !self.rounds.count.is_multiple_of(3);
         let tries = match (self.rounds.count, self.path.primary) {
             (0, _) => FIRST_TRIES,
             (_, Some(_)) => LATER_TRIES,
