@@ -132,7 +132,10 @@ fn a_machine_has_its_own_files_and_keeps_them_over_a_reboot() {
         !b.read("/etc/hosts").contains("192.0.2.1"),
         "each machine has its own"
     );
-    let sleeper = a.spawn(&["sleep", "1000"], &[]);
+    let sleeper = a.spawn(&["sh", "-c", "echo there; exec sleep 1000"], &[]);
+    eventually(Duration::from_secs(20), "it runs on the machine", || {
+        sleeper.log().contains("there").then_some(())
+    });
     a.reboot();
     assert!(!sleeper.is_running(), "a reboot ends every process");
     assert_eq!(
