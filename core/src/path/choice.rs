@@ -35,23 +35,45 @@ struct Rank {
     endpoint: Endpoint,
 }
 
-/// The present way keeps its place unless another is faster by more than this share and this much: both ends measure
-/// with noise, and each change reorders packets.
-const HYSTERESIS_PERCENT: u64 = 20;
-const HYSTERESIS_US: u64 = 3_000;
+/// A head start in latency: a share of what was measured and a constant.
+#[derive(Clone, Copy)]
+struct Bonus {
+    percent: u64,
+    us: u64,
+}
+
+/// The way in use keeps its place unless another is faster by more: both ends measure with noise, and each change
+/// reorders packets.
+const IN_USE: Bonus = Bonus {
+    percent: 20,
+    us: 3_000,
+};
+/// Less for IPv4, so that a pair that came together over IPv4 still changes to an IPv6 that is about as fast.
+const IN_USE_V4: Bonus = Bonus { percent: 8, us: 500 };
 /// IPv6 wins unless it is slower by more: no NAT on the way that forgets.
-const IPV6_BONUS_PERCENT: u64 = 10;
+const IPV6: Bonus = Bonus {
+    percent: 12,
+    us: 1_000,
+};
+
+impl Bonus {
+    fn of(self, measured_us: u64) -> u64 {
+        measured_us / 100 * self.percent + self.us
+    }
+}
 
 impl Rank {
     fn of(way: &Way, current: Option<Endpoint>) -> Self {
         let measured = way.rtt.map_or(u64::MAX / 1000, |rtt| rtt.as_micros() as u64);
-        let mut latency_us = measured;
-        if way.endpoint.address().is_ipv6() {
-            latency_us -= measured / 100 * IPV6_BONUS_PERCENT;
-        }
-        if current == Some(way.endpoint) {
-            latency_us = latency_us.saturating_sub(measured / 100 * HYSTERESIS_PERCENT + HYSTERESIS_US);
-        }
+        let is_ipv6 = way.endpoint.address().is_ipv6();
+        let in_use = if is_ipv6 { IN_USE } else { IN_USE_V4 };
+        let family = if is_ipv6 { IPV6.of(measured) } else { 0 };
+        let held = if current == Some(way.endpoint) {
+            in_use.of(measured)
+        } else {
+            0
+        };
+        let latency_us = measured.saturating_sub(family + held);
         Self {
             standing: way.standing,
             relayed: way.endpoint.is_relay(),
@@ -164,6 +186,8 @@ mod tests {
     fn ipv6_wins_where_it_is_about_as_fast() {
         let ways = [direct(A, 20, Sure), direct(SIX, 21, Sure)];
         assert_eq!(chosen(&ways, None).0, Some(ways[1].endpoint));
+        let ways = [direct(A, 40, Sure), direct(SIX, 40, Sure)];
+        assert_eq!(chosen(&ways, Some(ways[0].endpoint)).0, Some(ways[1].endpoint));
         let ways = [direct(A, 20, Sure), direct(SIX, 30, Sure)];
         assert_eq!(chosen(&ways, None).0, Some(ways[0].endpoint));
     }

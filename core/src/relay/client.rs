@@ -194,6 +194,10 @@ impl RelayClient {
     fn bound(&mut self, now: Instant, from: SocketAddr, nonce: Nonce, lifetime_s: u16, seen: SocketAddr) {
         let lifetime = Duration::from_secs(lifetime_s.into());
         let jitter = self.rng.next_u32();
+        let before = self.binding.bound_to();
+        if before == Some(from) && self.binding.asked(nonce) {
+            self.binding.seen_at(seen);
+        }
         let anew = self.bound_to() != Some(from);
         if let Some(rtt) = self.binding.bound(now, from, nonce, lifetime, jitter) {
             self.openings.retry_now(now);

@@ -272,8 +272,22 @@ fn live(scenario: &Scenario) {
     stage.check(if loss == 0 && !in_vain { soon } else { 90 * S }, loss);
 }
 
+/// 64 worlds, or as many as `PROPTEST_CASES` says.
+#[allow(clippy::disallowed_methods)] // of a test, not of the core
+fn config() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok());
+    ProptestConfig {
+        cases: asked.unwrap_or(64),
+        failure_persistence: None,
+        max_shrink_iters: 200,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig {  failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn whoever_can_reach_whom_does(scenario in scenario()) {

@@ -11,6 +11,8 @@ use super::MAX_ADDRESSES;
 
 /// A quarter of the lifetime, so that three losses in a row cost nothing.
 const RENEW_EVERY: Duration = Duration::from_secs(15);
+/// A NAT that has forgotten us by the next renewal gets them more often, down to this.
+const RENEW_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 /// Waits between requests without an answer; the last one repeats. Three misses take one second.
 const BACKOFF_MS: [u64; 8] = [250, 250, 500, 1_000, 2_000, 4_000, 8_000, 15_000];
 /// Misses after which the relay counts as lost.
@@ -81,6 +83,8 @@ pub(super) struct Binding {
     attempt: Option<Attempt>,
     wanted_until: Instant,
     rtt: Option<Duration>,
+    renew_every: Duration,
+    seen: Option<SocketAddr>,
 }
 
 impl Binding {
@@ -90,6 +94,8 @@ impl Binding {
             attempt: Some(Attempt::new(now, None)),
             wanted_until: now,
             rtt: None,
+            renew_every: RENEW_EVERY,
+            seen: None,
         }
     }
 
@@ -155,6 +161,7 @@ impl Binding {
 
     /// Our address changed: what the relay knows is wrong, and so is the cookie.
     pub(super) fn restart(&mut self, now: Instant) {
+        (self.renew_every, self.seen) = (RENEW_EVERY, None);
         self.attempt = Some(Attempt::new(now, None));
     }
 
@@ -192,6 +199,14 @@ impl Binding {
         }
     }
 
+    /// The relay sees us at this address. Where that changed although our network did not, a NAT forgot us between two
+    /// renewals: whoever wanted to reach us could not.
+    pub(super) fn seen_at(&mut self, seen: SocketAddr) {
+        if self.seen.replace(seen).is_some_and(|before| before != seen) {
+            self.renew_every = (self.renew_every / 2).max(RENEW_AT_LEAST_EVERY);
+        }
+    }
+
     /// Bound; gives the round-trip time where a request of ours is answered. `jitter` spreads the renewals.
     pub(super) fn bound(
         &mut self,
@@ -207,7 +222,7 @@ impl Binding {
             .iter()
             .find(|asked| asked.nonce == nonce && asked.to == from)?;
         let rtt = now.saturating_duration_since(asked.sent);
-        let renew_in = RENEW_EVERY.min(lifetime / 4) - Duration::from_millis(u64::from(jitter % 1500));
+        let renew_in = self.renew_every.min(lifetime / 4) - Duration::from_millis(u64::from(jitter % 1500));
         self.bound = Some(Bound {
             to: from,
             cookie: asked.cookie,
