@@ -17,6 +17,7 @@ fn node(number: u8) -> NodeId {
 
 fn channel(number: u8) -> Channel {
     Channel {
+        local: None,
         listener: 0,
         address: SocketAddr::from(([192, 0, 2, number], 4000)),
     }
