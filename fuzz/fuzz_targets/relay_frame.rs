@@ -55,7 +55,7 @@ fuzz_target!(|data: &[u8]| {
             client.handle_frame(now, relay_at, &datagram);
             continue;
         }
-        let (asked, channel) = (datagram.len(), Channel { listener: 0, address: address(from) });
+        let (asked, channel) = (datagram.len(), Channel { listener: 0, local: None, address: address(from) });
         match relay.handle_datagram(now, channel, &mut datagram) {
             Verdict::Reply(reply) => {
                 assert!(reply.len() <= asked, "an amplifier");

@@ -18,6 +18,7 @@ use super::beaconing::Beaconing;
 use super::peer::Peer;
 use super::relays::Relays;
 use super::shared::{Me, Shared};
+use super::timers::Timers;
 use super::{
     Counters, Destination, Endpoint, Event, Hint, Local, MapVersion, PeerInfo, PeerView, RelayView, Source,
     Transmit,
@@ -36,38 +37,6 @@ pub struct AgentConfig {
     pub lan_key: Option<LanKey>,
     /// Fresh randomness: never the same twice.
     pub seed: [u8; 32],
-}
-
-/// When each peer is due.
-#[derive(Default)]
-struct Timers {
-    queue: BTreeSet<(Instant, NodeId)>,
-    of: BTreeMap<NodeId, Instant>,
-}
-
-impl Timers {
-    fn set(&mut self, peer: NodeId, due: Option<Instant>) {
-        let before = match due {
-            Some(due) => self.of.insert(peer, due),
-            None => self.of.remove(&peer),
-        };
-        if before != due {
-            before.map(|before| self.queue.remove(&(before, peer)));
-            due.map(|due| self.queue.insert((due, peer)));
-        }
-    }
-
-    fn next(&self) -> Option<Instant> {
-        self.queue.first().map(|(due, _)| *due)
-    }
-
-    fn due(&self, now: Instant) -> Vec<NodeId> {
-        self.queue
-            .iter()
-            .take_while(|(due, _)| *due <= now)
-            .map(|(_, peer)| *peer)
-            .collect()
-    }
 }
 
 /// Decides for one node in one network where packets go. See the module's page for how it is driven.

@@ -81,6 +81,7 @@ mod peer;
 mod reflexive;
 mod relays;
 mod shared;
+mod timers;
 mod window;
 
 pub use agent::{Agent, AgentConfig};
