@@ -66,7 +66,14 @@ need_rust() {
     || die "rustc $has is too old: the workspace needs $wants or newer"
 }
 
-need_build_tools() { need cc=gcc ld=binutils make=make; need_rust; }
+# a compiler without the C library's headers and start files links nothing
+can_link() { printf 'int main(void) { return 0; }' | cc -x c -o /dev/null - 2>/dev/null; }
+
+need_build_tools() {
+  need cc=gcc ld=binutils make=make
+  can_link || apt_install libc6-dev
+  need_rust
+}
 
 # what the lab calls inside its namespaces
 need_lab_tools() {

@@ -1,6 +1,7 @@
 //! Thirty nodes, ten minutes, random kills, joins, leaves and relay restarts. For `./test --long`; the variable
 //! `MESHD_SOAK_SECONDS` shortens it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use meshd_tests::hostile::Noise;
@@ -21,6 +22,8 @@ struct Soak {
     sites: Vec<Site>,
     noise: Noise,
     made: u32,
+    /// Who lives where: a place is a host number in a site, and who leaves makes his free.
+    places: BTreeMap<u32, String>,
 }
 
 #[test]
@@ -46,6 +49,7 @@ fn thirty_nodes_live_through_ten_minutes_of_kills_joins_leaves_and_relay_restart
         sites,
         noise: Noise::new(2024),
         made: 0,
+        places: BTreeMap::new(),
     };
     (0..NODES).for_each(|_| soak.join());
     let begin = Instant::now();
@@ -94,6 +98,7 @@ impl Soak {
                 let victim = self.victim();
                 let leaver = self.bed.nodes.remove(victim);
                 leaver.ctl(&["leave", NET]);
+                self.move_out(&leaver);
             }
             5..=10 => {
                 let victim = self.victim();
@@ -113,12 +118,26 @@ impl Soak {
     }
 
     fn join(&mut self) {
-        let number = self.made;
+        let name = format!("n{}", self.made);
         self.made += 1;
-        let site = self.sites[number as usize % self.sites.len()].clone();
-        let node = Node::start(&site.machine(&format!("n{number}"), 2 + number % 240));
+        let free = |place: &u32| !self.places.contains_key(place);
+        let place = (0..240).find(free).expect("fewer than 240 at a time");
+        let node = Node::start(&self.site(place).machine(&name, 2 + place));
         node.join(&self.bed.relay.token(NET, &[]));
+        self.places.insert(place, name);
         self.bed.nodes.push(node);
+    }
+
+    fn site(&self, place: u32) -> &Site {
+        &self.sites[place as usize % self.sites.len()]
+    }
+
+    /// Takes the machine of one who left off its LAN.
+    fn move_out(&mut self, leaver: &Node) {
+        let lived = |(_, name): &(&u32, &String)| name.as_str() == leaver.name();
+        let place = *self.places.iter().find(lived).expect("has a place").0;
+        self.site(place).unplug(leaver.machine());
+        self.places.remove(&place);
     }
 
     /// Resident memory of those that were never killed, in KiB.
