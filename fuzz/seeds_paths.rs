@@ -42,6 +42,7 @@ fn plain_texts() -> Vec<(&'static str, Vec<u8>)> {
     let mut call = vec![4; 21];
     call.push(2);
     call.extend([0x20; 36]);
+    call.extend([4, 3, 2, 1, 1]);
     vec![("ping", ping), ("pong", padded(2)), ("initiate", vec![3; 21]), ("call", call), ("goodbye", vec![5; 21])]
 }
 

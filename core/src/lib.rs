@@ -54,6 +54,7 @@ pub mod id;
 pub mod keys;
 pub mod map;
 pub mod names;
+pub mod nat;
 pub mod packet;
 pub mod path;
 pub mod ranges;

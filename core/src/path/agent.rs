@@ -10,6 +10,7 @@ use rand_core::{RngCore, SeedableRng};
 use crate::demux::{Class, RELAY_CONTROL_SESSION, classify, split_relay};
 use crate::id::{NetworkId, NodeId};
 use crate::keys::{DiscoveryPublic, DiscoverySecret, LanKey};
+use crate::nat::NatBehaviour;
 use crate::relay::{RelayEvent, RelayInfo};
 use crate::statement::Candidate;
 
@@ -20,8 +21,8 @@ use super::relays::Relays;
 use super::shared::{Me, Shared};
 use super::timers::Timers;
 use super::{
-    Counters, Destination, Endpoint, Event, Hint, Local, MapVersion, PeerInfo, PeerView, RelayView, Source,
-    Transmit,
+    Counters, Destination, Endpoint, Event, Explanation, Hint, Local, MapVersion, PeerInfo, PeerView,
+    RelayView, Source, Transmit,
 };
 
 /// What an agent is made with.
@@ -80,6 +81,15 @@ impl Agent {
         if self.shared.local != local {
             self.shared.local = local;
             self.network_changed(now);
+        }
+    }
+
+    /// What was measured of the NAT in front of the node: it decides which ways to a direct path are tried, and is told to
+    /// peers. A change has pairs that are relayed try again at once.
+    pub fn set_nat_behaviour(&mut self, now: Instant, nat: NatBehaviour) {
+        if std::mem::replace(&mut self.shared.nat, nat) != nat {
+            self.with_all(now, |peer, shared| peer.nat_changed(now, shared));
+            self.settle(now);
         }
     }
 
@@ -157,8 +167,11 @@ impl Agent {
     pub fn handle_datagram(&mut self, now: Instant, source: Source, bytes: &[u8]) {
         match (source, classify(bytes)) {
             (Source::Socket(from), Class::Discovery) => self.discovery(now, Endpoint::Direct(from), bytes),
-            (Source::Socket(from), Class::Relay) => self.relay_frame(now, from, bytes),
-            (Source::Socket(from), Class::Stun) => {
+            (Source::Socket(from), Class::Relay) if from.socket.is_primary() => {
+                self.relay_frame(now, from.address, bytes);
+            }
+            (Source::Socket(from), Class::Stun) if from.socket.is_primary() => {
+                let from = from.address;
                 if let Some(address) = self.shared.reflexive.handle_answer(from, bytes) {
                     self.shared.event(Event::ReflexiveAddress {
                         observer: from,
@@ -273,6 +286,13 @@ impl Agent {
         self.peers.get(&peer).map(|peer| peer.view(now))
     }
 
+    /// Why a peer is reached as it is.
+    pub fn explain(&self, now: Instant, peer: NodeId) -> Option<Explanation> {
+        self.peers
+            .get(&peer)
+            .map(|peer| peer.explain(now, self.shared.nat))
+    }
+
     /// The relays.
     pub fn relays(&self) -> impl Iterator<Item = RelayView> {
         self.shared.relays.views()
@@ -358,6 +378,7 @@ impl Agent {
         );
         self.shared.transmit(Transmit {
             to: Destination::Beacon,
+            ttl: None,
             bytes,
         });
     }

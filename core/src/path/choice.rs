@@ -30,6 +30,8 @@ struct Rank {
     standing: Standing,
     relayed: bool,
     crooked: bool,
+    /// By a socket of its own: where the primary one does as well, that other one can be closed.
+    adopted: bool,
     latency_us: u64,
     /// Last resort, so that the choice never depends on the order in which ways were found.
     endpoint: Endpoint,
@@ -78,6 +80,7 @@ impl Rank {
             standing: way.standing,
             relayed: way.endpoint.is_relay(),
             crooked: way.crooked,
+            adopted: !way.endpoint.socket().is_primary(),
             latency_us,
             endpoint: way.endpoint,
         }
@@ -115,7 +118,7 @@ mod tests {
     use super::*;
 
     fn direct(text: &str, rtt_ms: u64, standing: Standing) -> Way {
-        let endpoint = Endpoint::Direct(text.parse().unwrap());
+        let endpoint = Endpoint::direct(text.parse().unwrap());
         Way {
             endpoint,
             standing,

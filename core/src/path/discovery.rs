@@ -14,12 +14,14 @@ use crate::bytes::{Reader, address_bytes};
 use crate::demux::DISCOVERY_MAGIC;
 use crate::id::{BootNonce, NodeId};
 use crate::keys::{DiscoveryPublic, DiscoverySecret, blake2s};
+use crate::nat::NatBehaviour;
 use crate::statement::MAX_CANDIDATES;
 
 /// Size of a ping and of a pong, whatever is in it.
 pub const PING_LEN: usize = 128;
 /// The longest packet: a call with all candidates.
-pub const MAX_LEN: usize = HEADER_LEN + 1 + 8 + 8 + 4 + 1 + 18 * MAX_CANDIDATES + TAG_LEN;
+pub const MAX_LEN: usize =
+    HEADER_LEN + 1 + 8 + 8 + 4 + 1 + 18 * MAX_CANDIDATES + NatBehaviour::LEN + 1 + TAG_LEN;
 
 const HEADER_LEN: usize = 4 + 32 + 24;
 const TAG_LEN: usize = 16;
@@ -87,6 +89,44 @@ pub struct Pong {
     pub map: MapVersion,
 }
 
+/// What a call is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// These are my candidates: prime, then ping each.
+    #[default]
+    Candidates,
+    /// I have opened a fresh port, seen at the one candidate, and sent nothing to you by it: open one too and tell me.
+    FreshAsked,
+    /// I have opened a fresh port, seen at the one candidate, and primed your fresh one: ping mine now.
+    FreshReady,
+    /// I have many sockets open towards the address that you named, all behind the candidate's IP address: search.
+    Birthday,
+}
+
+impl Stage {
+    fn from_byte(byte: u8) -> Option<Self> {
+        [
+            Self::Candidates,
+            Self::FreshAsked,
+            Self::FreshReady,
+            Self::Birthday,
+        ]
+        .into_iter()
+        .find(|stage| *stage as u8 == byte)
+    }
+}
+
+/// Here I may be reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Call {
+    /// Addresses, at most [`MAX_CANDIDATES`].
+    pub candidates: Vec<SocketAddr>,
+    /// What the sender knows of the NAT in front of it.
+    pub nat: NatBehaviour,
+    /// What is to be done with them.
+    pub stage: Stage,
+}
+
 /// What is in a discovery packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -97,7 +137,7 @@ pub enum Message {
     /// My handshakes come to nothing: start one from your side.
     PleaseInitiate(Address),
     /// Here I may be reached; try now.
-    CallMeMaybe(Address, Vec<SocketAddr>),
+    CallMeMaybe(Address, Call),
     /// I am going away.
     Goodbye(Address),
 }
@@ -196,13 +236,15 @@ fn write(message: &Message, out: &mut Vec<u8>) {
             write_map(&pong.map, out);
         }
         Message::PleaseInitiate(address) => write_address(3, address, out),
-        Message::CallMeMaybe(address, candidates) => {
+        Message::CallMeMaybe(address, call) => {
             write_address(4, address, out);
-            let candidates = &candidates[..candidates.len().min(MAX_CANDIDATES)];
+            let candidates = &call.candidates[..call.candidates.len().min(MAX_CANDIDATES)];
             out.push(candidates.len() as u8);
             candidates
                 .iter()
                 .for_each(|&candidate| out.extend(address_bytes(candidate)));
+            out.extend(call.nat.to_bytes());
+            out.push(call.stage as u8);
         }
         Message::Goodbye(address) => write_address(5, address, out),
     }
@@ -247,7 +289,13 @@ pub fn parse(body: &[u8]) -> Option<Message> {
             let (address, count) = (read_address(r)?, usize::from(r.u8()?));
             (count <= MAX_CANDIDATES).then_some(())?;
             let candidates = (0..count).map(|_| r.address()).collect::<Option<_>>()?;
-            Message::CallMeMaybe(address, candidates)
+            let (nat, stage) = (NatBehaviour::from_bytes(r.take()?), Stage::from_byte(r.u8()?)?);
+            let call = Call {
+                candidates,
+                nat,
+                stage,
+            };
+            Message::CallMeMaybe(address, call)
         }
         5 => Message::Goodbye(read_address(r)?),
         _ => return None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::id::{NodeId, RelayId};
 
-use super::{Endpoint, MapVersion};
+use super::{Endpoint, MapVersion, Remote, SocketId};
 
 /// How packets to a peer travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,12 +38,12 @@ impl Path {
     }
 
     /// The direct address in use, alone or beside a relay.
-    pub fn direct(&self) -> Option<SocketAddr> {
+    pub fn direct(&self) -> Option<Remote> {
         [self.primary, self.duplicate]
             .into_iter()
             .flatten()
             .find_map(|endpoint| match endpoint {
-                Endpoint::Direct(address) => Some(address),
+                Endpoint::Direct(remote) => Some(remote),
                 Endpoint::Relay { .. } => None,
             })
     }
@@ -89,6 +89,23 @@ pub enum Event {
         observer: SocketAddr,
         /// Our address as it sees it.
         address: SocketAddr,
+    },
+    /// Open sockets on fresh ports, of this family, known from now on by the ids from `first` on; datagrams may be sent by
+    /// them at once. One that cannot be opened is as if nothing ever came by it.
+    OpenSockets {
+        /// The first id.
+        first: SocketId,
+        /// How many.
+        count: u16,
+        /// For IPv6, else for IPv4.
+        ipv6: bool,
+    },
+    /// Close these sockets: no path uses them any more.
+    CloseSockets {
+        /// The first id.
+        first: SocketId,
+        /// How many.
+        count: u16,
     },
     /// The nearest relay that answers is another one, or none: the node record should say so.
     HomeRelay {

@@ -98,7 +98,8 @@ impl Reflexive {
             question.tries += 1;
             let bytes = stun::binding_request(question.transaction);
             Transmit {
-                to: Destination::Socket(observer),
+                to: Destination::Socket(observer.into()),
+                ttl: None,
                 bytes,
             }
         })

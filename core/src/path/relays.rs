@@ -153,7 +153,8 @@ impl Relays {
     pub(super) fn poll_transmit(&mut self) -> Option<Transmit> {
         let (to, frame) = self.clients.iter_mut().find_map(RelayClient::poll_transmit)?;
         Some(Transmit {
-            to: Destination::Socket(to),
+            to: Destination::Socket(to.into()),
+            ttl: None,
             bytes: frame.to_vec(),
         })
     }

@@ -9,6 +9,7 @@ use rand_core::RngCore;
 
 use crate::id::{BootNonce, NodeId};
 use crate::keys::{DiscoveryPublic, DiscoverySecret};
+use crate::nat::NatBehaviour;
 use crate::statement::{Candidate, CandidateKind};
 
 use super::candidate::{Local, Vicinity};
@@ -16,7 +17,7 @@ use super::discovery::{self, End, MapVersion, Message, PairKeys};
 use super::limits::{Budget, Purpose};
 use super::reflexive::Reflexive;
 use super::relays::Relays;
-use super::{Counters, Destination, Endpoint, Event, Transmit};
+use super::{Counters, Destination, Endpoint, Event, Remote, Transmit};
 
 /// Datagrams that wait for the driver; more are dropped and counted.
 const MAX_TRANSMITS: usize = 4096;
@@ -46,6 +47,8 @@ impl Me {
 pub(super) struct Shared {
     pub(super) me: Me,
     pub(super) local: Local,
+    /// The NAT in front of the node, as far as it was measured.
+    pub(super) nat: NatBehaviour,
     pub(super) relays: Relays,
     pub(super) reflexive: Reflexive,
     pub(super) counters: Counters,
@@ -61,6 +64,7 @@ impl Shared {
         Self {
             me,
             local: Local::default(),
+            nat: NatBehaviour::default(),
             relays,
             reflexive: Reflexive::default(),
             counters: Counters::default(),
@@ -115,12 +119,16 @@ impl Shared {
     }
 
     /// Seals a message and sends it. Whether `to` may have it was decided before.
-    pub(super) fn seal(&mut self, keys: &PairKeys, to: Endpoint, message: &Message) {
+    pub(super) fn seal(&mut self, keys: &PairKeys, to: Endpoint, message: &Message, ttl: Option<u8>) {
         let mut bytes = to.header().map(Vec::from).unwrap_or_default();
         let nonce = self.random();
         discovery::seal(message, &self.me.public, keys, nonce, &mut bytes);
         self.transmit(Transmit {
-            to: Destination::Socket(to.address()),
+            to: Destination::Socket(Remote {
+                address: to.address(),
+                socket: to.socket(),
+            }),
+            ttl,
             bytes,
         });
     }

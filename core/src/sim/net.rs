@@ -157,6 +157,7 @@ impl Net {
         host: HostId,
         port: u16,
         to: SocketAddr,
+        ttl: u8,
         rng: &mut ChaCha20Rng,
     ) -> Option<Arrival> {
         let source = SocketAddr::new(self.address(host, to.ip())?, port);
@@ -165,6 +166,7 @@ impl Net {
             to,
             site: self.hosts[host.0].site,
             after: LAN_DELAY,
+            ttl,
         };
         for _ in 0..MAX_HOPS {
             if let Some(found) = self.host_at(trip.site, trip.to.ip()) {
@@ -191,6 +193,8 @@ impl Net {
 
     /// One step: down into a site whose NAT has the address, else up.
     fn hop(&mut self, now: Instant, trip: &mut Trip, rng: &mut ChaCha20Rng) -> Option<()> {
+        // who goes on to another site has met the router between the two
+        trip.ttl = trip.ttl.checked_sub(1).filter(|ttl| *ttl > 0)?;
         let below = |at: &usize| {
             let site = &self.sites[*at];
             let has = match &site.nat {
@@ -234,6 +238,8 @@ struct Trip {
     to: SocketAddr,
     site: SiteId,
     after: Duration,
+    /// Routers that it may still meet, and the host.
+    ttl: u8,
 }
 
 impl Link {

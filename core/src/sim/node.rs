@@ -1,17 +1,22 @@
 //! A node: an agent, and the toy data plane that drives it as the real one does.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::demux::{Class, RELAY_CONTROL_SESSION, classify, split_relay};
 use crate::id::NodeId;
-use crate::path::{Agent, Destination, Endpoint, Event, Path, Source, Transmit};
+use crate::path::{Agent, Destination, Endpoint, Event, Path, Remote, SocketId, Source, Transmit};
 
 use super::tunnel::{self, Heard, Tunnel};
+use super::world::NODE_PORT;
 
 /// Packets sent and received are noted to the agent this often, as the real packet path does.
 const NOTE_EVERY: Duration = Duration::from_millis(50);
+
+/// Ports of the sockets that are not primary, as far as there are.
+const FIRST_FRESH_PORT: u16 = 52_000;
+const FRESH_PORTS: u16 = 13_000;
 
 /// A numbered packet that came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +55,8 @@ pub struct Node {
     pub(super) out: VecDeque<Transmit>,
     /// What the node says of itself has changed.
     pub(super) news: bool,
+    /// Sockets besides the primary one that are open.
+    pub(super) sockets: BTreeSet<SocketId>,
     peers: BTreeMap<NodeId, PeerState>,
     start: Instant,
     sessions: u64,
@@ -66,6 +73,7 @@ impl Node {
             clock_ahead_us: 0,
             out: VecDeque::new(),
             news: false,
+            sockets: BTreeSet::new(),
             peers: BTreeMap::new(),
             start,
             sessions: life << 32,
@@ -75,6 +83,27 @@ impl Node {
     /// The path that the data plane uses to a peer.
     pub fn path(&self, peer: NodeId) -> Path {
         self.peers.get(&peer).map(|state| state.path).unwrap_or_default()
+    }
+
+    /// The port of one of its sockets, while that is open.
+    pub(super) fn port_of(&self, socket: SocketId) -> Option<u16> {
+        if socket.is_primary() {
+            return Some(NODE_PORT);
+        }
+        self.sockets
+            .contains(&socket)
+            .then(|| FIRST_FRESH_PORT + socket.0 % FRESH_PORTS)
+    }
+
+    /// The open socket on a port.
+    pub(super) fn socket_at(&self, port: u16) -> Option<SocketId> {
+        if port == NODE_PORT {
+            return Some(SocketId::PRIMARY);
+        }
+        self.sockets
+            .iter()
+            .copied()
+            .find(|&socket| self.port_of(socket) == Some(port))
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
@@ -118,16 +147,17 @@ impl Node {
         }
     }
 
-    pub(super) fn receive(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+    pub(super) fn receive(&mut self, now: Instant, at: Remote, bytes: &[u8]) {
+        let from = at.address;
         match classify(bytes) {
             Class::Relay => match split_relay(bytes) {
                 Ok((session, payload)) if session != RELAY_CONTROL_SESSION && is_wireguard(payload) => {
                     self.tunnel_packet(now, Endpoint::Relay { relay: from, session }, payload);
                 }
-                _ => self.hand_over(now, Source::Socket(from), bytes),
+                _ => self.hand_over(now, Source::Socket(at), bytes),
             },
-            _ if is_wireguard(bytes) => self.tunnel_packet(now, Endpoint::Direct(from), bytes),
-            _ => self.hand_over(now, Source::Socket(from), bytes),
+            _ if is_wireguard(bytes) => self.tunnel_packet(now, Endpoint::Direct(at), bytes),
+            _ => self.hand_over(now, Source::Socket(at), bytes),
         }
     }
 
@@ -146,6 +176,13 @@ impl Node {
             match event {
                 Event::PathChanged { peer, path, .. } => self.state(peer).path = path,
                 Event::Initiate { peer } => self.initiate(now, peer, true),
+                Event::OpenSockets { first, count, .. } => {
+                    self.sockets.extend((first.0..first.0 + count).map(SocketId));
+                }
+                Event::CloseSockets { first, count } => {
+                    let closed = first.0..first.0 + count;
+                    self.sockets.retain(|socket| !closed.contains(&socket.0));
+                }
                 Event::ReflexiveAddress { .. } | Event::HomeRelay { .. } => self.news = true,
                 _ => {}
             }
@@ -185,7 +222,11 @@ impl Node {
     fn emit_by(&mut self, endpoint: Endpoint, packet: &[u8]) {
         let bytes = tunnel::framed(endpoint, packet);
         self.out.push_back(Transmit {
-            to: Destination::Socket(endpoint.address()),
+            to: Destination::Socket(Remote {
+                address: endpoint.address(),
+                socket: endpoint.socket(),
+            }),
+            ttl: None,
             bytes,
         });
     }

@@ -32,9 +32,9 @@ impl Sockets {
         }
     }
 
-    /// Those there are.
-    pub fn iter(&self) -> impl Iterator<Item = &UdpSocket> {
-        self.v4.iter().chain(&self.v6)
+    /// Whether there is none at all.
+    pub fn is_empty(&self) -> bool {
+        self.v4.is_none() && self.v6.is_none()
     }
 }
 

@@ -19,11 +19,12 @@ use meshd_core::wireguard::{
 };
 use rand_core::{OsRng, RngCore};
 
-use super::config::{ControlEvent, Sockets};
+use super::config::ControlEvent;
 use super::outbox::{Outbox, Route};
 use super::peer::{Peer, PeerState};
 use super::seal::send_staged;
 use super::shared::Shared;
+use super::sockets::SocketSet;
 use super::table::PeerTable;
 
 /// Messages that may wait, direct and relayed each.
@@ -219,16 +220,16 @@ impl HandshakeThread {
     }
 
     /// Sends; where the socket has no room, drops: everything here is repeated if it matters.
-    fn flush(&mut self, sockets: &Sockets) {
+    fn flush(&mut self, sockets: &SocketSet) {
         self.outbox.flush(sockets, &self.shared.drops);
         self.outbox.discard(&self.shared.drops);
     }
 
-    fn message(&mut self, table: &PeerTable, sockets: &Sockets, message: &Message) {
+    fn message(&mut self, table: &PeerTable, sockets: &SocketSet, message: &Message) {
         let now = Instant::now();
         let (bytes, mut reply) = (&message.bytes[..message.length], [0; COOKIE_REPLY_LEN]);
         let origin = match message.from {
-            Endpoint::Direct(address) => Origin::Direct(address.ip()),
+            Endpoint::Direct(remote) => Origin::Direct(remote.address.ip()),
             Endpoint::Relay { relay, session } => Origin::Relayed(relay, session),
         };
         let back = Route {
@@ -248,7 +249,7 @@ impl HandshakeThread {
     fn admitted(
         &mut self,
         table: &PeerTable,
-        sockets: &Sockets,
+        sockets: &SocketSet,
         now: Instant,
         back: Route,
         bytes: &[u8],
@@ -318,7 +319,7 @@ impl HandshakeThread {
     }
 
     /// Gives a peer what it needs now: its waiting packets sent, or a handshake that is due or was asked for.
-    fn attend(&mut self, peer: &Arc<Peer>, sockets: &Sockets) {
+    fn attend(&mut self, peer: &Arc<Peer>, sockets: &SocketSet) {
         let now = Instant::now();
         let mut state = peer.lock();
         if !state.alive {
@@ -338,7 +339,7 @@ impl HandshakeThread {
     }
 
     /// Runs all timers; gives the time to the next run.
-    fn tick(&mut self, table: &PeerTable, sockets: &Sockets) -> Duration {
+    fn tick(&mut self, table: &PeerTable, sockets: &SocketSet) -> Duration {
         let now = Instant::now();
         self.shared.staging().expire(now, &self.shared.drops);
         let mut gap = TICK;

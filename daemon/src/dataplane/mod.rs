@@ -17,6 +17,7 @@ mod peer;
 mod rx;
 mod seal;
 mod shared;
+mod sockets;
 mod staging;
 mod table;
 mod tx;
@@ -31,17 +32,18 @@ use std::thread::{self, JoinHandle};
 use arc_swap::ArcSwap;
 use meshd_core::id::NodeId;
 use meshd_core::packet::{DropCounters, DropReason};
-use meshd_core::path::{Endpoint, Path};
+use meshd_core::path::{Endpoint, Path, SocketId};
 use meshd_core::wireguard::WireGuard;
 use meshd_net::poll::Waker;
 use meshd_net::tun::Tun;
-use meshd_net::udp::{SendError, Transmit};
+use meshd_net::udp::{SendError, Transmit, UdpSocket};
 
 pub use config::{ControlEvent, DataPlaneConfig, PeerConfig, PeerStats, Sockets, StartError};
 
 use handshake::{HandshakeQueue, HandshakeThread};
 use peer::Peer;
 use shared::{Control, Drops, Shared};
+use sockets::SocketSet;
 use staging::Staging;
 use table::PeerTable;
 use worker::Worker;
@@ -171,8 +173,28 @@ impl DataPlane {
     /// # Errors
     /// Why it did not leave; it is lost.
     pub fn send_from(&self, to: Endpoint, source: Option<IpAddr>, datagram: &[u8]) -> Result<(), SendError> {
+        self.send_with(to, source, None, datagram)
+    }
+
+    /// As [`DataPlane::send`], with this time to live (hop limit).
+    ///
+    /// # Errors
+    /// Why it did not leave; it is lost.
+    pub fn send_with_ttl(&self, to: Endpoint, ttl: Option<u8>, datagram: &[u8]) -> Result<(), SendError> {
+        self.send_with(to, None, ttl, datagram)
+    }
+
+    fn send_with(
+        &self,
+        to: Endpoint,
+        source: Option<IpAddr>,
+        ttl: Option<u8>,
+        datagram: &[u8],
+    ) -> Result<(), SendError> {
         let sockets = self.shared.sockets.load();
-        let socket = sockets.towards(to.address()).ok_or(SendError::Unreachable)?;
+        let socket = sockets
+            .towards(to.socket(), to.address())
+            .ok_or(SendError::Unreachable)?;
         let header = to.header();
         let parts = [
             IoSlice::new(header.as_ref().map_or(&[], |header| header)),
@@ -180,6 +202,7 @@ impl DataPlane {
         ];
         socket.send_segments(&Transmit {
             source,
+            ttl: ttl.unwrap_or(0),
             ..Transmit::new(to.address(), &parts)
         })
     }
@@ -211,9 +234,25 @@ impl DataPlane {
         self.shared.drops.snapshot()
     }
 
-    /// Uses other sockets from now on. The old ones are closed once the threads have let them go.
+    /// Uses other primary sockets from now on. The old ones are closed once the threads have let them go.
     pub fn replace_sockets(&self, sockets: Sockets) {
-        self.shared.sockets.store(Arc::new(sockets));
+        self.change_sockets(|set| set.with_primary(sockets));
+    }
+
+    /// Sends and receives by these sockets too, known by the ids from `first` on.
+    pub fn open_sockets(&self, first: SocketId, sockets: Vec<UdpSocket>) {
+        self.change_sockets(|set| set.with(first, sockets));
+    }
+
+    /// Gives up the `count` sockets from `first` on; they are closed once the threads have let them go.
+    pub fn close_sockets(&self, first: SocketId, count: u16) {
+        self.change_sockets(|set| set.without(first, count));
+    }
+
+    fn change_sockets(&self, change: impl FnOnce(&SocketSet) -> SocketSet) {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let set = change(&self.shared.sockets.load());
+        self.shared.sockets.store(Arc::new(set));
         self.wake();
     }
 
@@ -256,7 +295,7 @@ fn share(config: DataPlaneConfig) -> Result<Shared, StartError> {
     if config.tun.queues().is_empty() {
         return Err(StartError::NoQueue);
     }
-    if config.sockets.iter().next().is_none() {
+    if config.sockets.is_empty() {
         return Err(StartError::NoSocket);
     }
     if !MTU.contains(&config.mtu) {
@@ -266,7 +305,7 @@ fn share(config: DataPlaneConfig) -> Result<Shared, StartError> {
         own: WireGuard::new(config.private_key),
         mtu: config.mtu,
         tun: config.tun,
-        sockets: ArcSwap::from_pointee(config.sockets),
+        sockets: ArcSwap::from_pointee(config.sockets.into()),
         table: ArcSwap::from_pointee(PeerTable::default()),
         relays: ArcSwap::from_pointee(Vec::new()),
         handshakes: HandshakeQueue::new(),

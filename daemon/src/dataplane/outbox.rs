@@ -8,11 +8,11 @@ use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
 
 use meshd_core::packet::DropReason;
-use meshd_core::path::Endpoint;
+use meshd_core::path::{Endpoint, SocketId};
 use meshd_net::udp::{MAX_SEGMENTS, MAX_SEND_BYTES, SendError, Transmit};
 
-use super::config::Sockets;
 use super::shared::Drops;
+use super::sockets::{SocketSet, Token};
 
 /// Runs handed to the kernel in one call.
 const CHUNK: usize = 16;
@@ -28,6 +28,7 @@ pub(super) struct Route {
 #[derive(Clone, Copy, Debug)]
 struct Run {
     destination: SocketAddr,
+    socket: SocketId,
     source: Option<IpAddr>,
     ecn: u8,
     /// A shorter datagram ended it.
@@ -45,8 +46,8 @@ pub(super) enum Flushed {
     All,
     /// A socket has no room: flush again when it is writable.
     Blocked {
-        /// It is the one for IPv4.
-        v4: bool,
+        /// Which.
+        token: Token,
     },
 }
 
@@ -126,10 +127,11 @@ impl Outbox {
 
     #[inline]
     fn append(&mut self, route: &Route, ecn: u8, length: usize) {
-        let (offset, destination) = (self.used, route.endpoint.address());
+        let (offset, destination, socket) = (self.used, route.endpoint.address(), route.endpoint.socket());
         self.used += length;
         if let Some(run) = self.runs.last_mut() {
             let fits = run.destination == destination
+                && run.socket == socket
                 && run.source == route.source
                 && run.ecn == ecn
                 && !run.closed
@@ -146,6 +148,7 @@ impl Outbox {
         let (source, segment) = (route.source, length as u16);
         self.runs.push(Run {
             destination,
+            socket,
             source,
             ecn,
             closed: false,
@@ -157,15 +160,18 @@ impl Outbox {
     }
 
     /// Sends everything. What the kernel refuses for good is counted as dropped.
-    pub(super) fn flush(&mut self, sockets: &Sockets, drops: &Drops) -> Flushed {
+    pub(super) fn flush(&mut self, sockets: &SocketSet, drops: &Drops) -> Flushed {
         while self.sent < self.runs.len() {
             let (done, error) = self.send_chunk(sockets);
             self.sent += done;
             match error {
                 None => {}
                 Some(SendError::WouldBlock) => {
+                    let Run {
+                        socket, destination, ..
+                    } = self.runs[self.sent];
                     return Flushed::Blocked {
-                        v4: self.runs[self.sent].destination.is_ipv4(),
+                        token: SocketSet::token(socket, destination),
                     };
                 }
                 Some(error) => self.skip(error, drops),
@@ -187,17 +193,17 @@ impl Outbox {
         (self.used, self.sent) = (0, 0);
     }
 
-    /// Sends up to [`CHUNK`] runs of one IP version; how many left, and why the next did not.
-    fn send_chunk(&self, sockets: &Sockets) -> (usize, Option<SendError>) {
+    /// Sends up to [`CHUNK`] runs by one socket; how many left, and why the next did not.
+    fn send_chunk(&self, sockets: &SocketSet) -> (usize, Option<SendError>) {
         let runs = &self.runs[self.sent..];
-        let is_v4 = runs[0].destination.is_ipv4();
-        let Some(socket) = sockets.towards(runs[0].destination) else {
+        let token = |run: &Run| SocketSet::token(run.socket, run.destination);
+        let Some(socket) = sockets.towards(runs[0].socket, runs[0].destination) else {
             return (0, Some(SendError::Unreachable));
         };
         let count = runs
             .iter()
             .take(CHUNK)
-            .take_while(|run| run.destination.is_ipv4() == is_v4)
+            .take_while(|run| token(run) == token(&runs[0]))
             .count();
         let mut parts = [[IoSlice::new(&[])]; CHUNK];
         for (part, run) in parts.iter_mut().zip(&runs[..count]) {
@@ -210,6 +216,7 @@ impl Outbox {
                 source: run.source,
                 interface: 0,
                 ecn: run.ecn,
+                ttl: 0,
                 segment_size: if run.count > 1 { run.segment } else { 0 },
                 parts: &parts[place.min(count - 1)],
             }
@@ -237,6 +244,7 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use super::super::config::Sockets;
     use super::*;
     use meshd_net::udp::{RecvBatch, UdpConfig, UdpSocket};
 
@@ -260,12 +268,12 @@ mod tests {
     #[test]
     fn datagrams_leave_in_runs_and_arrive_in_order() {
         let (from, to) = (socket(), socket());
-        let sockets = Sockets {
+        let sockets = SocketSet::from(Sockets {
             v4: Some(from),
             v6: None,
-        };
+        });
         let direct = Route {
-            endpoint: Endpoint::Direct(to.local_addr()),
+            endpoint: Endpoint::direct(to.local_addr()),
             source: None,
         };
         let relay = Endpoint::Relay {
@@ -310,19 +318,19 @@ mod tests {
     #[test]
     fn what_cannot_leave_is_counted_and_does_not_hold_up_the_rest() {
         let (from, to) = (socket(), socket());
-        let sockets = Sockets {
+        let sockets = SocketSet::from(Sockets {
             v4: Some(from),
             v6: None,
-        };
+        });
         let drops = Drops::default();
         let mut outbox = Outbox::new(1 << 16, 8);
         let v6 = Route {
-            endpoint: Endpoint::Direct("[::1]:9".parse().unwrap()),
+            endpoint: Endpoint::direct("[::1]:9".parse().unwrap()),
             source: None,
         };
         let foreign = Some("192.0.2.77".parse().unwrap());
         let good = Route {
-            endpoint: Endpoint::Direct(to.local_addr()),
+            endpoint: Endpoint::direct(to.local_addr()),
             source: foreign,
         };
         outbox.copy(&v6, 0, b"nowhere").unwrap();
@@ -337,7 +345,7 @@ mod tests {
     #[test]
     fn a_full_outbox_takes_nothing() {
         let route = Route {
-            endpoint: Endpoint::Direct("127.0.0.1:9".parse().unwrap()),
+            endpoint: Endpoint::direct("127.0.0.1:9".parse().unwrap()),
             source: None,
         };
         let mut outbox = Outbox::new(100, 8);

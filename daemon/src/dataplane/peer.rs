@@ -215,7 +215,7 @@ mod tests {
     }
 
     fn direct(last: u8) -> Endpoint {
-        Endpoint::Direct(([192, 0, 2, last], 51820).into())
+        Endpoint::direct(([192, 0, 2, last], 51820).into())
     }
 
     #[test]

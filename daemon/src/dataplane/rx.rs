@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use meshd_core::demux::{Class, RELAY_CONTROL_SESSION, classify, split_relay};
 use meshd_core::packet::{Coalescer, DropReason, GsoKind, MAX_MERGED, Offload, Parts, clamp_mss, ecn, ip};
-use meshd_core::path::Endpoint;
+use meshd_core::path::{Endpoint, Remote, SocketId};
 use meshd_core::wireguard::receiver;
 use meshd_net::tun::{TunQueue, TunSendError, VnetHeader};
 use meshd_net::udp::{GRO_BUFFER, RecvBatch, UdpSocket};
@@ -95,7 +95,7 @@ impl Rx {
     }
 
     /// Handles one batch from `socket`, writing to `queue`.
-    pub(super) fn run(&mut self, socket: &UdpSocket, queue: &TunQueue) -> Progress {
+    pub(super) fn run(&mut self, id: SocketId, socket: &UdpSocket, queue: &TunQueue) -> Progress {
         match socket.recv_batch(&mut self.batch) {
             Ok(0) => return Progress::Idle,
             Ok(_) => {}
@@ -105,7 +105,10 @@ impl Rx {
         let _passage = shared.enter();
         let (table, now, mut held) = (shared.table.load(), Instant::now(), None);
         for received in self.batch.iter_mut() {
-            let from = Endpoint::Direct(received.source);
+            let from = Endpoint::Direct(Remote {
+                address: received.source,
+                socket: id,
+            });
             let outside = Outside {
                 from,
                 local: received.local,
@@ -163,7 +166,7 @@ impl Sink {
         datagram: &[u8],
     ) -> Result<(), DropReason> {
         let relay = outside.from.address();
-        if !self.shared.relays.load().contains(&relay) {
+        if !outside.from.socket().is_primary() || !self.shared.relays.load().contains(&relay) {
             return Err(DropReason::UnknownRelay);
         }
         let (session, payload) = split_relay(datagram)?;

@@ -10,8 +10,9 @@ use meshd_core::wireguard::WireGuard;
 use meshd_net::tun::Tun;
 use tokio::sync::mpsc;
 
-use super::config::{ControlEvent, Sockets};
+use super::config::ControlEvent;
 use super::handshake::HandshakeQueue;
+use super::sockets::SocketSet;
 use super::staging::Staging;
 use super::table::PeerTable;
 
@@ -21,7 +22,7 @@ pub(super) struct Shared {
     pub(super) own: WireGuard,
     pub(super) mtu: u16,
     pub(super) tun: Tun,
-    pub(super) sockets: ArcSwap<Sockets>,
+    pub(super) sockets: ArcSwap<SocketSet>,
     pub(super) table: ArcSwap<PeerTable>,
     pub(super) relays: ArcSwap<Vec<SocketAddr>>,
     pub(super) handshakes: HandshakeQueue,

@@ -15,11 +15,12 @@ use meshd_core::packet::{DropReason, GsoKind, Offload, Segments, clamp_mss, comp
 use meshd_core::wireguard::DATA_OVERHEAD;
 use meshd_net::tun::{TunQueue, VnetHeader};
 
-use super::config::{ControlEvent, Sockets};
+use super::config::ControlEvent;
 use super::outbox::{Flushed, Outbox, Route};
 use super::peer::{Peer, PeerState};
 use super::seal::{seal, send_staged};
 use super::shared::Shared;
+use super::sockets::SocketSet;
 use super::table::PeerTable;
 use super::worker::Progress;
 
@@ -84,12 +85,12 @@ impl Tx {
         self.flush(&sockets, progress)
     }
 
-    fn flush(&mut self, sockets: &Sockets, progress: Progress) -> Progress {
+    fn flush(&mut self, sockets: &SocketSet, progress: Progress) -> Progress {
         let first = self.outbox.flush(sockets, &self.shared.drops);
         let copies = self.copies.flush(sockets, &self.shared.drops);
         match (first, copies) {
             (Flushed::All, Flushed::All) => progress,
-            (Flushed::Blocked { v4 }, _) | (_, Flushed::Blocked { v4 }) => Progress::Blocked { v4 },
+            (Flushed::Blocked { token }, _) | (_, Flushed::Blocked { token }) => Progress::Blocked { token },
         }
     }
 
@@ -100,7 +101,7 @@ impl Tx {
         table: &'a PeerTable,
         held: &mut Option<Held<'a>>,
         (header, length): (VnetHeader, usize),
-        sockets: &Sockets,
+        sockets: &SocketSet,
         now: Instant,
     ) -> usize {
         let packet = &self.buffer[..length];
@@ -169,7 +170,7 @@ impl Tx {
         route: &Route,
         offload: &Offload,
         length: usize,
-        sockets: &Sockets,
+        sockets: &SocketSet,
         now: Instant,
     ) -> Result<usize, DropReason> {
         let max_packet = usize::from(state.max_packet);

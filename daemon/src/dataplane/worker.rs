@@ -8,15 +8,14 @@ use meshd_net::poll::{Event, Events, Interest, Poller, Waker};
 use meshd_net::tun::TunQueue;
 use meshd_net::udp::UdpSocket;
 
-use super::config::{ControlEvent, Sockets};
+use super::config::ControlEvent;
 use super::rx::Rx;
 use super::shared::Shared;
+use super::sockets::{SocketSet, Token};
 use super::tx::Tx;
 
 const WAKER: u64 = 0;
 const TUN: u64 = 1;
-const V4: u64 = 2;
-const V6: u64 = 3;
 
 const NOTHING: Interest = Interest {
     readable: false,
@@ -33,8 +32,8 @@ pub(super) enum Progress {
     More,
     /// What was sealed cannot be sent: that socket has no room.
     Blocked {
-        /// The one for IPv4.
-        v4: bool,
+        /// Which.
+        token: Token,
     },
     /// The descriptor is of no use any more.
     Gone,
@@ -48,9 +47,9 @@ pub(super) struct Worker {
     tx: Option<Tx>,
     rx: Option<Rx>,
     /// The sockets that are watched: those of the last wake.
-    sockets: Arc<Sockets>,
+    sockets: Arc<SocketSet>,
     /// The socket that the sender waits for.
-    blocked: Option<bool>,
+    blocked: Option<Token>,
 }
 
 impl Worker {
@@ -70,7 +69,7 @@ impl Worker {
         if worker.tx.is_some() {
             worker.poller.add(worker.queue(), TUN, Interest::READ)?;
         }
-        worker.watch_sockets()?;
+        worker.watch(|_, _| true)?;
         Ok(worker)
     }
 
@@ -99,15 +98,15 @@ impl Worker {
                 self.adopt_sockets();
             }
             TUN if self.blocked.is_none() => self.send(),
-            V4 | V6 => {
-                if event.writable && self.blocked == Some(event.token == V4) {
+            TUN => {}
+            token => {
+                if event.writable && self.blocked == Some(token) {
                     self.send();
                 }
                 if event.readable {
-                    self.receive(event.token);
+                    self.receive(token);
                 }
             }
-            _ => {}
         }
     }
 
@@ -118,7 +117,7 @@ impl Worker {
         };
         let progress = self.tx.as_mut().map(|tx| tx.run(queue));
         let blocked = match progress {
-            Some(Progress::Blocked { v4 }) => Some(v4),
+            Some(Progress::Blocked { token }) => Some(token),
             Some(Progress::Gone) => {
                 // an error means that it is not watched already
                 let _ = self.poller.remove(queue);
@@ -135,28 +134,29 @@ impl Worker {
 
     fn receive(&mut self, token: u64) {
         let (shared, sockets) = (self.shared.clone(), self.sockets.clone());
-        let socket = if token == V4 { &sockets.v4 } else { &sockets.v6 };
-        let (Some(socket), Some(queue)) = (socket, shared.tun.queues().first()) else {
+        let (Some((id, socket)), Some(queue)) = (sockets.by_token(token), shared.tun.queues().first()) else {
             return;
         };
-        if self.rx.as_mut().map(|rx| rx.run(socket, queue)) == Some(Progress::Gone) {
+        if self.rx.as_mut().map(|rx| rx.run(id, socket, queue)) == Some(Progress::Gone) {
             let _ = self.poller.remove(socket);
             shared.control.tell(&shared.drops, || ControlEvent::SocketGone);
         }
     }
 
-    /// Sockets were replaced: watches the new ones. The old ones leave epoll when they are closed; until then they are taken
-    /// out.
+    /// Sockets came or went: watches the new ones. The old ones leave epoll when they are closed; until then they are
+    /// taken out. Hundreds may come at once, so those that stay are not touched.
     fn adopt_sockets(&mut self) {
         let sockets = self.shared.sockets.load_full();
         if Arc::ptr_eq(&sockets, &self.sockets) {
             return;
         }
-        for socket in self.sockets.iter() {
-            let _ = self.poller.remove(socket);
+        for (token, socket) in self.sockets.iter() {
+            if !sockets.has(token, socket) {
+                let _ = self.poller.remove(socket);
+            }
         }
-        self.sockets = sockets;
-        if self.watch_sockets().is_err() {
+        let before = std::mem::replace(&mut self.sockets, sockets);
+        if self.watch(|token, socket| !before.has(token, socket)).is_err() {
             self.shared
                 .control
                 .tell(&self.shared.drops, || ControlEvent::SocketGone);
@@ -167,8 +167,12 @@ impl Worker {
         }
     }
 
-    fn watch_sockets(&self) -> std::io::Result<()> {
-        for (socket, token) in self.tokens() {
+    fn watch(&self, which: impl Fn(Token, &UdpSocket) -> bool) -> std::io::Result<()> {
+        for (token, socket) in self
+            .sockets
+            .iter()
+            .filter(|(token, socket)| which(*token, socket))
+        {
             let interest = self.interest(token);
             // not even for errors: they would wake a thread that does not read them
             if interest != NOTHING {
@@ -180,11 +184,11 @@ impl Worker {
 
     /// Watches for what is wanted now: while the sender is blocked, for room instead of packets.
     fn watch_again(&self) {
-        for (socket, _) in self.tokens() {
+        for (_, socket) in self.sockets.iter() {
             // an error means that it was not watched
             let _ = self.poller.remove(socket);
         }
-        if self.watch_sockets().is_err() {
+        if self.watch(|_, _| true).is_err() {
             self.shared
                 .control
                 .tell(&self.shared.drops, || ControlEvent::SocketGone);
@@ -200,18 +204,13 @@ impl Worker {
         }
     }
 
-    fn interest(&self, token: u64) -> Interest {
-        let writable = self.blocked == Some(token == V4);
+    fn interest(&self, token: Token) -> Interest {
+        let writable = self.blocked == Some(token);
         Interest {
             readable: self.rx.is_some(),
             writable,
             edge: false,
         }
-    }
-
-    fn tokens(&self) -> impl Iterator<Item = (&UdpSocket, u64)> {
-        let v4 = self.sockets.v4.iter().map(|socket| (socket, V4));
-        v4.chain(self.sockets.v6.iter().map(|socket| (socket, V6)))
     }
 
     fn queue(&self) -> &TunQueue {

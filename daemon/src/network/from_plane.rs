@@ -35,7 +35,7 @@ impl Task {
         match event {
             ControlEvent::Datagram { from, bytes, .. } => {
                 let source = match from {
-                    Endpoint::Direct(address) => Source::Socket(address),
+                    Endpoint::Direct(remote) => Source::Socket(remote),
                     Endpoint::Relay { relay, session } => Source::Relay { relay, session },
                 };
                 self.agent.handle_datagram(now, source, &bytes);

@@ -2,6 +2,7 @@
 
 use super::exchange;
 use super::record::Changing;
+use super::sockets;
 use super::task::Task;
 use crate::state::{Membership, NetworkFiles};
 use meshd_api::coordinator::node::Relay;
@@ -211,9 +212,10 @@ impl Task {
     pub(super) fn drain_agent(&mut self) {
         while let Some(transmit) = self.agent.poll_transmit() {
             match transmit.to {
-                Destination::Socket(address) => {
-                    if let Err(error) = self.plane.send(Endpoint::Direct(address), &transmit.bytes) {
-                        debug!(%address, %error, "a control datagram was not sent");
+                Destination::Socket(remote) => {
+                    let to = Endpoint::Direct(remote);
+                    if let Err(error) = self.plane.send_with_ttl(to, transmit.ttl, &transmit.bytes) {
+                        debug!(address = %remote.address, %error, "a control datagram was not sent");
                     }
                 }
                 Destination::Beacon => self.beacons.send(&transmit.bytes),
@@ -244,6 +246,11 @@ impl Task {
                 debug!(%address, "this is where others see this node");
                 self.publish(false);
             }
+            Event::OpenSockets { first, count, ipv6 } => {
+                // the ids of those that are opened stay consecutive: the missing ones are the last
+                self.plane.open_sockets(first, sockets::fresh(count, ipv6));
+            }
+            Event::CloseSockets { first, count } => self.plane.close_sockets(first, count),
             Event::HomeRelay { relay } => {
                 self.paths.home_relay = relay;
                 self.publish(false);

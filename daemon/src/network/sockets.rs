@@ -72,6 +72,23 @@ fn bind(port: u16) -> Result<Sockets, UdpError> {
     }
 }
 
+/// Sockets on fresh ports, fewer than asked for where the machine gives no more.
+pub fn fresh(count: u16, ipv6: bool) -> Vec<UdpSocket> {
+    let any = match ipv6 {
+        true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
+    let config = UdpConfig::new(SocketAddr::new(any, 0));
+    let opened = (0..count).map(|_| UdpSocket::bind(&config));
+    opened
+        .map_while(|socket| {
+            socket
+                .inspect_err(|error| warn!(%error, "no fresh port for a direct path"))
+                .ok()
+        })
+        .collect()
+}
+
 fn plane(v4: Option<UdpSocket>, v6: Option<UdpSocket>) -> crate::dataplane::Sockets {
     crate::dataplane::Sockets { v4, v6 }
 }

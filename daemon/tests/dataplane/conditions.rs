@@ -60,7 +60,7 @@ fn a_slow_link_holds_up_the_sender_and_loses_nothing_of_ours() {
         v6: None,
     });
     let moved = SocketAddr::new(one.underlay.ip(), 4444);
-    two.plane.set_path(one.id, Some(Endpoint::Direct(moved)), None);
+    two.plane.set_path(one.id, Some(Endpoint::direct(moved)), None);
     thread::scope(|scope| {
         let pings = scope.spawn(|| two.ping(one.v4, 20, "0.05"));
         stream(&one, &two, two.v4, 16 << 20);
@@ -84,11 +84,11 @@ fn over_ipv6(node: &Node, number: u8) -> SocketAddr {
 fn ipv6_carries_as_ipv4_does() {
     let Some((one, two)) = pair(2) else { return };
     let (at_one, at_two) = (over_ipv6(&one, 1), over_ipv6(&two, 2));
-    one.plane.set_path(two.id, Some(Endpoint::Direct(at_two)), None);
-    two.plane.set_path(one.id, Some(Endpoint::Direct(at_one)), None);
+    one.plane.set_path(two.id, Some(Endpoint::direct(at_two)), None);
+    two.plane.set_path(one.id, Some(Endpoint::direct(at_one)), None);
     assert_eq!(one.ping(two.v4, 1, "1"), 1);
     stream(&one, &two, two.v6, 8 << 20);
-    assert_eq!(one.stats().last_rx_from, Some(Endpoint::Direct(at_two)));
+    assert_eq!(one.stats().last_rx_from, Some(Endpoint::direct(at_two)));
 }
 
 #[test]

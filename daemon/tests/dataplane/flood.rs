@@ -62,7 +62,7 @@ fn a_new_peer_gets_in_and_a_session_loses_nothing() {
         one.plane.set_peers(vec![two.as_peer()]);
         two.plane.set_peers(vec![one.as_peer()]);
         one.plane
-            .set_path(two.id, Some(Endpoint::Direct(two.underlay)), None);
+            .set_path(two.id, Some(Endpoint::direct(two.underlay)), None);
         assert_eq!(one.ping(two.v4, 1, "1"), 1);
         println!(
             "a new peer's first packet under {RATE} initiations/s: {:?}",

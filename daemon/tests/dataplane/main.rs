@@ -34,7 +34,7 @@ fn the_first_packet_starts_a_handshake_and_is_not_lost() {
         assert_eq!((stats.tx_packets, stats.rx_packets), (2, 2));
         assert!(stats.last_handshake.is_some() && stats.handshake_pending_since.is_none());
     }
-    assert_eq!(one.stats().last_rx_from, Some(Endpoint::Direct(two.underlay)));
+    assert_eq!(one.stats().last_rx_from, Some(Endpoint::direct(two.underlay)));
     let (sent, received) = (one.stats().tx_bytes, two.stats().rx_bytes);
     assert_eq!(sent, received, "everything that was sent was authentic");
 }
@@ -135,7 +135,7 @@ fn without_a_path_the_control_side_hears_of_it_and_the_packet_waits() {
         .unwrap();
     one.hears(|event| matches!(event, ControlEvent::Demand { node } if *node == two.id));
     one.plane
-        .set_path(two.id, Some(Endpoint::Direct(two.underlay)), None);
+        .set_path(two.id, Some(Endpoint::direct(two.underlay)), None);
     let mut got = [0; 100];
     assert_eq!(receiver.recv(&mut got).unwrap(), 5);
 }
@@ -155,9 +155,9 @@ fn new_sockets_are_used_and_the_peer_is_told_to_have_roamed() {
     sender
         .send_to(b"moved", udp(&two, two.v4).local_addr().unwrap())
         .unwrap();
-    two.hears(|event| matches!(event, ControlEvent::RoamedTo { from, .. } if *from == Endpoint::Direct(old)));
-    two.hears(|event| matches!(event, ControlEvent::RoamedTo { from, .. } if *from == Endpoint::Direct(new)));
-    two.plane.set_path(one.id, Some(Endpoint::Direct(new)), None);
+    two.hears(|event| matches!(event, ControlEvent::RoamedTo { from, .. } if *from == Endpoint::direct(old)));
+    two.hears(|event| matches!(event, ControlEvent::RoamedTo { from, .. } if *from == Endpoint::direct(new)));
+    two.plane.set_path(one.id, Some(Endpoint::direct(new)), None);
     assert_eq!(one.ping(two.v4, 1, "1"), 1);
 }
 
@@ -182,9 +182,9 @@ fn duplicates_on_a_second_way_do_no_harm() {
     let Some((one, two)) = pair(2) else { return };
     one.namespace.sh("ip addr add 192.0.2.11/24 dev wan");
     two.namespace.sh("ip addr add 192.0.2.12/24 dev wan");
-    let second = Endpoint::Direct(([192, 0, 2, 12], 51820).into());
+    let second = Endpoint::direct(([192, 0, 2, 12], 51820).into());
     one.plane
-        .set_path(two.id, Some(Endpoint::Direct(two.underlay)), Some(second));
+        .set_path(two.id, Some(Endpoint::direct(two.underlay)), Some(second));
     assert_eq!(one.ping(two.v4, 20, "0.01"), 20);
     stream(&one, &two, two.v4, 8 << 20);
     assert!(
@@ -220,7 +220,7 @@ fn shutting_down_gives_the_device_back_and_the_next_plane_goes_on_with_it() {
     })
     .unwrap();
     plane.set_peers(vec![two.as_peer()]);
-    plane.set_path(two.id, Some(Endpoint::Direct(two.underlay)), None);
+    plane.set_path(two.id, Some(Endpoint::direct(two.underlay)), None);
     namespace.sh(&format!("ping -n -c 1 -W 5 {}", two.v4));
 }
 

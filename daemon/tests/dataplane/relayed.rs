@@ -63,9 +63,9 @@ fn a_relayed_pair_talks_and_moves_to_a_direct_path_without_a_gap() {
         stream(&one, &two, two.v4, 4 << 20);
         let pings = scope.spawn(|| one.ping(two.v4, 50, "0.02"));
         one.plane
-            .set_path(two.id, Some(Endpoint::Direct(two.underlay)), way(0));
+            .set_path(two.id, Some(Endpoint::direct(two.underlay)), way(0));
         two.plane
-            .set_path(one.id, Some(Endpoint::Direct(one.underlay)), way(1));
+            .set_path(one.id, Some(Endpoint::direct(one.underlay)), way(1));
         assert_eq!(pings.join().unwrap(), 50);
         stop.store(true, Ordering::Relaxed);
     });
@@ -75,7 +75,7 @@ fn a_relayed_pair_talks_and_moves_to_a_direct_path_without_a_gap() {
         (&mut two, ([192, 0, 2, 1], 51820).into()),
     ] {
         node.hears(
-            |event| matches!(event, ControlEvent::RoamedTo { from, .. } if *from == Endpoint::Direct(other)),
+            |event| matches!(event, ControlEvent::RoamedTo { from, .. } if *from == Endpoint::direct(other)),
         );
     }
 }
@@ -110,7 +110,7 @@ fn what_is_not_data_goes_to_the_control_side_and_what_is_nothing_is_counted() {
         sender.send_to(datagram, two.underlay).unwrap();
     }
     let relay = sender.local_addr().unwrap();
-    let direct = Endpoint::Direct(relay);
+    let direct = Endpoint::direct(relay);
     let through = Endpoint::Relay { relay, session: 7 };
     for (expected, bytes, class) in [
         (direct, &discovery[..], Class::Discovery),

@@ -232,9 +232,9 @@ pub fn pair(threads: usize) -> Option<(Node, Node)> {
     one.plane.set_peers(vec![two.as_peer()]);
     two.plane.set_peers(vec![one.as_peer()]);
     one.plane
-        .set_path(two.id, Some(Endpoint::Direct(two.underlay)), None);
+        .set_path(two.id, Some(Endpoint::direct(two.underlay)), None);
     two.plane
-        .set_path(one.id, Some(Endpoint::Direct(one.underlay)), None);
+        .set_path(one.id, Some(Endpoint::direct(one.underlay)), None);
     Some((one, two))
 }
 

@@ -5,7 +5,7 @@ use std::ptr;
 
 use super::sys;
 
-/// Room for the control messages of one packet in either direction: packet info, traffic class, segment size.
+/// Room for the control messages of one packet in either direction: packet info, traffic class, hop limit, segment size.
 const CONTROL_SIZE: usize = 128;
 
 /// A control message buffer, aligned as `struct cmsghdr` must be.
@@ -39,7 +39,7 @@ impl Control {
         let (space, len) = unsafe { (libc::CMSG_SPACE(size) as usize, libc::CMSG_LEN(size) as usize) };
         assert!(
             at + space <= CONTROL_SIZE,
-            "a packet has at most three control messages"
+            "a packet has at most four control messages"
         );
         // SAFETY: `at + space` is within the buffer, which is aligned to 8; `at` is 0 or a sum of CMSG_SPACE results,
         // hence aligned too. Header and value are written without reading what was there.
@@ -141,6 +141,7 @@ pub(super) struct Outgoing {
     pub(super) source: Option<IpAddr>,
     pub(super) interface: u32,
     pub(super) ecn: u8,
+    pub(super) ttl: u8,
     pub(super) segment_size: Option<u16>,
 }
 
@@ -182,6 +183,13 @@ impl Outgoing {
                 false => (libc::IPPROTO_IP, libc::IP_TOS),
             };
             at = control.push(at, level, kind, libc::c_int::from(self.ecn & 3));
+        }
+        if self.ttl != 0 {
+            let (level, kind) = match self.is_v6 {
+                true => (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT),
+                false => (libc::IPPROTO_IP, libc::IP_TTL),
+            };
+            at = control.push(at, level, kind, libc::c_int::from(self.ttl));
         }
         if let Some(size) = self.segment_size {
             at = control.push(at, libc::SOL_UDP, sys::UDP_SEGMENT, size);

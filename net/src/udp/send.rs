@@ -34,6 +34,8 @@ pub struct Transmit<'a> {
     pub interface: u32,
     /// The ECN bits of the IP headers (RFC 3168), 0..=3.
     pub ecn: u8,
+    /// Time to live (IPv4) or hop limit (IPv6); 0 for the usual one.
+    pub ttl: u8,
     /// Bytes of each datagram, all but the last of them full; 0 sends everything as one datagram.
     pub segment_size: u16,
     /// The bytes, in order. Parts need not end where datagrams end.
@@ -48,6 +50,7 @@ impl<'a> Transmit<'a> {
             source: None,
             interface: 0,
             ecn: 0,
+            ttl: 0,
             segment_size: 0,
             parts,
         }
@@ -151,6 +154,7 @@ impl Frame {
             source: transmit.source,
             interface: transmit.interface,
             ecn: transmit.ecn,
+            ttl: transmit.ttl,
             segment_size: size,
         }
         .write(&mut self.control);

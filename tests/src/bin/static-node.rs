@@ -52,7 +52,7 @@ fn main() -> Result<()> {
     if let [endpoint] = endpoint {
         plane.set_path(
             node,
-            Some(Endpoint::Direct(endpoint.parse().context("ENDPOINT")?)),
+            Some(Endpoint::direct(endpoint.parse().context("ENDPOINT")?)),
             None,
         );
         plane.initiate(node);

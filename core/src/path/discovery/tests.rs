@@ -27,6 +27,14 @@ fn sealed(message: &Message) -> Vec<u8> {
     out
 }
 
+fn call(candidates: Vec<SocketAddr>, stage: Stage) -> Call {
+    Call {
+        candidates,
+        nat: NatBehaviour::from_bytes([4, 3, 2, 1]),
+        stage,
+    }
+}
+
 fn messages() -> Vec<Message> {
     let address = Address {
         to: [4; 8].into(),
@@ -66,9 +74,15 @@ fn messages() -> Vec<Message> {
             map,
         }),
         Message::PleaseInitiate(address),
-        Message::CallMeMaybe(address, candidates.clone()),
-        Message::CallMeMaybe(address, candidates.iter().cycle().take(16).copied().collect()),
-        Message::CallMeMaybe(address, Vec::new()),
+        Message::CallMeMaybe(address, call(candidates.clone(), Stage::Candidates)),
+        Message::CallMeMaybe(
+            address,
+            call(
+                candidates.iter().cycle().take(16).copied().collect(),
+                Stage::Birthday,
+            ),
+        ),
+        Message::CallMeMaybe(address, call(Vec::new(), Stage::FreshAsked)),
         Message::Goodbye(address),
     ]
 }

@@ -1,8 +1,8 @@
 //! The addresses of one peer: proven by a pong, being tried, or only known.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::path::Remote;
 use crate::statement::CandidateKind;
 
 /// Addresses kept per peer.
@@ -53,7 +53,7 @@ struct Probe {
 /// One address.
 #[derive(Clone, Debug)]
 pub(super) struct Direct {
-    pub(super) address: SocketAddr,
+    pub(super) remote: Remote,
     pub(super) kind: CandidateKind,
     pub(super) doubt: bool,
     /// The last pong came from another address.
@@ -71,9 +71,9 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    fn new(now: Instant, address: SocketAddr, kind: CandidateKind, origin: Origin) -> Self {
+    fn new(now: Instant, remote: Remote, kind: CandidateKind, origin: Origin) -> Self {
         Self {
-            address,
+            remote,
             kind,
             doubt: false,
             crooked: false,
@@ -140,8 +140,8 @@ impl Direct {
     }
 
     /// A pong came, from this address.
-    pub(super) fn prove(&mut self, now: Instant, rtt: Duration, from: SocketAddr) {
-        self.crooked = from != self.address;
+    pub(super) fn prove(&mut self, now: Instant, rtt: Duration, from: Remote) {
+        self.crooked = from != self.remote;
         let smoothed = self.proof(now).map_or(rtt, |proof| (proof.rtt * 7 + rtt) / 8);
         self.proof = Some(Proof {
             heard: now,
@@ -241,33 +241,26 @@ impl Directs {
         self.0.iter_mut()
     }
 
-    pub(super) fn get(&self, address: SocketAddr) -> Option<&Direct> {
-        self.0.iter().find(|direct| direct.address == address)
+    pub(super) fn get(&self, remote: Remote) -> Option<&Direct> {
+        self.0.iter().find(|direct| direct.remote == remote)
     }
 
-    pub(super) fn get_mut(&mut self, address: SocketAddr) -> Option<&mut Direct> {
-        self.0.iter_mut().find(|direct| direct.address == address)
+    pub(super) fn get_mut(&mut self, remote: Remote) -> Option<&mut Direct> {
+        self.0.iter_mut().find(|direct| direct.remote == remote)
     }
 
-    pub(super) fn is_proven(&self, now: Instant, address: SocketAddr) -> bool {
-        self.get(address)
-            .is_some_and(|direct| direct.proof(now).is_some())
+    pub(super) fn is_proven(&self, now: Instant, remote: Remote) -> bool {
+        self.get(remote).is_some_and(|direct| direct.proof(now).is_some())
     }
 
-    pub(super) fn has_answered(&self, now: Instant, address: SocketAddr) -> bool {
-        self.get(address).is_some_and(|direct| direct.has_answered(now))
+    pub(super) fn has_answered(&self, now: Instant, remote: Remote) -> bool {
+        self.get(remote).is_some_and(|direct| direct.has_answered(now))
     }
 
     /// Adds an address, in the place of the oldest unproven one of its origin where that has its share; whether it is
     /// new. What is proven is never displaced.
-    pub(super) fn add(
-        &mut self,
-        now: Instant,
-        address: SocketAddr,
-        kind: CandidateKind,
-        origin: Origin,
-    ) -> bool {
-        if let Some(known) = self.get_mut(address) {
+    pub(super) fn add(&mut self, now: Instant, remote: Remote, kind: CandidateKind, origin: Origin) -> bool {
+        if let Some(known) = self.get_mut(remote) {
             if origin < known.origin {
                 (known.origin, known.kind) = (origin, kind);
             }
@@ -285,7 +278,7 @@ impl Directs {
             self.displace(now, |direct| direct.origin != Origin::Record);
         }
         if self.0.len() < MAX_ADDRESSES {
-            self.0.push(Direct::new(now, address, kind, origin));
+            self.0.push(Direct::new(now, remote, kind, origin));
             return true;
         }
         false
@@ -304,19 +297,19 @@ impl Directs {
         &mut self,
         now: Instant,
         origin: Origin,
-        addresses: impl Iterator<Item = (SocketAddr, CandidateKind)> + Clone,
+        addresses: impl Iterator<Item = (Remote, CandidateKind)> + Clone,
     ) {
-        let named = |address| addresses.clone().any(|(named, _)| named == address);
+        let named = |remote| addresses.clone().any(|(named, _)| named == remote);
         self.0.retain_mut(|direct| {
-            let gone = direct.origin == origin && !named(direct.address);
+            let gone = direct.origin == origin && !named(direct.remote);
             if gone && direct.proof(now).is_some() {
                 direct.origin = Origin::Observed;
                 return true;
             }
             !gone
         });
-        for (address, kind) in addresses.clone() {
-            self.add(now, address, kind, origin);
+        for (remote, kind) in addresses.clone() {
+            self.add(now, remote, kind, origin);
         }
     }
 

@@ -17,12 +17,13 @@ use std::time::{Duration, Instant};
 
 use crate::id::{NodeId, RelayId};
 use crate::keys::DiscoveryPublic;
+use crate::nat::NatBehaviour;
 use crate::statement::{Candidate, CandidateKind};
 
 use super::choice::{Standing, Way, choose};
 use super::discovery::{MapVersion, PairKeys};
 use super::shared::Shared;
-use super::{Endpoint, Event, Hint, Path};
+use super::{Endpoint, Event, Explanation, Hint, Path, Remote, explanation};
 
 use direct::{Directs, Origin};
 use handshake::HandshakeWatch;
@@ -96,6 +97,8 @@ pub(super) struct Peer {
     handshake: HandshakeWatch,
     path: Path,
     reported: MapVersion,
+    /// The NAT in front of it, as it says.
+    theirs: Option<NatBehaviour>,
 }
 
 /// A peer as a status table shows it.
@@ -125,6 +128,7 @@ impl Peer {
             handshake: HandshakeWatch::default(),
             path: Path::default(),
             reported: MapVersion::default(),
+            theirs: None,
             info,
         }
     }
@@ -145,6 +149,25 @@ impl Peer {
         }
     }
 
+    /// Why it is reached as it is.
+    pub(super) fn explain(&self, now: Instant, ours: NatBehaviour) -> Explanation {
+        let direct = self.path.primary.is_some_and(|primary| !primary.is_relay());
+        let theirs = self.theirs.unwrap_or_default();
+        Explanation {
+            path: self.path,
+            rtt: self.rtt(now),
+            ours,
+            theirs: self.theirs,
+            attempts: Vec::new(),
+            next_attempt: self.rounds.next.filter(|_| !direct),
+            help: if direct {
+                Vec::new()
+            } else {
+                explanation::help(ours, theirs)
+            },
+        }
+    }
+
     /// The map says something new of the peer (the key is the same).
     pub(super) fn set_info(&mut self, now: Instant, info: PeerInfo, shared: &mut Shared) {
         self.info = info;
@@ -155,7 +178,7 @@ impl Peer {
     /// A beacon of the peer came from this address.
     pub(super) fn beacon(&mut self, now: Instant, address: SocketAddr, shared: &mut Shared) {
         self.directs
-            .add(now, address, CandidateKind::Host, Origin::Beacon);
+            .add(now, address.into(), CandidateKind::Host, Origin::Beacon);
         self.try_new(now, shared);
     }
 
@@ -163,7 +186,7 @@ impl Peer {
     pub(super) fn hint(&mut self, now: Instant, hint: &Hint, shared: &mut Shared) {
         for &address in hint.addresses.iter().take(MAX_HINTS) {
             self.directs
-                .add(now, address, CandidateKind::PeerReflexive, Origin::Hint);
+                .add(now, address.into(), CandidateKind::PeerReflexive, Origin::Hint);
         }
         if hint.active {
             self.activity.demand = true;
@@ -176,14 +199,15 @@ impl Peer {
         let mut proven: Vec<_> = self
             .directs
             .iter()
-            .filter_map(|direct| Some((direct.proof(now)?.heard, direct.address)))
+            .filter(|direct| direct.remote.socket.is_primary())
+            .filter_map(|direct| Some((direct.proof(now)?.heard, direct.remote.address)))
             .collect();
         proven.sort_unstable();
         let older = self
             .directs
             .iter()
             .filter(|direct| direct.is_hint())
-            .map(|direct| direct.address);
+            .map(|direct| direct.remote.address);
         let mut addresses: Vec<SocketAddr> = proven.into_iter().rev().map(|(_, address)| address).collect();
         addresses.extend(older);
         addresses.dedup();
@@ -202,6 +226,11 @@ impl Peer {
             self.rounds.count = 0;
             self.start_round(now, shared);
         }
+    }
+
+    /// What is known of our own NAT changed: other ways may make sense now.
+    pub(super) fn nat_changed(&mut self, now: Instant, shared: &mut Shared) {
+        self.try_new(now, shared);
     }
 
     /// Packets go, come or wait.
@@ -356,7 +385,7 @@ impl Peer {
     fn ways(&self, now: Instant, shared: &Shared) -> Vec<Way> {
         let direct = self.directs.iter().filter_map(|direct| {
             Some(Way {
-                endpoint: Endpoint::Direct(direct.address),
+                endpoint: Endpoint::Direct(direct.remote),
                 standing: if direct.doubt {
                     Standing::Doubtful
                 } else {
@@ -397,7 +426,7 @@ impl Peer {
     }
 }
 
-fn addresses(info: &PeerInfo) -> impl Iterator<Item = (SocketAddr, CandidateKind)> + Clone {
+fn addresses(info: &PeerInfo) -> impl Iterator<Item = (Remote, CandidateKind)> + Clone {
     let candidates = info.candidates.iter().take(crate::statement::MAX_CANDIDATES);
-    candidates.map(|candidate| (candidate.addr, candidate.kind))
+    candidates.map(|candidate| (candidate.addr.into(), candidate.kind))
 }

@@ -1,10 +1,9 @@
 //! What the packet path notes about a peer.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::path::Endpoint;
 use crate::path::shared::Shared;
+use crate::path::{Endpoint, Remote};
 use crate::statement::CandidateKind;
 
 use super::direct::Origin;
@@ -57,7 +56,7 @@ impl Peer {
     }
 
     /// Something fresh and authentic came from this address.
-    pub(super) fn heard_direct(&mut self, now: Instant, address: SocketAddr) {
+    pub(super) fn heard_direct(&mut self, now: Instant, address: Remote) {
         if self.directs.is_proven(now, address) {
             if let Some(direct) = self.directs.get_mut(address) {
                 direct.heard(now);

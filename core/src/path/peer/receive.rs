@@ -4,14 +4,13 @@
 //! and teaches the peer's life. A message of the life so taught, with a sequence number not seen before, is fresh too:
 //! the peer is there, now. Anything else may be years old; it is worth one ping a second, and a pong within the limits.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::path::candidate::kind_of;
-use crate::path::discovery::{self, Address, MapVersion, Message, Ping, Pong};
+use crate::path::discovery::{self, Address, Call, MapVersion, Message, Ping, Pong};
 use crate::path::limits::Purpose;
 use crate::path::shared::Shared;
-use crate::path::{Endpoint, Event};
+use crate::path::{Endpoint, Event, Remote};
 use crate::statement::CandidateKind;
 
 use super::direct::Origin;
@@ -43,9 +42,9 @@ impl Peer {
                     shared.event(Event::Initiate { peer: self.info.node });
                 }
             }
-            Message::CallMeMaybe(address, candidates) => {
+            Message::CallMeMaybe(address, call) => {
                 if self.is_fresh(now, from, address, shared) {
-                    self.on_call(now, &candidates, shared);
+                    self.on_call(now, &call, shared);
                 }
             }
             Message::Goodbye(address) => {
@@ -101,7 +100,11 @@ impl Peer {
             self.wake(now, CALLED_FOR, shared);
         }
         match way {
-            Endpoint::Direct(address) => self.proved(now, address, rtt, from.address()),
+            Endpoint::Direct(remote) => {
+                let address = from.address();
+                let from = Remote { address, ..remote };
+                self.proved(now, remote, rtt, from);
+            }
             Endpoint::Relay { .. } => {
                 self.relayed.answered(rtt);
                 self.call(now, shared);
@@ -120,7 +123,7 @@ impl Peer {
         }
     }
 
-    fn proved(&mut self, now: Instant, address: SocketAddr, rtt: Duration, from: SocketAddr) {
+    fn proved(&mut self, now: Instant, address: Remote, rtt: Duration, from: Remote) {
         self.directs
             .add(now, address, CandidateKind::PeerReflexive, Origin::Observed);
         if let Some(direct) = self.directs.get_mut(address) {
@@ -159,8 +162,12 @@ impl Peer {
         }
     }
 
-    fn on_call(&mut self, now: Instant, candidates: &[SocketAddr], shared: &mut Shared) {
-        let named = candidates.iter().map(|&address| (address, kind_of(address)));
+    fn on_call(&mut self, now: Instant, call: &Call, shared: &mut Shared) {
+        self.theirs = Some(call.nat);
+        let named = call
+            .candidates
+            .iter()
+            .map(|&address| (address.into(), kind_of(address)));
         self.directs.replace(now, Origin::Called, named);
         // no new round, which would call back: two callers would never come to rest
         if self.is_active() && !self.has_sure_direct(now) {

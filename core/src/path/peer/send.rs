@@ -1,12 +1,11 @@
 //! Pings and what else goes out: tries of addresses, checks of proven ones, rounds.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::path::Endpoint;
-use crate::path::discovery::{End, Message, PairKeys, Ping, Transaction};
+use crate::path::discovery::{Call, End, Message, PairKeys, Ping, Stage, Transaction};
 use crate::path::limits::Purpose;
 use crate::path::shared::Shared;
+use crate::path::{Endpoint, Remote};
 
 use super::direct::Direct;
 use super::watch::{Demand, Watch};
@@ -53,7 +52,7 @@ impl Pings {
         from: Endpoint,
     ) -> Option<(Endpoint, Duration)> {
         let same_way = |sent: &Sent| match sent.to {
-            Endpoint::Direct(_) => !from.is_relay(),
+            Endpoint::Direct(_) => !from.is_relay() && from.socket() == sent.to.socket(),
             Endpoint::Relay { relay, .. } => from.is_relay() && from.address() == relay,
         };
         let at = self
@@ -85,7 +84,7 @@ impl Peer {
     /// Seals and sends, without a limit: for ways that have proven themselves or were paid for.
     pub(super) fn send(&mut self, shared: &mut Shared, to: Endpoint, message: &Message) {
         if let Some(keys) = self.keys(shared) {
-            shared.seal(keys, to, message);
+            shared.seal(keys, to, message, None);
         }
     }
 
@@ -99,9 +98,16 @@ impl Peer {
     ) -> Result<(), Duration> {
         match to {
             Endpoint::Direct(address) if !self.directs.has_answered(now, address) => {
-                shared.charge(now, address, purpose)
+                shared.charge(now, address.address, purpose)
             }
             Endpoint::Direct(_) | Endpoint::Relay { .. } => Ok(()),
+        }
+    }
+
+    fn direct_of(&self, to: Endpoint) -> Option<&Direct> {
+        match to {
+            Endpoint::Direct(remote) => self.directs.get(remote),
+            Endpoint::Relay { .. } => None,
         }
     }
 
@@ -111,8 +117,7 @@ impl Peer {
     /// How long to wait where a limit is reached.
     pub(super) fn ping(&mut self, now: Instant, shared: &mut Shared, to: Endpoint) -> Result<(), Duration> {
         let came = self
-            .directs
-            .get(to.address())
+            .direct_of(to)
             .is_some_and(|direct| direct.came_within(now, ANSWERING));
         self.ping_for(now, shared, to, if came { Purpose::Answer } else { Purpose::Try })
     }
@@ -184,7 +189,7 @@ impl Peer {
         let vicinity = shared.vicinity(&self.info.candidates);
         for direct in self.directs.iter_mut() {
             let wanted = direct.proof(now).is_none() && (!answered_only || direct.has_answered(now));
-            if wanted && vicinity.makes_sense(direct.kind, direct.address) {
+            if wanted && vicinity.makes_sense(direct.kind, direct.remote.address) {
                 direct.try_now(now, tries);
             }
         }
@@ -216,18 +221,23 @@ impl Peer {
             .iter()
             .map(|candidate| candidate.addr)
             .collect();
-        self.send(shared, way, &Message::CallMeMaybe(address, candidates));
+        let call = Call {
+            candidates,
+            nat: shared.nat,
+            stage: Stage::Candidates,
+        };
+        self.send(shared, way, &Message::CallMeMaybe(address, call));
     }
 
     /// Pings every proven address but the one in use, which the watch pings.
     pub(super) fn ping_spares(&mut self, now: Instant, shared: &mut Shared) {
         let in_use = self.path.direct();
-        let spare = |direct: &&Direct| direct.proof(now).is_some() && in_use != Some(direct.address);
-        let spares: Vec<SocketAddr> = self
+        let spare = |direct: &&Direct| direct.proof(now).is_some() && in_use != Some(direct.remote);
+        let spares: Vec<Remote> = self
             .directs
             .iter()
             .filter(spare)
-            .map(|direct| direct.address)
+            .map(|direct| direct.remote)
             .collect();
         for address in spares {
             let _ = self.ping(now, shared, Endpoint::Direct(address));
@@ -236,10 +246,10 @@ impl Peer {
 
     /// Makes the tries that are due.
     pub(super) fn make_tries(&mut self, now: Instant, shared: &mut Shared) {
-        let due: Vec<SocketAddr> = self
+        let due: Vec<Remote> = self
             .directs
             .iter_mut()
-            .filter_map(|direct| direct.take_try(now).then_some(direct.address))
+            .filter_map(|direct| direct.take_try(now).then_some(direct.remote))
             .collect();
         for address in due {
             if let Err(wait) = self.ping(now, shared, Endpoint::Direct(address))
@@ -258,12 +268,12 @@ impl Peer {
         let mut spare = Vec::new();
         for direct in self.directs.iter_mut().filter(due) {
             direct.pinged(now);
-            if in_use == Some(direct.address) {
+            if in_use == Some(direct.remote) {
                 self.watch.poke(now);
             } else {
                 let silent = |heard: Instant| now.saturating_duration_since(heard) > SPARE_SILENCE;
                 direct.doubt |= direct.proof(now).is_some_and(|proof| silent(proof.heard));
-                spare.push(direct.address);
+                spare.push(direct.remote);
             }
         }
         for address in spare {

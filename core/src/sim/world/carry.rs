@@ -1,16 +1,17 @@
 //! Datagrams on their way: from nodes, through relays, to whoever is there.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::demux::{Class, classify};
-use crate::path::Destination;
+use crate::path::{Destination, Remote, SocketId};
 use crate::relay::{Channel, Verdict};
 use crate::sim::net::HostId;
 use crate::sim::node::beacon_source;
 use crate::stun;
 
-use super::{Arrived, Due, NODE_PORT, PUBLISH_AFTER, World};
+use super::{Arrived, Due, PUBLISH_AFTER, World};
 
 impl World {
     pub(super) fn arrive(&mut self, to: HostId, port: u16, from: SocketAddr, bytes: Vec<u8>, beacon: bool) {
@@ -32,8 +33,19 @@ impl World {
         }
         if let Some(at) = self.relays.iter().position(|relay| relay.host == to) {
             self.relay_datagram(at, port, from, bytes);
-        } else if port == NODE_PORT {
-            self.with_node(to, |node, now| node.receive(now, from, &bytes));
+        } else {
+            self.with_node(to, |node, now| {
+                if let Some(socket) = node.socket_at(port) {
+                    node.receive(
+                        now,
+                        Remote {
+                            address: from,
+                            socket,
+                        },
+                        &bytes,
+                    );
+                }
+            });
         }
     }
 
@@ -70,10 +82,23 @@ impl World {
             return;
         };
         let news = std::mem::take(&mut node.news);
-        for transmit in std::mem::take(&mut node.out) {
-            match transmit.to {
-                Destination::Socket(to) => self.post(host, NODE_PORT, to, transmit.bytes),
-                Destination::Beacon => self.post_beacon(host, &transmit.bytes),
+        let out: Vec<_> = std::mem::take(&mut node.out)
+            .into_iter()
+            .map(|transmit| (transmit.to, transmit.ttl, transmit.bytes))
+            .collect();
+        let ports: BTreeMap<SocketId, u16> = [SocketId::PRIMARY]
+            .iter()
+            .chain(&node.sockets)
+            .filter_map(|&socket| Some((socket, node.port_of(socket)?)))
+            .collect();
+        for (to, ttl, bytes) in out {
+            match to {
+                Destination::Socket(to) => {
+                    if let Some(&port) = ports.get(&to.socket) {
+                        self.post_with_ttl(host, port, to.address, bytes, ttl.unwrap_or(64));
+                    }
+                }
+                Destination::Beacon => self.post_beacon(host, &bytes),
             }
         }
         if news && !self.publishing && self.coordinator_up {
@@ -83,7 +108,11 @@ impl World {
     }
 
     pub(super) fn post(&mut self, host: HostId, port: u16, to: SocketAddr, bytes: Vec<u8>) {
-        if let Some(arrival) = self.net.route(self.now, host, port, to, &mut self.rng) {
+        self.post_with_ttl(host, port, to, bytes, 64);
+    }
+
+    fn post_with_ttl(&mut self, host: HostId, port: u16, to: SocketAddr, bytes: Vec<u8>, ttl: u8) {
+        if let Some(arrival) = self.net.route(self.now, host, port, to, ttl, &mut self.rng) {
             let due = Due::Datagram {
                 to: arrival.to,
                 port: arrival.port,
