@@ -187,7 +187,7 @@ impl Supervisor {
 
     fn status(&self, reply: Reply<Status>) {
         let asked: Vec<_> = self.networks.values().map(NetworkHandle::ask_status).collect();
-        let instance = self.config.instance;
+        let (instance, down) = (self.config.instance, self.down_networks());
         let warnings = [self.warnings.clone(), self.shared.firewall.warnings()].concat();
         tokio::spawn(async move {
             let mut networks: Vec<NetworkStatus> = Vec::new();
@@ -199,9 +199,20 @@ impl Supervisor {
                 version,
                 instance,
                 networks,
+                down,
                 warnings,
             }));
         });
+    }
+
+    /// Names of the networks that this machine is in and that do not run.
+    fn down_networks(&self) -> Vec<String> {
+        let (memberships, _) = self.state.memberships();
+        let still = memberships.into_iter().filter(|m| m.allotted.is_some());
+        still
+            .filter(|m| !self.networks.contains_key(&m.network))
+            .map(|m| m.name.clone())
+            .collect()
     }
 
     fn join(&mut self, request: JoinRequest, reply: Reply<JoinReply>) {
@@ -252,6 +263,9 @@ impl Supervisor {
         let Some(network) = self.networks.values().find(|n| n.name() == name) else {
             let names: Vec<_> = self.networks.values().map(NetworkHandle::name).collect();
             let sentence = match names.is_empty() {
+                _ if self.down_networks().iter().any(|down| down == name) => {
+                    format!("{name} is down; run `meshctl up` and leave it then, so that the others hear of it")
+                }
                 true => format!("this machine is in no network, so not in {name} either"),
                 false => format!(
                     "this machine is not in a network {name}; it is in {}",
@@ -325,11 +339,12 @@ impl Supervisor {
     }
 
     async fn down(&mut self) -> Result<Done, Problem> {
-        let count = self.networks.len();
         self.stop_networks(network::Stop::Down).await;
-        Ok(Done {
-            message: format!("{count} networks are down; `meshctl up` or a restart brings them back"),
-        })
+        let message = match self.down_networks().join(", ") {
+            none if none.is_empty() => "this machine is in no network; nothing was up".to_owned(),
+            names => format!("down: {names}; `meshctl up` or a restart of meshd brings back what is down"),
+        };
+        Ok(Done { message })
     }
 
     async fn up(&mut self) -> Result<Done, Problem> {
@@ -339,7 +354,13 @@ impl Supervisor {
         match self.warnings.first() {
             Some(warning) => Err(Problem::new("start-failed", warning.clone())),
             None => Ok(Done {
-                message: format!("{} networks are up", self.networks.len()),
+                message: match self.networks.is_empty() {
+                    true => "this machine is in no network; join one with `meshctl join TOKEN`".to_owned(),
+                    false => {
+                        let names: Vec<_> = self.networks.values().map(NetworkHandle::name).collect();
+                        format!("up: {}", names.join(", "))
+                    }
+                },
             }),
         }
     }

@@ -13,6 +13,9 @@ pub struct Status {
     pub instance: u16,
     /// One for each network joined.
     pub networks: Vec<NetworkStatus>,
+    /// Names of the networks that this machine is in and that are down.
+    #[serde(default)]
+    pub down: Vec<String>,
     /// Sentences about the machine as a whole that somebody should read.
     #[serde(default)]
     pub warnings: Vec<String>,

@@ -33,7 +33,10 @@ fn render(status: &local::Status) -> String {
     for warning in &status.warnings {
         out += &wrap(&format!("! {warning}"), 2);
     }
-    if status.networks.is_empty() {
+    for name in &status.down {
+        out += &wrap(&format!("{name} is down; `meshctl up` brings it back"), 2);
+    }
+    if status.networks.is_empty() && status.down.is_empty() {
         out += "this machine is in no network; join one with\n  meshctl join TOKEN\n";
     }
     for (n, network) in status.networks.iter().enumerate() {
@@ -179,8 +182,16 @@ mod tests {
             version: "0.1.0".into(),
             instance: 0,
             networks,
+            down: Vec::new(),
             warnings: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_network_that_is_down_is_not_forgotten() {
+        let mut nothing_up = status(Vec::new());
+        nothing_up.down = vec!["prod".into()];
+        assert_eq!(render(&nothing_up), "prod is down; `meshctl up` brings it back\n");
     }
 
     #[test]
