@@ -3,9 +3,11 @@
 //! What takes time (joining, leaving, waiting for a coordinator) runs in tasks of its own that report back by a
 //! command, so that `meshctl status` never waits.
 
+mod presence;
+
 use crate::config::Config;
 use crate::join::{self, Joined};
-use crate::network::{self, NetworkCommand, NetworkHandle, Shared};
+use crate::network::{self, NetworkHandle, Shared};
 use crate::state::{Membership, StateDir};
 use meshd_api::Problem;
 use meshd_api::local::{
@@ -101,14 +103,18 @@ impl Supervisor {
         self.handle.clone()
     }
 
-    /// Starts every network that the state names; returns when their interfaces and addresses exist.
+    /// Starts every network that the state names and that does not run; returns when their interfaces and addresses exist.
     pub async fn start_all(&mut self) {
         let (memberships, damaged) = self.state.memberships();
         self.warnings = damaged.iter().map(ToString::to_string).collect();
         for warning in &self.warnings {
             error!("{warning}");
         }
-        for membership in memberships.into_iter().filter(|m| m.allotted.is_some()) {
+        let joined = memberships.into_iter().filter(|m| m.allotted.is_some());
+        for membership in joined
+            .filter(|m| !self.networks.contains_key(&m.network))
+            .collect::<Vec<_>>()
+        {
             let name = membership.name.clone();
             if let Err(problem) = self.start(membership).await {
                 error!(network = %name, "cannot start the network: {problem}");
@@ -205,16 +211,6 @@ impl Supervisor {
         });
     }
 
-    /// Names of the networks that this machine is in and that do not run.
-    fn down_networks(&self) -> Vec<String> {
-        let (memberships, _) = self.state.memberships();
-        let still = memberships.into_iter().filter(|m| m.allotted.is_some());
-        still
-            .filter(|m| !self.networks.contains_key(&m.network))
-            .map(|m| m.name.clone())
-            .collect()
-    }
-
     fn join(&mut self, request: JoinRequest, reply: Reply<JoinReply>) {
         let network = match join::check_token(&request.token) {
             Ok(token) => token.network(),
@@ -257,24 +253,6 @@ impl Supervisor {
             .map_err(|error| Problem::new("start-failed", format!("{error:#}")))?;
         self.networks.insert(id, handle);
         Ok(id)
-    }
-
-    fn leave(&mut self, name: &str, reply: Reply<Done>) {
-        let Some(network) = self.networks.values().find(|n| n.name() == name) else {
-            let names: Vec<_> = self.networks.values().map(NetworkHandle::name).collect();
-            let sentence = match names.is_empty() {
-                _ if self.down_networks().iter().any(|down| down == name) => {
-                    format!("{name} is down; run `meshctl up` and leave it then, so that the others hear of it")
-                }
-                true => format!("this machine is in no network, so not in {name} either"),
-                false => format!(
-                    "this machine is not in a network {name}; it is in {}",
-                    names.join(", ")
-                ),
-            };
-            return drop(reply.send(Err(Problem::new("not-a-member", sentence))));
-        };
-        network.send(NetworkCommand::Leave(reply));
     }
 
     async fn ended(&mut self, network: NetworkId, ending: Ending) {
@@ -336,33 +314,6 @@ impl Supervisor {
                 .send(Command::Joined(Box::new(outcome), oneshot::channel().0))
                 .await;
         });
-    }
-
-    async fn down(&mut self) -> Result<Done, Problem> {
-        self.stop_networks(network::Stop::Down).await;
-        let message = match self.down_networks().join(", ") {
-            none if none.is_empty() => "this machine is in no network; nothing was up".to_owned(),
-            names => format!("down: {names}; `meshctl up` or a restart of meshd brings back what is down"),
-        };
-        Ok(Done { message })
-    }
-
-    async fn up(&mut self) -> Result<Done, Problem> {
-        if self.networks.is_empty() {
-            self.start_all().await;
-        }
-        match self.warnings.first() {
-            Some(warning) => Err(Problem::new("start-failed", warning.clone())),
-            None => Ok(Done {
-                message: match self.networks.is_empty() {
-                    true => "this machine is in no network; join one with `meshctl join TOKEN`".to_owned(),
-                    false => {
-                        let names: Vec<_> = self.networks.values().map(NetworkHandle::name).collect();
-                        format!("up: {}", names.join(", "))
-                    }
-                },
-            }),
-        }
     }
 
     async fn clean(&mut self, request: &CleanRequest) -> Result<Done, Problem> {

@@ -122,3 +122,27 @@ fn several_meshd_live_on_one_machine_and_clean_takes_only_its_own() {
         "{hosts}"
     );
 }
+
+#[test]
+fn a_network_that_is_down_is_named_with_the_way_back_and_is_not_forgotten() {
+    let bed = bed::together(&["a", "b"]);
+    let [a, b] = &bed.nodes[..] else {
+        unreachable!("two nodes")
+    };
+    let address = a.ipv4(NET);
+    assert!(a.ctl(&["down"]).contains(NET), "down says what is down");
+    let page = a.ctl(&["status"]);
+    assert!(
+        page.contains("prod is down") && page.contains("meshctl up"),
+        "{page}"
+    );
+    let status = a.status().expect("meshd runs on");
+    assert_eq!(status["down"], serde_json::json!([NET]), "{status:#}");
+    let said = words(&a.try_ctl(&["leave", NET]));
+    assert!(said.contains("prod is down"), "{said}");
+    assert!(a.ctl(&["up"]).contains("up: prod"), "up says what is up");
+    assert_eq!(a.ipv4(NET), address);
+    assert_eq!(a.status().expect("answers")["down"], serde_json::json!([]));
+    a.reaches("b", SOON);
+    b.reaches("a", SOON);
+}
