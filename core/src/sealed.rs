@@ -20,7 +20,8 @@ use crate::keys::{blake2s, blake2s_128_keyed, blake2s_keyed};
 
 const MAGIC: [u8; 8] = *b"meshdsf\0";
 const VERSION: u32 = 1;
-const HEAD: usize = 8 + 4 + 8 + 16 + 4;
+/// Bytes before the payload.
+pub const HEAD: usize = 8 + 4 + 8 + 16 + 4;
 const MAC: usize = 32;
 
 /// The node's own key for its state files.
@@ -86,6 +87,14 @@ pub fn seal(key: &SealKey, payload: &[u8]) -> Vec<u8> {
     let mac = blake2s_keyed(&key.0, &[&file]);
     file.extend_from_slice(&mac);
     file
+}
+
+/// The format of a file that a later release wrote, by its first [`HEAD`] bytes; none where it is of this format, or no such file.
+pub fn newer_version(head: &[u8]) -> Option<u32> {
+    match open(&SealKey::from_bytes([0; 32]), head) {
+        Err(SealedError::NewerVersion(version)) => Some(version),
+        _ => None,
+    }
 }
 
 /// The payload of a file, where it is whole and this key's.

@@ -1,13 +1,17 @@
 //! The state folder: lock, key, and sealed files in two generations.
 
 use super::Membership;
+use super::generations::{
+    make_folder, read_generations, refuse_newer, remove_generations, write_generations,
+};
 use meshd_core::id::NetworkId;
-use meshd_core::sealed::{self, SealKey};
+use meshd_core::sealed::SealKey;
 use meshd_net::file;
 use rand_core::{OsRng, RngCore};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::warn;
@@ -27,6 +31,17 @@ pub enum StateError {
     /// Another meshd holds the lock.
     #[error("another meshd uses {0}; stop it, or choose another --state-dir and --instance")]
     Locked(PathBuf),
+    /// A newer release wrote it.
+    #[error(
+        "{path} is of format {version}: a newer meshd wrote it, and this one reads format 1; start the newer one again (nothing was \
+         touched), or choose another --state-dir"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        version: u32,
+    },
     /// Both generations of a file are unusable.
     #[error(
         "{path} cannot be used: {cause}; neither can its older generation. Restore it from a backup, or remove {path}* and join again"
@@ -37,6 +52,18 @@ pub enum StateError {
         /// What is wrong with the present generation.
         cause: String,
     },
+}
+
+/// Networks of which it is kept why this machine is out.
+const MAX_FAREWELLS: usize = 16;
+
+/// What is left of a network that this machine was put out of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Farewell {
+    /// The network's name.
+    pub network: String,
+    /// Why this machine is out, and what to do: one sentence.
+    pub sentence: String,
 }
 
 /// The locked state folder.
@@ -57,6 +84,7 @@ impl StateDir {
                 cause,
             },
         })?;
+        refuse_newer(root)?;
         let key = Arc::new(machine_key(root)?);
         Ok(Self {
             root: root.to_owned(),
@@ -104,9 +132,43 @@ impl StateDir {
         }
     }
 
+    /// Why this machine is no longer in networks that it was in: a sentence each, by network id.
+    pub fn farewells(&self) -> BTreeMap<String, Farewell> {
+        let read = read_generations(&self.root.join("farewells"), &self.key);
+        let bytes = read.inspect_err(|error| warn!("{error}")).ok().flatten();
+        bytes
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default()
+    }
+
+    /// Keeps the sentence of a network, or (none) forgets it.
+    pub fn set_farewell(&self, network: NetworkId, farewell: Option<Farewell>) -> Result<(), StateError> {
+        let mut farewells = self.farewells();
+        match farewell {
+            Some(farewell) => {
+                farewells.insert(network.to_string(), farewell);
+                while farewells.len() > MAX_FAREWELLS {
+                    farewells.pop_first();
+                }
+            }
+            None if farewells.remove(&network.to_string()).is_none() => return Ok(()),
+            None => {}
+        }
+        let path = self.root.join("farewells");
+        match farewells.is_empty() {
+            true => remove_generations(&path),
+            false => write_generations(
+                &path,
+                &self.key,
+                &serde_json::to_vec(&farewells).expect("plain data"),
+            ),
+        }
+    }
+
     /// Forgets every network and the template: the machine must join anew.
     pub fn forget_all(&self) -> Result<(), StateError> {
         self.set_template(None)?;
+        remove_generations(&self.root.join("farewells"))?;
         self.network_ids()
             .into_iter()
             .try_for_each(|id| self.network(id).forget())
@@ -172,17 +234,6 @@ impl NetworkFiles {
     }
 }
 
-fn make_folder(path: &Path) -> Result<(), StateError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|cause| StateError::Io {
-            path: path.to_owned(),
-            cause,
-        })
-}
-
 /// Reads the key from either of its two copies (a power cut may have taken one), or makes it.
 fn machine_key(root: &Path) -> Result<SealKey, StateError> {
     let paths = [root.join("machine.key"), root.join("machine.key.copy")];
@@ -226,217 +277,4 @@ fn machine_key(root: &Path) -> Result<SealKey, StateError> {
         })?;
     }
     Ok(SealKey::from_bytes(*key))
-}
-
-fn older(path: &Path) -> PathBuf {
-    path.with_extension("old")
-}
-
-/// The present generation, else the older one with a warning.
-fn read_generations(path: &Path, key: &SealKey) -> Result<Option<Zeroizing<Vec<u8>>>, StateError> {
-    let cause = match read_one(path, key)? {
-        None => return Ok(read_one(&older(path), key)?.and_then(Result::ok)),
-        Some(Ok(bytes)) => return Ok(Some(bytes)),
-        Some(Err(cause)) => cause,
-    };
-    match read_one(&older(path), key)? {
-        Some(Ok(bytes)) => {
-            warn!(path = %path.display(), %cause, "a state file cannot be used; its older generation is");
-            Ok(Some(bytes))
-        }
-        _ => Err(StateError::Damaged {
-            path: path.to_owned(),
-            cause,
-        }),
-    }
-}
-
-type Opened = Result<Zeroizing<Vec<u8>>, String>;
-
-fn read_one(path: &Path, key: &SealKey) -> Result<Option<Opened>, StateError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(
-            sealed::open(key, &bytes)
-                .map(|b| Zeroizing::new(b.to_vec()))
-                .map_err(|e| e.to_string()),
-        )),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(cause) => Err(StateError::Io {
-            path: path.to_owned(),
-            cause,
-        }),
-    }
-}
-
-/// Writes the new generation; the present one, where it is whole, becomes the older.
-fn write_generations(path: &Path, key: &SealKey, bytes: &[u8]) -> Result<(), StateError> {
-    let io_error = |cause| StateError::Io {
-        path: path.to_owned(),
-        cause,
-    };
-    if let Ok(present) = fs::read(path)
-        && sealed::open(key, &present).is_ok()
-    {
-        file::write_atomic(&older(path), &present, 0o600).map_err(io_error)?;
-    }
-    file::write_atomic(path, &sealed::seal(key, bytes), 0o600).map_err(io_error)
-}
-
-fn remove_generations(path: &Path) -> Result<(), StateError> {
-    for path in [path.to_owned(), older(path)] {
-        match fs::remove_file(&path) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                return Err(StateError::Io { path, cause });
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Folder {
-        root: tempfile::TempDir,
-        state: StateDir,
-    }
-
-    fn folder() -> Folder {
-        let root = tempfile::tempdir().unwrap();
-        let state = StateDir::open(root.path()).unwrap();
-        Folder { state, root }
-    }
-
-    impl Folder {
-        fn files(&self) -> NetworkFiles {
-            self.state.network([7; 16].into())
-        }
-
-        fn path(&self, name: &str) -> PathBuf {
-            self.root
-                .path()
-                .join("networks")
-                .join(NetworkId::from_bytes([7; 16]).to_string())
-                .join(name)
-        }
-    }
-
-    fn load(files: &NetworkFiles) -> Vec<u8> {
-        files.load("map").unwrap().expect("there").to_vec()
-    }
-
-    #[test]
-    fn what_was_saved_last_is_loaded() {
-        let folder = folder();
-        let files = folder.files();
-        assert!(files.load("map").unwrap().is_none());
-        for text in [&b"one"[..], b"two", b"three"] {
-            files.save("map", text).unwrap();
-            assert_eq!(load(&files), text);
-        }
-    }
-
-    #[test]
-    fn a_damaged_file_gives_way_to_its_older_generation() {
-        let folder = folder();
-        let files = folder.files();
-        files.save("map", b"one").unwrap();
-        files.save("map", b"two").unwrap();
-        for damage in [&b""[..], b"garbage"] {
-            fs::write(folder.path("map"), damage).unwrap();
-            assert_eq!(load(&files), b"one");
-        }
-        fs::remove_file(folder.path("map")).unwrap();
-        assert_eq!(load(&files), b"one");
-    }
-
-    #[test]
-    fn a_damaged_file_does_not_become_the_older_generation() {
-        let folder = folder();
-        let files = folder.files();
-        files.save("map", b"one").unwrap();
-        files.save("map", b"two").unwrap();
-        fs::write(folder.path("map"), b"garbage").unwrap();
-        files.save("map", b"three").unwrap();
-        fs::write(folder.path("map"), b"garbage").unwrap();
-        assert_eq!(load(&files), b"one");
-    }
-
-    #[test]
-    fn two_damaged_generations_are_an_error_that_names_the_file_and_what_to_do() {
-        let folder = folder();
-        let files = folder.files();
-        files.save("map", b"one").unwrap();
-        files.save("map", b"two").unwrap();
-        fs::write(folder.path("map"), b"garbage").unwrap();
-        fs::write(folder.path("map.old"), b"garbage").unwrap();
-        let said = files.load("map").unwrap_err().to_string();
-        assert!(said.contains(&folder.path("map").display().to_string()), "{said}");
-        assert!(said.contains("backup"), "{said}");
-    }
-
-    #[test]
-    fn either_copy_of_the_machine_key_brings_the_other_back() {
-        let folder = folder();
-        folder.files().save("map", b"one").unwrap();
-        let Folder { root, state } = folder;
-        drop(state);
-        for lost in ["machine.key", "machine.key.copy"] {
-            fs::write(root.path().join(lost), b"short").unwrap();
-            let state = StateDir::open(root.path()).unwrap();
-            assert_eq!(load(&state.network([7; 16].into())), b"one", "{lost}");
-        }
-        let key = fs::read(root.path().join("machine.key")).unwrap();
-        assert_eq!(fs::read(root.path().join("machine.key.copy")).unwrap(), key);
-    }
-
-    #[test]
-    fn two_damaged_machine_keys_are_an_error_and_never_a_new_key() {
-        let Folder { root, state } = folder();
-        drop(state);
-        for name in ["machine.key", "machine.key.copy"] {
-            fs::write(root.path().join(name), b"short").unwrap();
-        }
-        assert!(matches!(
-            StateDir::open(root.path()),
-            Err(StateError::Damaged { .. })
-        ));
-    }
-
-    #[test]
-    fn a_second_meshd_is_told_of_the_first() {
-        let folder = folder();
-        let said = StateDir::open(folder.root.path())
-            .err()
-            .expect("locked")
-            .to_string();
-        assert!(
-            said.contains("another meshd") && said.contains("--instance"),
-            "{said}"
-        );
-    }
-
-    #[test]
-    fn files_are_private() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = folder();
-        folder.files().save("map", b"one").unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&folder.path("map")), 0o600);
-        assert_eq!(mode(folder.path("map").parent().unwrap()), 0o700);
-    }
-
-    #[test]
-    fn a_template_is_kept_and_forgotten() {
-        let folder = folder();
-        folder.state.set_template(Some("mesh1abc")).unwrap();
-        assert_eq!(
-            folder.state.template().unwrap().as_deref().map(String::as_str),
-            Some("mesh1abc")
-        );
-        folder.state.set_template(None).unwrap();
-        assert!(folder.state.template().unwrap().is_none());
-    }
 }

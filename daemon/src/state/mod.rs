@@ -7,14 +7,18 @@
 //! networks/ID/progress      the record's serial and where the last map stood
 //! networks/ID/map           the last good map, and what must never be rolled back: removals, first-held keys, serials
 //! networks/ID/paths         last proven endpoints, for a start without the coordinator
+//! farewells                 why this machine is no longer in networks that it was put out of
 //! template                  a sealed token waiting for the first boot of a clone
 //! ```
 //!
 //! Each file is sealed (see [`meshd_core::sealed`]) and kept in two generations, `NAME` and `NAME.old`: a file that is
-//! truncated or garbled is reported and its older generation used. A write that fails (full disk) leaves both as they were.
+//! truncated or garbled is reported and its older generation used. One of a newer release is refused, and nothing touched. A write that fails (full disk) leaves both as they were.
 
 mod dir;
+mod generations;
 mod membership;
+#[cfg(test)]
+mod tests;
 
-pub use dir::{NetworkFiles, StateDir, StateError};
+pub use dir::{Farewell, NetworkFiles, StateDir, StateError};
 pub use membership::{Allotted, Membership};
