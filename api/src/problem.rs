@@ -12,8 +12,8 @@ pub struct Problem {
     pub code: String,
     /// One sentence: what was wrong, where, and what to do.
     pub message: String,
-    /// Statement that proves it to whoever must not take the other side's word: with `node-removed` the admin act, signed by
-    /// the root.
+    /// What proves it to whoever must not take the other side's word: with `node-removed` the map entries that put the node
+    /// out, CBOR `[entry, ...]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Base64Bytes>,
 }

@@ -10,7 +10,7 @@
 use crate::config::MAX_NETWORKS;
 use crate::machine;
 use crate::network::Shared;
-use crate::network::coordinator::{Identity, connect};
+use crate::network::coordinator::connect_any;
 use crate::state::{Allotted, Membership, NetworkFiles, StateDir};
 use meshd_api::Problem;
 use meshd_api::client::{ClientError, Connection};
@@ -154,26 +154,16 @@ impl Join {
     }
 
     async fn connect(&self) -> Result<Connection, Problem> {
-        let m = &self.membership;
-        let identity = Identity {
-            network: m.network,
-            node: m.node,
-            secret: m.identity.clone(),
-        };
-        let mut failures = Vec::new();
-        for (host, port) in &m.addresses {
-            match connect(&identity, &m.coordinators, host, *port).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => failures.push(error.to_string()),
-            }
-        }
-        Err(Problem::new(
-            "coordinator-unreachable",
-            format!(
-                "no coordinator of the token can be used: {}; is this machine online, and meshrelay running?",
-                failures.join("; ")
-            ),
-        ))
+        connect_any(&self.membership).await.map_err(|failures| {
+            let failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
+            Problem::new(
+                "coordinator-unreachable",
+                format!(
+                    "no coordinator of the token can be used: {}; is this machine online, and meshrelay running?",
+                    failures.join("; ")
+                ),
+            )
+        })
     }
 
     async fn refuse_collisions(&self, preview: &JoinPreview, shared: &Shared) -> Result<(), Problem> {

@@ -14,6 +14,7 @@ use meshd_api::local::{
     CleanRequest, Done, JoinReply, JoinRequest, NetworkRequest, NetworkStatus, Status, TemplateRequest,
 };
 use meshd_core::id::NetworkId;
+use meshd_core::map::Death;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +63,8 @@ pub enum Ending {
     Stopped,
     /// This node is no longer in the network; its files may go.
     Left,
+    /// This node was put out, as was proven to it; its files may go.
+    Out(Death),
     /// It starts anew, with an interface: an admin let this node in, or somebody deleted the one that was there.
     Anew,
     /// The coordinator allots name and address anew: the same identity joins again.
@@ -193,7 +196,7 @@ impl Supervisor {
 
     fn status(&self, reply: Reply<Status>) {
         let asked: Vec<_> = self.networks.values().map(NetworkHandle::ask_status).collect();
-        let (instance, down) = (self.config.instance, self.down_networks());
+        let (instance, down, out) = (self.config.instance, self.down_networks(), self.out());
         let warnings = [self.warnings.clone(), self.shared.firewall.warnings()].concat();
         tokio::spawn(async move {
             let mut networks: Vec<NetworkStatus> = Vec::new();
@@ -206,6 +209,7 @@ impl Supervisor {
                 instance,
                 networks,
                 down,
+                out,
                 warnings,
             }));
         });
@@ -238,6 +242,9 @@ impl Supervisor {
         {
             warn!("{error}");
         }
+        if let Err(error) = self.state.set_farewell(membership.network, None) {
+            warn!("{error}");
+        }
         // Somebody else may have asked for the same at the same time, and is in already.
         let network = membership.network;
         if !self.networks.contains_key(&network) {
@@ -256,16 +263,17 @@ impl Supervisor {
     }
 
     async fn ended(&mut self, network: NetworkId, ending: Ending) {
-        self.networks.remove(&network);
+        let handle = self.networks.remove(&network);
         match ending {
             Ending::Stopped => {}
             Ending::Left => {
                 info!(%network, "left the network; its keys are forgotten");
-                self.forget(network);
-                // Who left, or was removed, does not come back by itself.
-                if let Err(error) = self.state.set_template(None) {
-                    warn!("{error}");
-                }
+                self.forget_for_good(network);
+            }
+            Ending::Out(death) => {
+                let name = handle.map_or_else(|| network.to_string(), |handle| handle.name().to_owned());
+                self.say_farewell(network, name, death);
+                self.forget_for_good(network);
             }
             Ending::NewIdentity => {
                 info!(%network, "this machine is a clone; it joins anew under an identity of its own");
@@ -284,6 +292,14 @@ impl Supervisor {
                     self.rejoin(membership);
                 }
             }
+        }
+    }
+
+    /// Who left, or was put out, does not come back by itself.
+    fn forget_for_good(&self, network: NetworkId) {
+        self.forget(network);
+        if let Err(error) = self.state.set_template(None) {
+            warn!("{error}");
         }
     }
 

@@ -8,7 +8,7 @@ use meshd_api::client::ClientError;
 use meshd_api::coordinator::admin::{Done, NodeInfo, TokenCreate, TokenCreated};
 use meshd_api::coordinator::node::Leave;
 use meshd_core::map::Death;
-use meshd_core::statement::{Act, Departure, Signed};
+use meshd_core::statement::{Departure, Signed};
 use serde_json::json;
 use world::{TestNode, World};
 
@@ -84,10 +84,7 @@ async fn a_removed_node_is_out_and_its_name_is_blocked_until_freed() {
     let Err(ClientError::Refused { problem, .. }) = &refused else {
         panic!("{refused:?}")
     };
-    let proof = problem.proof.clone().expect("the act of the root is the proof");
-    let act = Signed::<Act>::decode(&proof.0).unwrap();
-    act.verify(&token.root).unwrap();
-    assert!(Death::Removed.follows_from(&act.value().deed, gone.id));
+    assert_eq!(gone.proven_death(problem), Some(Death::Removed));
     assert_eq!(code(refused), "node-removed");
     assert_eq!(code(gone.try_join(world.https(), "db1").await), "node-removed");
     let next = TestNode::enter(&token, world.https(), "db1").await;

@@ -16,9 +16,21 @@ pub struct Status {
     /// Names of the networks that this machine is in and that are down.
     #[serde(default)]
     pub down: Vec<String>,
+    /// Networks that this machine was put out of, until it joins them again or leaves them.
+    #[serde(default)]
+    pub out: Vec<Out>,
     /// Sentences about the machine as a whole that somebody should read.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// A network that this machine was put out of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Out {
+    /// Its name.
+    pub name: String,
+    /// Why, and what to do: one sentence.
+    pub why: String,
 }
 
 /// One network that this node is in.

@@ -26,6 +26,7 @@ mod judge;
 mod memory;
 mod network_map;
 mod places;
+mod proof;
 mod refusal;
 mod saved;
 mod view;
@@ -39,6 +40,7 @@ pub use holder::{Changes, MapHolder};
 pub use memory::{Death, Memory};
 pub use network_map::{MAX_MAP, NetworkMap, digest};
 pub use places::Place;
+pub use proof::RemovalProof;
 pub use refusal::{Cause, Refusal};
 pub use view::{BlockedName, Membership, Node, NodeKeys, View};
 

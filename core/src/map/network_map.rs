@@ -125,7 +125,8 @@ impl NetworkMap {
 }
 
 /// The bytes of the next CBOR item.
-fn item<'a>(decoder: &mut Decoder<'a>, bytes: &'a [u8]) -> Result<&'a [u8], MapError> {
+/// The bytes of the next item.
+pub(super) fn item<'a>(decoder: &mut Decoder<'a>, bytes: &'a [u8]) -> Result<&'a [u8], MapError> {
     let start = decoder.position();
     let cut = || MapError::Malformed("it ends within an entry");
     decoder.skip().map_err(|_| cut())?;

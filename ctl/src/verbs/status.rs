@@ -36,6 +36,9 @@ fn render(status: &local::Status) -> String {
     for name in &status.down {
         out += &wrap(&format!("{name} is down; `meshctl up` brings it back"), 2);
     }
+    for local::Out { name, why } in &status.out {
+        out += &wrap(&format!("! no longer in {name}: {why}"), 2);
+    }
     if status.networks.is_empty() && status.down.is_empty() {
         out += "this machine is in no network; join one with\n  meshctl join TOKEN\n";
     }
@@ -183,6 +186,7 @@ mod tests {
             instance: 0,
             networks,
             down: Vec::new(),
+            out: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -192,6 +196,20 @@ mod tests {
         let mut nothing_up = status(Vec::new());
         nothing_up.down = vec!["prod".into()];
         assert_eq!(render(&nothing_up), "prod is down; `meshctl up` brings it back\n");
+    }
+
+    #[test]
+    fn who_was_put_out_reads_why() {
+        let mut page = status(Vec::new());
+        page.out = vec![local::Out {
+            name: "prod".into(),
+            why: "an admin removed this node".into(),
+        }];
+        let said = render(&page);
+        assert!(
+            said.starts_with("! no longer in prod: an admin removed this node\n"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! It decides nothing about maps: lines go to the network's task, requests come from it. When the line breaks
 //! it says why, in one sentence, and tries again with growing pauses. Traffic never waits for it.
 
+use crate::state::Membership;
 use hyper::Method;
 use meshd_api::client::{ClientError, Connection, LineStream, pinned};
 use meshd_api::coordinator::node::{Entries, Leave, Pong, RecordUpdate, StreamLine};
@@ -227,6 +228,26 @@ fn says_more(new: &ClientError, old: &ClientError) -> bool {
         _ => 1,
     };
     weight(new) > weight(old)
+}
+
+/// Connects to the first coordinator address of a membership that answers.
+///
+/// # Errors
+/// What is wrong with each address.
+pub async fn connect_any(m: &Membership) -> Result<Connection, Vec<ClientError>> {
+    let identity = Identity {
+        network: m.network,
+        node: m.node,
+        secret: m.identity.clone(),
+    };
+    let mut failures = Vec::new();
+    for (host, port) in &m.addresses {
+        match connect(&identity, &m.coordinators, host, *port).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => failures.push(error),
+        }
+    }
+    Err(failures)
 }
 
 /// Connects and proves this node's identity, bound to the TLS session.

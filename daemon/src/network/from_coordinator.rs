@@ -1,15 +1,16 @@
 //! What the coordinator says, and what is said to it.
 
-use super::coordinator::{FromCoordinator, Identity, Request, connect, deliver};
+use super::coordinator::{FromCoordinator, Request, connect_any, deliver};
 use super::task::{Task, start_line};
 use crate::machine;
 use crate::state::Membership;
 use crate::supervisor::Ending;
 use meshd_api::Problem;
+use meshd_api::client::ClientError;
 use meshd_api::coordinator::node::{Relay, StreamLine};
 use meshd_api::local::Done;
-use meshd_core::map::{Body, Changes, Death, Entry, MapError, NodeEntry};
-use meshd_core::statement::{Act, Delegation, Departure, Enrolment, Signed};
+use meshd_core::map::{Body, Changes, Death, Entry, MapError, NodeEntry, RemovalProof};
+use meshd_core::statement::{Delegation, Departure, Enrolment, Signed};
 use std::ops::ControlFlow;
 use std::time::Duration;
 use tracing::{debug, info, warn};
@@ -90,9 +91,8 @@ impl Task {
                     self.ask(Request::Entries(self.map.testimony()));
                 }
                 self.map_changed();
-                if self.map.is_dead(self.membership.node) {
-                    warn!("this node is no longer in the network");
-                    return ControlFlow::Break(Ending::Left);
+                if let Some(death) = self.map.death_of(self.membership.node) {
+                    return ControlFlow::Break(Ending::Out(death));
                 }
             }
             Err(error) if error.wants_full() && before != (0, 0) => {
@@ -138,14 +138,14 @@ impl Task {
             "clone-new-identity" if self.is_of_a_template() => {
                 return ControlFlow::Break(Ending::NewIdentity);
             }
-            "node-removed" if proves_removal(problem, &self.membership) => {
-                return ControlFlow::Break(Ending::Left);
-            }
-            "node-removed" => self.note(format!(
+            "node-removed" => match proven_death(problem, &self.membership) {
+                Some(death) => return ControlFlow::Break(Ending::Out(death)),
+                None => self.note(format!(
                 "the coordinator says that this node is out ({problem}), and shows no proof of it; nothing is forgotten. If it is \
                  true: meshctl leave {}",
                 self.membership.name
             )),
+            },
             _ => {}
         }
         ControlFlow::Continue(())
@@ -168,10 +168,16 @@ impl Task {
             return warn!("this node's own chain cannot be read");
         };
         info!("the coordinator does not know this node; it is shown how this node came in");
-        let membership = self.membership.clone();
+        let (membership, events) = (self.membership.clone(), self.coordinator.sender.clone());
         tokio::spawn(async move {
-            if let Err(why) = deliver_anew(&membership, &Request::Entries(chain)).await {
-                debug!(why, "the coordinator did not take it");
+            let request = Request::Entries(chain);
+            match deliver_anew(&membership, &request).await {
+                // it knows this node after all, and that it is out
+                Err(ClientError::Refused { problem, .. }) if problem.code == "node-removed" => {
+                    let _ = events.send(FromCoordinator::Refused(request, problem)).await;
+                }
+                Err(error) => debug!(%error, "the coordinator did not take it"),
+                Ok(()) => {}
             }
         });
     }
@@ -231,24 +237,14 @@ impl Task {
 }
 
 /// Over a connection of its own: the line may be down, or about to be dropped.
-async fn deliver_anew(m: &Membership, request: &Request) -> Result<(), String> {
-    let identity = Identity {
-        network: m.network,
-        node: m.node,
-        secret: m.identity.clone(),
-    };
-    let mut why = String::new();
-    for (host, port) in &m.addresses {
-        let delivered = async {
-            let mut connection = connect(&identity, &m.coordinators, host, *port).await?;
-            deliver(&mut connection, m.network, request).await
-        };
-        match delivered.await {
-            Ok(()) => return Ok(()),
-            Err(error) => why = error.to_string(),
-        }
-    }
-    Err(why)
+async fn deliver_anew(m: &Membership, request: &Request) -> Result<(), ClientError> {
+    let mut connection = connect_any(m).await.map_err(|mut failures| {
+        failures.pop().unwrap_or_else(|| ClientError::Broken {
+            address: "the coordinator".into(),
+            cause: "no address of it is known".into(),
+        })
+    })?;
+    deliver(&mut connection, m.network, request).await
 }
 
 /// The map entries that prove one node: its token's delegation, its enrolment and its record.
@@ -269,20 +265,9 @@ fn own_chain(enrolment: &[u8], record: &[u8], delegation: &[u8]) -> Option<Vec<V
     )
 }
 
-/// Whether the refusal carries an act of the network's root that removes this node.
-fn proves_removal(problem: &Problem, membership: &Membership) -> bool {
-    let act = problem
-        .proof
-        .as_ref()
-        .and_then(|proof| Signed::<Act>::decode(&proof.0).ok());
-    let token = Signed::<Enrolment>::decode(&membership.enrolment).map(|enrolment| enrolment.value().token);
-    act.is_some_and(|act| {
-        let Act { network, deed, .. } = act.value();
-        let deaths = [Death::Removed].into_iter().chain(token.map(Death::TokenRevoked));
-        act.verify(&membership.root).is_ok()
-            && *network == membership.network
-            && deaths
-                .into_iter()
-                .any(|death| death.follows_from(deed, membership.node))
-    })
+/// Why this node is out for good, where the refusal proves it; a coordinator's word alone proves nothing.
+pub(super) fn proven_death(problem: &Problem, membership: &Membership) -> Option<Death> {
+    let proof = RemovalProof::decode(&problem.proof.as_ref()?.0).ok()?;
+    let own = Signed::<Enrolment>::decode(&membership.enrolment).ok()?;
+    proof.death_of(&membership.root, own.value())
 }

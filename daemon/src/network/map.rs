@@ -5,7 +5,7 @@ use hyper::body::Bytes;
 use meshd_api::coordinator::node::StreamLine;
 use meshd_core::id::NodeId;
 use meshd_core::keys::CoordinatorPublic;
-use meshd_core::map::{Changes, Delta, MapError, MapHolder, NetworkMap, View};
+use meshd_core::map::{Changes, Death, Delta, MapError, MapHolder, NetworkMap, View};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -64,9 +64,9 @@ impl MapKeeper {
         self.holder.at()
     }
 
-    /// Whether this node is out, for good.
-    pub fn is_dead(&self, node: NodeId) -> bool {
-        self.holder.death_of(node).is_some()
+    /// Why a node is out for good, where it is.
+    pub fn death_of(&self, node: NodeId) -> Option<Death> {
+        self.holder.death_of(node)
     }
 
     /// The serial of a node's record; 0 where none is held.

@@ -2,6 +2,7 @@
 //! comes is the approval.
 
 use super::coordinator::{FromCoordinator, Request};
+use super::from_coordinator::proven_death;
 use super::map::MapKeeper;
 use super::record::{Changing, Progress, Recorder};
 use super::task::{Coordinator, start_line};
@@ -11,6 +12,7 @@ use crate::state::{Membership, NetworkFiles};
 use crate::supervisor::{Command, Ending};
 use meshd_api::coordinator::node::StreamLine;
 use meshd_api::local::{Done, JoinReply, Membership as Admission, NetworkStatus};
+use std::ops::ControlFlow;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -90,16 +92,15 @@ impl Pending {
                     }
                     None => break Ending::Stopped,
                 },
-                Some(word) = self.coordinator.events.recv() => if self.approved(word) {
-                    info!(network = %self.membership.name, "an admin approved this node");
-                    break Ending::Anew;
+                Some(word) = self.coordinator.events.recv() => if let ControlFlow::Break(ending) = self.heard(word) {
+                    break ending;
                 },
             }
         };
         let _ = supervisor.send(Command::Ended(id, ending)).await;
     }
 
-    fn approved(&mut self, word: FromCoordinator) -> bool {
+    fn heard(&mut self, word: FromCoordinator) -> ControlFlow<Ending> {
         match word {
             FromCoordinator::Connected { .. } => {
                 self.coordinator.state = "connected".into();
@@ -109,9 +110,17 @@ impl Pending {
                     let _ = self.coordinator.requests.try_send(Request::Record(record, facts));
                 }
             }
-            FromCoordinator::Down { why, .. } => self.coordinator.state = why,
+            FromCoordinator::Down { why, problem } => {
+                self.coordinator.state = why;
+                if let Some(death) = problem.and_then(|problem| proven_death(&problem, &self.membership)) {
+                    return ControlFlow::Break(Ending::Out(death));
+                }
+            }
             FromCoordinator::Line(StreamLine::Full { map }) => match self.map.take_full(&map.0) {
-                Ok(_) => return true,
+                Ok(_) => {
+                    info!(network = %self.membership.name, "an admin approved this node");
+                    return ControlFlow::Break(Ending::Anew);
+                }
                 Err(error) => warn!("the coordinator's map is refused: {error}"),
             },
             FromCoordinator::Line(StreamLine::Ping { nonce, answer: true }) => {
@@ -120,7 +129,7 @@ impl Pending {
             FromCoordinator::Refused(_, problem) => warn!(code = %problem.code, "{problem}"),
             FromCoordinator::Line(_) | FromCoordinator::Accepted(_) => {}
         }
-        false
+        ControlFlow::Continue(())
     }
 
     fn status(&self) -> NetworkStatus {

@@ -48,6 +48,8 @@ const SETTLE: Duration = Duration::from_millis(100);
 pub(super) struct Coordinator {
     pub requests: mpsc::Sender<Request>,
     pub events: mpsc::Receiver<FromCoordinator>,
+    /// For what is said to the coordinator beside the line.
+    pub sender: mpsc::Sender<FromCoordinator>,
     /// (epoch, version) of the map held, from which a new stream goes on.
     pub held: watch::Sender<(u32, u64)>,
     /// `connected`, or why not.
@@ -349,7 +351,7 @@ pub(super) fn start_line(
         pins: membership.coordinators.clone(),
     };
     let (held, watched) = watch::channel(at);
-    let line = Line::new(identity, targets, watched, receiver, sender);
+    let line = Line::new(identity, targets, watched, receiver, sender.clone());
     let mut task = JoinSet::new();
     task.spawn(
         line.run()
@@ -359,6 +361,7 @@ pub(super) fn start_line(
         Coordinator {
             requests,
             events,
+            sender,
             held,
             state: "connecting".into(),
             published,

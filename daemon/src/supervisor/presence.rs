@@ -2,8 +2,12 @@
 
 use super::{Reply, Supervisor};
 use crate::network::{self, NetworkCommand, NetworkHandle};
+use crate::state::Farewell;
 use meshd_api::Problem;
-use meshd_api::local::Done;
+use meshd_api::local::{Done, Out};
+use meshd_core::id::NetworkId;
+use meshd_core::map::Death;
+use tracing::warn;
 
 impl Supervisor {
     /// Names of the networks that this machine is in and that do not run.
@@ -19,6 +23,39 @@ impl Supervisor {
     /// Names of the networks that run.
     fn up_networks(&self) -> Vec<&str> {
         self.networks.values().map(NetworkHandle::name).collect()
+    }
+
+    /// The networks that this machine was put out of.
+    pub(super) fn out(&self) -> Vec<Out> {
+        let farewells = self.state.farewells().into_values();
+        farewells
+            .map(|Farewell { network, sentence }| Out {
+                name: network,
+                why: sentence,
+            })
+            .collect()
+    }
+
+    /// Keeps for `status` why this machine is no longer in a network, until it joins again.
+    pub(super) fn say_farewell(&self, id: NetworkId, network: String, death: Death) {
+        let why = match death {
+            Death::Removed => "an admin removed this node".to_owned(),
+            Death::TokenRevoked(token) => {
+                format!("an admin revoked token {token} and removed the nodes that came by it, this one too")
+            }
+            Death::Departed => "this node had left".to_owned(),
+            Death::ReplacedBy(_) => {
+                "another machine took this node's place (`meshctl node replace`)".to_owned()
+            }
+        };
+        let sentence = format!(
+            "{why}; its keys are dead and forgotten here. To come back as a new node: meshctl join TOKEN"
+        );
+        warn!("no longer in {network}: {sentence}");
+        let farewell = Farewell { network, sentence };
+        if let Err(error) = self.state.set_farewell(id, Some(farewell)) {
+            warn!("{error}");
+        }
     }
 
     pub(super) async fn down(&mut self) -> Result<Done, Problem> {
@@ -47,10 +84,22 @@ impl Supervisor {
     /// Leaving takes the network's task: it signs the departure and delivers it.
     pub(super) fn leave(&self, name: &str, reply: Reply<Done>) {
         let running = self.networks.values().find(|network| network.name() == name);
-        match running {
-            Some(network) => network.send(NetworkCommand::Leave(reply)),
-            None => drop(reply.send(Err(Problem::new("not-a-member", self.not_running(name))))),
+        let mut farewells = self.state.farewells().into_iter();
+        let farewell = farewells.find_map(|(id, farewell)| (farewell.network == name).then_some(id));
+        match (running, farewell.and_then(|id| id.parse().ok())) {
+            (Some(network), _) => network.send(NetworkCommand::Leave(reply)),
+            (None, Some(out)) => drop(reply.send(self.forget_farewell(out, name))),
+            (None, None) => drop(reply.send(Err(Problem::new("not-a-member", self.not_running(name))))),
         }
+    }
+
+    /// Whoever was put out and says that it leaves has read why.
+    fn forget_farewell(&self, id: NetworkId, name: &str) -> Result<Done, Problem> {
+        let forgotten = self.state.set_farewell(id, None);
+        forgotten.map_err(|error| Problem::new("state", error.to_string()))?;
+        Ok(Done {
+            message: format!("this machine was out of {name} already; status no longer says so"),
+        })
     }
 
     /// Why there is no running network of this name, and what to do.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use meshd_core::id::{IdError, NetworkId};
 use meshd_core::keys::{CoordinatorSecret, RootSecret};
-use meshd_core::map::{Body, Entry};
+use meshd_core::map::{Body, Entry, RemovalProof};
 use meshd_core::statement::{Delegation, Enrolment, Signed, Statement};
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
@@ -197,9 +197,21 @@ fn read_row(network: &mut Network, table: Table, key: &[u8], value: &[u8]) -> Re
         Table::Tokens => read_token(network, value),
         Table::Acts => restore(network, Body::Act(signed(value)?)),
         Table::Nodes => read_node(network, value),
-        Table::Departures => restore(network, Body::Departure(signed(value)?)),
+        Table::Departures => read_departure(network, key, value),
         Table::Blocks => read_block(network, key, value),
         Table::Meta | Table::Networks | Table::Answers | Table::Audit => Ok(()),
+    }
+}
+
+/// What a node left by: its own departure, or the proof that another took its place.
+fn read_departure(network: &mut Network, key: &[u8], value: &[u8]) -> Result<(), String> {
+    let Ok(proof) = RemovalProof::decode(value) else {
+        return restore(network, Body::Departure(signed(value)?));
+    };
+    let node = <[u8; 16]>::try_from(key).map_err(|_| "its key is not a node id")?;
+    match network.map.restore_replacement(node.into(), proof) {
+        true => Ok(()),
+        false => Err("it does not prove that another node took this one's place".into()),
     }
 }
 

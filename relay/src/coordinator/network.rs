@@ -328,6 +328,9 @@ impl Network {
         for id in gone {
             self.nodes.remove(id);
             batch.delete(Table::Nodes, rows::node_key(&self.id, id));
+            if let Some(proof) = self.map.replacement_of(*id) {
+                batch.put(Table::Departures, rows::node_key(&self.id, id), proof.encode());
+            }
             for key in rows::act_keys_about(&self.id, id) {
                 batch.delete(Table::Acts, key);
             }

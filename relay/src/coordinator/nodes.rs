@@ -228,12 +228,18 @@ impl State {
             .iter()
             .filter_map(Entry::as_node)
             .find(|entry| entry.node() == proof.node);
-        let holds = own.is_some_and(|own| proof.verify(exporter, &own.enrolment.value().identity));
-        match holds {
-            true => self.network(proof.network).map(drop),
-            false => Err(Refusal::Unproven(
-                "the signature does not prove that you are this node",
-            )),
+        let own = own.filter(|own| proof.verify(exporter, &own.enrolment.value().identity));
+        let own = own.ok_or(Refusal::Unproven(
+            "the signature does not prove that you are this node",
+        ))?;
+        let token = own.enrolment.value().token;
+        match self
+            .network(proof.network)?
+            .map
+            .removal_of(proof.node, Some(token))
+        {
+            Some((death, proof)) => Err(Refusal::Removed { death, proof }),
+            None => Ok(()),
         }
     }
 }

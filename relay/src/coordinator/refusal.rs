@@ -1,7 +1,7 @@
 //! Why the coordinator says no: a stable code for programs, a sentence for a person.
 
 use meshd_core::admission::{AddressRefusal, DelegationRefusal, NameRefusal, PrefixRefusal, TokenRefusal};
-use meshd_core::map::Death;
+use meshd_core::map::{Death, RemovalProof};
 use meshd_core::statement::StatementError;
 
 use crate::store::StoreError;
@@ -17,8 +17,8 @@ pub enum Refusal {
     Removed {
         /// Why.
         death: Death,
-        /// The admin act, where it was one.
-        proof: Option<Vec<u8>>,
+        /// What proves it to the node itself.
+        proof: RemovalProof,
     },
     /// No such address to be had.
     #[error(transparent)]

@@ -180,11 +180,8 @@ impl State {
     ) -> Result<(), Refusal> {
         let network = self.network(proof.network)?;
         let Some(node) = network.nodes.get(&proof.node) else {
-            return Err(match network.map.death_of(proof.node) {
-                Some(death) => Refusal::Removed {
-                    death,
-                    proof: network.map.removal_of(proof.node).map(|act| act.bytes().to_vec()),
-                },
+            return Err(match network.map.removal_of(proof.node, None) {
+                Some((death, proof)) => Refusal::Removed { death, proof },
                 None => Refusal::Unknown {
                     what: "node",
                     name: proof.node.to_string(),

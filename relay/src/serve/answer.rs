@@ -49,7 +49,7 @@ impl From<Refusal> for Failure {
         let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut failure = Self::new(status, refusal.code(), refusal.to_string());
         if let Refusal::Removed { proof, .. } = refusal {
-            failure.problem.proof = proof.map(Into::into);
+            failure.problem.proof = Some(proof.encode().into());
         }
         failure
     }

@@ -26,7 +26,7 @@ pub enum Table {
     Nodes,
     /// Network id, hash: admin act.
     Acts,
-    /// Network id, node id: departure.
+    /// Network id, node id: departure, or the proof that another node took this one's place.
     Departures,
     /// Network id, name: until when it is blocked.
     Blocks,

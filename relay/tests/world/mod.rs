@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
+use meshd_api::Problem;
 use meshd_api::client::{ClientError, Connection, LineStream, pinned, unix};
 use meshd_api::coordinator::admin::{Done, NetworkCreate, NetworkInfo, NodeInfo, TokenCreate, TokenCreated};
 use meshd_api::coordinator::node::{JoinReply, JoinRequest, RecordUpdate};
 use meshd_core::auth::NodeAuthorization;
 use meshd_core::id::NodeId;
 use meshd_core::keys::{DiscoverySecret, IdentitySecret, WireGuardSecret};
-use meshd_core::map::MapHolder;
+use meshd_core::map::{Death, MapHolder, RemovalProof};
 use meshd_core::statement::{Enrolment, Record, Signed};
 use meshd_core::token::JoinToken;
 use meshrelay::config::{Config, Listen};
@@ -270,6 +271,12 @@ impl TestNode {
             reply: self.reply.clone(),
             ..*self
         }
+    }
+
+    /// What a refusal proves to this node.
+    pub fn proven_death(&self, problem: &Problem) -> Option<Death> {
+        let proof = RemovalProof::decode(&problem.proof.as_ref()?.0).unwrap();
+        proof.death_of(&self.token.root, self.enrolment.value())
     }
 
     /// Answers a ping.

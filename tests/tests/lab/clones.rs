@@ -1,6 +1,6 @@
 //! Copies and moves of machines: who is the original, who gets an identity of its own, and when nothing changes at all.
 
-use meshd_tests::mesh::{Node, words};
+use meshd_tests::mesh::Node;
 use meshd_tests::{Machine, Nat, eventually, timed};
 
 use crate::bed::{self, Bed, NET, SOON};
@@ -145,7 +145,11 @@ fn a_rebuilt_machine_takes_over_name_and_address_and_the_old_key_is_dead_at_once
     let old = bed.nodes.remove(0);
     let b = bed.nodes[0].ipv4(NET).to_string();
     eventually(SOON, "the old machine is out", || (!old.pings(&b)).then_some(()));
-    let output = old.try_ctl(&["status"]);
-    println!("the old machine says: {}", words(&output));
+    let said = eventually(SOON, "the old machine says why", || {
+        let said = old.ctl(&["status"]);
+        said.contains("no longer in prod").then_some(said)
+    });
+    assert!(said.contains("took this node's place"), "{said}");
+    assert!(old.network(NET).is_none(), "it is not in it any more");
     bed.nodes.push(rebuilt);
 }

@@ -111,3 +111,47 @@ fn a_node_that_waits_for_approval_gets_no_map_until_it_is_approved() {
     node.reaches("db1", SOON);
     bed.nodes.push(node);
 }
+
+#[test]
+fn who_was_removed_says_so_and_why_also_after_a_restart_and_comes_back_by_a_new_token() {
+    let mut bed = bed::together(&["db1", "web"]);
+    let site = bed.sites[0].clone();
+    let guests = bed.relay.token(NET, &[]);
+    let guest = Node::start(&site.machine("guest", 9));
+    guest.join(&guests);
+    bed.relay.ctl(&["node", "remove", "web", "--network", NET]);
+    let web = bed.nodes.remove(1);
+    let id = bed.relay.json(&["token", "list", "--network", NET]);
+    let id = id.as_array().expect("a list").iter().find(|token| {
+        let id = token["id"].as_str().expect("has an id");
+        bed.relay.json(&["node", "show", "guest", "--network", NET])["token"] == id
+    });
+    let id = id.expect("its token")["id"].as_str().expect("text").to_owned();
+    bed.relay
+        .ctl(&["token", "revoke", &id, "--with-nodes", "--network", NET]);
+    for (node, why) in [
+        (&web, "an admin removed this node"),
+        (&guest, "an admin revoked token"),
+    ] {
+        let says_why = || {
+            let status = node.status()?;
+            let out = status["out"].as_array()?.first()?.clone();
+            (status["networks"].as_array()?.is_empty() && out["name"] == NET)
+                .then_some(out["why"].to_string())
+        };
+        let said = eventually(SOON, &format!("{} knows that it is out", node.name()), says_why);
+        assert!(said.contains(why) && said.contains("meshctl join"), "{said}");
+        let page = node.ctl(&["status"]);
+        assert!(page.contains("no longer in prod") && page.contains(why), "{page}");
+        let log = node.with_process(meshd_tests::Process::log);
+        assert!(log.contains("no longer in prod") && log.contains(why), "{log}");
+        node.kill();
+        node.start_again();
+        assert_eq!(says_why().as_ref(), Some(&said), "a restart does not forget it");
+    }
+    web.join(&bed.relay.token(NET, &[]));
+    assert_eq!(web.status().expect("answers")["out"], serde_json::json!([]));
+    web.reaches("db1", SOON);
+    guest.ctl(&["leave", NET]);
+    assert_eq!(guest.status().expect("answers")["out"], serde_json::json!([]));
+}

@@ -12,10 +12,12 @@ use std::sync::Arc;
 
 use self::slot::{Slot, serial};
 use super::network_map::Entries;
-use super::{Body, Cause, Death, Delta, Entry, EntryKey, MapError, NetworkMap, NodeEntry, digest};
+use super::{
+    Body, Cause, Death, Delta, Entry, EntryKey, MapError, NetworkMap, NodeEntry, RemovalProof, digest,
+};
 use crate::id::{NetworkId, NodeId, TokenId};
 use crate::keys::{CoordinatorSecret, RootPublic};
-use crate::statement::{Act, Delegation, Departure, MapHeader, Signed};
+use crate::statement::{Delegation, Departure, MapHeader, Signed};
 
 /// Versions between which deltas can be had; who is further behind gets the whole map.
 const HISTORY: usize = 256;
@@ -27,8 +29,8 @@ pub struct MapBuilder {
     network: NetworkId,
     at: (u32, u64),
     slots: BTreeMap<Slot, Arc<Entry>>,
-    /// Nodes whose place another took, and which.
-    replaced: BTreeMap<NodeId, NodeId>,
+    /// Nodes whose place another took: which, and what proves it.
+    replaced: BTreeMap<NodeId, (NodeId, RemovalProof)>,
     unproven: Vec<Signed<Departure>>,
     published: Option<Arc<NetworkMap>>,
     history: VecDeque<Step>,
@@ -213,7 +215,7 @@ impl MapBuilder {
         if self.slots.contains_key(&Slot::Departed(node)) {
             return Some(Death::Departed);
         }
-        self.replaced.get(&node).map(|by| Death::ReplacedBy(*by))
+        self.replaced.get(&node).map(|(by, _)| Death::ReplacedBy(*by))
     }
 
     /// The highest serial of the root that is held; what the root signs next has a higher one.
@@ -221,13 +223,30 @@ impl MapBuilder {
         self.slots.values().map(|entry| serial(entry)).max().unwrap_or(0)
     }
 
-    /// The admin act that removed a node, by its id or (where it came by that token) with all who came by a token.
-    pub fn removal_of(&self, node: NodeId) -> Option<&Signed<Act>> {
-        let death = self.death_of(node)?;
-        self.slots.values().find_map(|entry| match entry.body() {
-            Body::Act(act) if death.follows_from(&act.value().deed, node) => Some(act),
-            _ => None,
-        })
+    /// Why a node that is not in can never be again, and what proves it to that node. `token`: by which it came, where
+    /// that is known; only then can it have been put out with all who came by it.
+    pub fn removal_of(&self, node: NodeId, token: Option<TokenId>) -> Option<(Death, RemovalProof)> {
+        let alone = |slot: &Slot| {
+            let entry = self.slots.get(slot)?;
+            Some(RemovalProof::new([Entry::clone(entry)]))
+        };
+        let ousted = token.and_then(|token| Some((Death::TokenRevoked(token), alone(&Slot::Ousted(token))?)));
+        let removed = alone(&Slot::Removed(node)).map(|proof| (Death::Removed, proof));
+        let departed = alone(&Slot::Departed(node)).map(|proof| (Death::Departed, proof));
+        let replaced = self.replaced.get(&node);
+        let replaced = replaced.map(|(by, proof)| (Death::ReplacedBy(*by), proof.clone()));
+        removed.or(ousted).or(departed).or(replaced)
+    }
+
+    /// What proves that another node took this one's place, to be stored: it counts also when that node is out.
+    pub fn replacement_of(&self, node: NodeId) -> Option<&RemovalProof> {
+        self.replaced.get(&node).map(|(_, proof)| proof)
+    }
+
+    /// Takes such a proof from the store; whether it is one.
+    pub fn restore_replacement(&mut self, old: NodeId, proof: RemovalProof) -> bool {
+        let by = proof.replacement_of(&self.root, old);
+        by.map(|by| self.replaced.insert(old, (by, proof))).is_some()
     }
 
     /// All that is held, for the store: the entries of the map, and delegations that no node uses yet.

@@ -6,6 +6,7 @@ use super::MapBuilder;
 use super::slot::{Slot, serial};
 use crate::id::{NetworkId, NodeId};
 use crate::map::chain::verify_node;
+use crate::map::proof::replacement;
 use crate::map::{Body, Cause, Death, Entry, NodeEntry, Place, Put};
 use crate::statement::{Act, Deed, Delegation, Departure, Enrolment, Params, Record, Signed};
 
@@ -81,8 +82,20 @@ impl MapBuilder {
             .into_iter()
             .filter(|old| *old != id)
             .collect();
-        self.replaced.extend(replaced.iter().map(|old| (*old, id)));
+        for old in &replaced {
+            self.note_replaced(*old, node);
+        }
         Ok(self.bury(Slot::Node(id), entry, replaced))
+    }
+
+    fn note_replaced(&mut self, old: NodeId, by: &NodeEntry) {
+        let id = by.node();
+        let held = |slot: &Slot| self.slots.get(slot).map(|entry| Entry::clone(entry));
+        let Some(delegation) = held(&Slot::Delegation(by.enrolment.value().token)) else {
+            return;
+        };
+        let proof = replacement(delegation, held(&Slot::Approved(id)), by);
+        self.replaced.entry(old).or_insert((id, proof));
     }
 
     /// Neither out nor waiting.
