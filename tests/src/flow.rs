@@ -36,12 +36,19 @@ pub struct FlowReport {
     pub longest_silence: Duration,
     /// When the first packet arrived, after the start of the stream.
     pub first_arrival: Option<Duration>,
+    /// Packets before the first that arrived, which never arrived themselves.
+    pub lost_at_first: u64,
 }
 
 impl FlowReport {
     /// Packets that never arrived.
     pub fn lost(&self) -> u64 {
         self.sent.saturating_sub(self.received)
+    }
+
+    /// Of these, those sent after the first that arrived.
+    pub fn lost_later(&self) -> u64 {
+        self.lost().saturating_sub(self.lost_at_first)
     }
 }
 
@@ -54,6 +61,7 @@ struct Arrivals {
     highest: u64,
     longest_silence: Duration,
     first: Option<Duration>,
+    first_number: Option<u64>,
 }
 
 impl UdpFlow {
@@ -94,6 +102,7 @@ impl UdpFlow {
             reordered: arrivals.reordered,
             longest_silence: arrivals.longest_silence,
             first_arrival: arrivals.first,
+            lost_at_first: arrivals.missing_before_first(),
         }
     }
 }
@@ -137,7 +146,18 @@ fn receive(socket: &UdpSocket, stop: &AtomicBool) -> Arrivals {
 }
 
 impl Arrivals {
+    /// Of the packets before the first that arrived, those that did not come later either.
+    fn missing_before_first(&self) -> u64 {
+        let came = |number: &u64| {
+            let word = usize::try_from(number / 64).ok().and_then(|at| self.seen.get(at));
+            word.is_some_and(|word| word & (1 << (number % 64)) != 0)
+        };
+        let first = self.first_number.unwrap_or(0);
+        (0..first).filter(|number| !came(number)).count() as u64
+    }
+
     fn note(&mut self, number: u64) {
+        self.first_number.get_or_insert(number);
         let (word, bit) = (usize::try_from(number / 64).unwrap_or(usize::MAX), number % 64);
         if word >= self.seen.len() {
             self.seen.resize(word + 1, 0);

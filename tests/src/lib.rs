@@ -21,6 +21,7 @@ mod delay;
 mod flow;
 pub mod hostile;
 pub mod machine;
+pub mod matrix;
 pub mod mesh;
 mod nat;
 pub mod nat_probe;

@@ -57,6 +57,30 @@ impl Nat {
         Self::UdpBlocked,
     ];
 
+    /// Its short name, as in tables; a valid host name.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Open => "none",
+            Self::Firewall => "fw",
+            Self::FullCone => "fullcone",
+            Self::AddressRestricted => "arc",
+            Self::PortRestricted => "prc",
+            Self::PlainLinux => "linux",
+            Self::Symmetric => "sym",
+            Self::SymmetricSequential => "symseq",
+            Self::SymmetricBlock => "symblock",
+            Self::CarrierPortRestricted => "cgnat-prc",
+            Self::CarrierFullCone => "cgnat-fc",
+            Self::CarrierSymmetric => "cgnat-sym",
+            Self::UdpBlocked => "udpblock",
+        }
+    }
+
+    /// Its place in [`Self::ALL`].
+    pub(crate) fn place(self) -> usize {
+        self as usize
+    }
+
     /// The carrier's NAT in front of the home router, where there is one, and the home router's own.
     pub(crate) fn chain(self) -> (Option<Self>, Self) {
         match self {

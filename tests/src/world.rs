@@ -36,6 +36,7 @@ pub struct Site {
     number: u32,
     lab: String,
     router: Machine,
+    carrier: Option<Machine>,
     families: Families,
     machines: Arc<Mutex<Vec<Machine>>>,
     next_port: Arc<AtomicU32>,
@@ -131,11 +132,11 @@ impl World {
         let number = self.sites.fetch_add(1, Ordering::Relaxed);
         let home = router(&self.id, &format!("router{number}"));
         self.keep(&home);
-        let (carrier, own) = nat.chain();
+        let (nat_of_carrier, own) = nat.chain();
         let public = format!("198.51.100.{}", number * 8 + 2);
-        let mut uplink = None;
-        match carrier {
-            Some(carrier) => self.carrier(number, carrier, &public, &home),
+        let (mut uplink, mut carrier) = (None, None);
+        match nat_of_carrier {
+            Some(nat) => carrier = Some(self.carrier(number, nat, &public, &home)),
             None => uplink = self.uplink(number, &public, &home, weather).map(Arc::new),
         }
         lan(&home, number);
@@ -160,6 +161,7 @@ impl World {
             number,
             lab: self.id.clone(),
             router: home,
+            carrier,
             families,
             machines,
             next_port: Arc::clone(&self.next_port),
@@ -205,7 +207,7 @@ impl World {
     }
 
     /// Puts a carrier's NAT between the internet and a router (IPv4 only, as carriers do it).
-    fn carrier(&self, number: u32, nat: Nat, public: &str, home: &Machine) {
+    fn carrier(&self, number: u32, nat: Nat, public: &str, home: &Machine) -> Machine {
         let carrier = router(&self.id, &format!("carrier{number}"));
         self.keep(&carrier);
         let gateway = format!("198.51.100.{}", number * 8 + 1);
@@ -224,6 +226,7 @@ impl World {
         );
         default_routes(home, Some(&format!("100.64.{number}.1")), None);
         nat.apply(&carrier, public);
+        carrier
     }
 
     fn keep(&self, machine: &Machine) {
@@ -305,11 +308,13 @@ impl Site {
             .set(weather);
     }
 
-    /// Forgets every NAT mapping, as a router's reboot does.
+    /// Forgets every NAT mapping, as a router's reboot does; the carrier's too, where there is one.
     pub fn forget_mappings(&self) {
-        self.router
-            .output(&["nft", "flush", "map", "ip", "nat", "inside"]);
-        self.router.run(&["conntrack", "--flush"]);
+        for router in [Some(&self.router), self.carrier.as_ref()].into_iter().flatten() {
+            router.output(&["nft", "flush", "map", "ip", "nat", "inside"]);
+            router.output(&["nft", "flush", "set", "ip", "nat", "asked"]);
+            router.run(&["conntrack", "--flush"]);
+        }
     }
 
     fn addresses(&self, host: u32) -> Vec<String> {

@@ -58,6 +58,9 @@ pub struct NetworkStatus {
     pub mtu: u16,
     /// `connected`, or one sentence why not.
     pub coordinator: String,
+    /// Id of the relay that this node is bound to and reached by; null while it is bound to none.
+    #[serde(default)]
+    pub home_relay: Option<String>,
     /// Epoch and version of the map in use.
     pub epoch: u32,
     /// Version of the map within its epoch.

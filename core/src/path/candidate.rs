@@ -34,25 +34,21 @@ impl Local {
             .any(|own| own.addr().is_ipv4() == ip.is_ipv4())
     }
 
-    /// Addresses worth telling others: host addresses, then those that observers see, each once.
+    /// Addresses worth telling others: host addresses, then those that observers see, each once. A host address that
+    /// an observer sees as well is told as seen: it leads here from elsewhere, be it a private one.
     pub(super) fn candidates(&self, reflexive: impl Iterator<Item = SocketAddr>) -> Vec<Candidate> {
         let hosts = self
             .addresses
             .iter()
             .map(|own| SocketAddr::new(own.addr(), self.port));
         let hosts = hosts.filter(|host| is_sane(*host) && !is_link_local(host.ip()));
-        let hosts = hosts.map(|addr| Candidate {
-            kind: CandidateKind::Host,
-            addr,
-        });
-        let seen = reflexive.map(|addr| Candidate {
-            kind: CandidateKind::ServerReflexive,
-            addr,
-        });
         let mut all: Vec<Candidate> = Vec::new();
-        for candidate in hosts.chain(seen) {
-            if !all.iter().any(|known| known.addr == candidate.addr) {
-                all.push(candidate);
+        let hosts = hosts.map(|addr| (CandidateKind::Host, addr));
+        let seen = reflexive.map(|addr| (CandidateKind::ServerReflexive, addr));
+        for (kind, addr) in hosts.chain(seen) {
+            match all.iter_mut().find(|known| known.addr == addr) {
+                Some(known) => known.kind = kind,
+                None => all.push(Candidate { kind, addr }),
             }
         }
         // the reflexive ones are few and worth most to peers elsewhere
@@ -205,5 +201,14 @@ mod tests {
         let candidates = local.candidates([seen].into_iter());
         assert_eq!(candidates.len(), MAX_CANDIDATES);
         assert_eq!(candidates[MAX_CANDIDATES - 1].addr, seen);
+    }
+
+    #[test]
+    fn a_host_address_that_an_observer_sees_is_told_as_seen() {
+        let own: SocketAddr = "192.168.1.5:51820".parse().unwrap();
+        let candidates = local().candidates([own].into_iter());
+        let kinds: Vec<_> = candidates.iter().map(|known| (known.addr, known.kind)).collect();
+        assert_eq!(kinds[0], (own, CandidateKind::ServerReflexive));
+        assert_eq!(kinds.len(), 2, "{kinds:?}");
     }
 }

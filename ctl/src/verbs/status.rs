@@ -172,6 +172,7 @@ mod tests {
             listen_port: 51820,
             mtu: 1408,
             coordinator: "connected".into(),
+            home_relay: None,
             epoch: 1,
             map_version: 42,
             peers,

@@ -115,6 +115,11 @@ impl Paths {
         self.current.get(&node).copied()
     }
 
+    /// The relay that this node is bound to.
+    pub fn home_relay(&self) -> Option<RelayId> {
+        self.home_relay
+    }
+
     /// Forgets nodes that are gone.
     pub fn retain(&mut self, keep: impl Fn(&NodeId) -> bool) {
         self.current.retain(|node, _| keep(node));

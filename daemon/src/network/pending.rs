@@ -150,6 +150,7 @@ impl Pending {
             listen_port: 0,
             mtu: 0,
             coordinator: self.coordinator.state.clone(),
+            home_relay: None,
             epoch: 0,
             map_version: 0,
             peers: Vec::new(),

@@ -43,6 +43,7 @@ impl Task {
             listen_port: self.paths.port,
             mtu: self.interface.mtu,
             coordinator: self.coordinator.state.clone(),
+            home_relay: self.paths.home_relay().map(|relay| relay.to_string()),
             epoch,
             map_version,
             peers: self.peers(),

@@ -14,6 +14,7 @@ mod joining;
 mod lab_itself;
 mod malicious;
 mod names;
+mod nat;
 mod networks;
 mod packaging;
 mod restart;

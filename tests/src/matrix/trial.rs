@@ -1,0 +1,70 @@
+//! One trial of one pair: two nodes that know nothing of each other's paths, numbered packets both ways, what became of them.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Place;
+use crate::flow::UdpFlow;
+use crate::wait::{eventually, poll};
+
+/// Packets/s each way.
+const RATE: u32 = 100;
+/// Time for a node to be bound to a relay after its start, on a busy computer.
+const READY: Duration = Duration::from_secs(30);
+/// Packets go on for so long after the path became direct, so that losses on the change are seen.
+const AFTERWARDS: Duration = Duration::from_millis(500);
+
+/// What one trial showed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trial {
+    /// Until the first packet had arrived both ways.
+    pub first_packet: Option<Duration>,
+    /// Until both nodes sent directly; none where they did not.
+    pub direct: Option<Duration>,
+    /// Packets lost after the first that arrived, both ways together.
+    pub lost: u64,
+}
+
+/// Runs one. The flow lasts until both are direct, and at most `bound`.
+pub(super) fn run(network: &str, a: &Place, b: &Place, bound: Duration) -> Trial {
+    forget(a, b);
+    let port = 9000;
+    let (to_a, to_b) = (a.node.at(network, port), b.node.at(network, port));
+    let begin = Instant::now();
+    let there = UdpFlow::start(&a.node, &b.node, to_b, RATE);
+    let back = UdpFlow::start(&b.node, &a.node, to_a, RATE);
+    let direct = poll(bound, || {
+        let both = [(a, b), (b, a)]
+            .iter()
+            .all(|(from, to)| from.is_direct(network, to));
+        both.then(|| begin.elapsed())
+    });
+    if direct.is_some() {
+        thread::sleep(AFTERWARDS);
+    }
+    let (there, back) = (there.stop(), back.stop());
+    Trial {
+        first_packet: there.first_arrival.zip(back.first_arrival).map(|(a, b)| a.max(b)),
+        direct,
+        lost: there.lost_later() + back.lost_later(),
+    }
+}
+
+/// Both nodes begin anew: no mapping, no memory of paths, bound to the relay and idle.
+fn forget(a: &Place, b: &Place) {
+    let places = [a, b];
+    places.iter().for_each(|place| place.node.kill());
+    for place in places {
+        place.site.forget_mappings();
+        place.node.machine().sh("rm -f /var/lib/meshd/networks/*/paths");
+        place.node.spawn_again();
+    }
+    for (place, other) in [(a, b), (b, a)] {
+        let what = format!(
+            "{} is bound to a relay and knows {}",
+            place.node.name(),
+            other.node.name()
+        );
+        eventually(READY, &what, || place.is_ready(other).then_some(()));
+    }
+}
