@@ -89,7 +89,7 @@ stage_unit() {
 }
 
 stage_lab() { run_lab lab "${names[@]}"; }
-stage_long() { run_lab long --ignored; }
+stage_long() { run_lab long --ignored "${names[@]}"; }
 
 # run_lab NAME [libtest arguments]: the lab binary is built by the builder and run by root
 run_lab() {

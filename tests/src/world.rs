@@ -7,7 +7,7 @@
 //! | site N, LAN | 192.168.(100+N).0/24, 2001:db8:100+N:1::/64 (router .1) |
 //! | carrier NAT of site N | 100.64.N.0/24 between the carrier and the home |
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::cable::{default_routes, link, slow_link};
@@ -41,6 +41,7 @@ pub struct Site {
     machines: Arc<Mutex<Vec<Machine>>>,
     next_port: Arc<AtomicU32>,
     uplink: Option<Arc<DelayBox>>,
+    isolated: Arc<AtomicBool>,
 }
 
 /// The IP versions that a site's uplink has.
@@ -166,6 +167,7 @@ impl World {
             machines,
             next_port: Arc::clone(&self.next_port),
             uplink,
+            isolated: Arc::default(),
         }
     }
 
@@ -260,6 +262,10 @@ impl Site {
         link((&self.router, &port, &[]), (machine, "eth0", &addresses));
         self.router
             .run(&["ip", "link", "set", "dev", &port, "master", "lan"]);
+        if self.isolated.load(Ordering::Relaxed) {
+            self.router
+                .run(&["bridge", "link", "set", "dev", &port, "isolated", "on"]);
+        }
         self.set_default_routes(machine);
     }
 
@@ -306,6 +312,19 @@ impl Site {
             .as_ref()
             .expect("the site was made with a slow uplink")
             .set(weather);
+    }
+
+    /// Keeps the LAN's machines apart, so that none reaches another but by the router's public address, and has the router
+    /// translate both ends of what comes to that from inside (RFC 4787, REQ-9). For a full cone, before machines are plugged in.
+    pub fn isolate_and_hairpin(&self) {
+        self.isolated.store(true, Ordering::Relaxed);
+        let (lan, public) = (format!("192.168.{}.0/24", 100 + self.number), self.public_v4());
+        self.router.sh(&format!(
+            "bridged=/proc/sys/net/bridge/bridge-nf-call-iptables; if [ -e $bridged ]; then echo 0 > $bridged; fi; \
+             nft add rule ip nat pre iifname lan ip daddr {public} meta l4proto udp dnat ip to udp dport map @inside; \
+             nft add rule ip nat post iifname lan oifname lan ct status dnat snat ip to {public}; \
+             nft insert rule inet firewall through iifname lan oifname lan ip daddr {lan} ct status dnat accept"
+        ));
     }
 
     /// Forgets every NAT mapping, as a router's reboot does; the carrier's too, where there is one.
