@@ -4,9 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
-use minicbor::bytes::ByteArray;
-use minicbor::{Decode, Decoder, Encode, Encoder};
 
+use crate::cbor::byte_string;
 use crate::keys::{RootPublic, blake2s};
 
 /// A text that is not an identifier of the kind wanted.
@@ -81,22 +80,7 @@ macro_rules! identifier {
             }
         }
 
-        impl<C> Encode<C> for $name {
-            fn encode<W: minicbor::encode::Write>(
-                &self,
-                e: &mut Encoder<W>,
-                _: &mut C,
-            ) -> Result<(), minicbor::encode::Error<W::Error>> {
-                e.bytes(&self.0)?.ok()
-            }
-        }
-
-        impl<'b, C> Decode<'b, C> for $name {
-            fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, minicbor::decode::Error> {
-                let bytes: ByteArray<$size> = Decode::decode(d, ctx)?;
-                Ok(Self(bytes.into()))
-            }
-        }
+        byte_string!($name, $size);
     };
 }
 

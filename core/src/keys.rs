@@ -13,11 +13,10 @@ use blake2::digest::{FixedOutput, KeyInit, Update};
 use blake2::{Blake2s256, Blake2sMac, Digest};
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
-use minicbor::bytes::ByteArray;
-use minicbor::{Decode, Decoder, Encode, Encoder};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::cbor::byte_string;
 use crate::id::excerpt;
 
 /// BLAKE2s-256 (RFC 7693) of the parts, one after the other.
@@ -116,22 +115,7 @@ macro_rules! public_key {
             }
         }
 
-        impl<C> Encode<C> for $name {
-            fn encode<W: minicbor::encode::Write>(
-                &self,
-                e: &mut Encoder<W>,
-                _: &mut C,
-            ) -> Result<(), minicbor::encode::Error<W::Error>> {
-                e.bytes(&self.0)?.ok()
-            }
-        }
-
-        impl<'b, C> Decode<'b, C> for $name {
-            fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, minicbor::decode::Error> {
-                let bytes: ByteArray<32> = Decode::decode(d, ctx)?;
-                Ok(Self(bytes.into()))
-            }
-        }
+        byte_string!($name, 32);
     };
 }
 
@@ -318,22 +302,7 @@ symmetric!(
     BindKey
 );
 
-impl<C> Encode<C> for LanKey {
-    fn encode<W: minicbor::encode::Write>(
-        &self,
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        e.bytes(&self.0)?.ok()
-    }
-}
-
-impl<'b, C> Decode<'b, C> for LanKey {
-    fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, minicbor::decode::Error> {
-        let bytes: ByteArray<32> = Decode::decode(d, ctx)?;
-        Ok(Self(bytes.into()))
-    }
-}
+byte_string!(LanKey, 32);
 
 #[cfg(test)]
 mod tests;

@@ -47,6 +47,7 @@ pub mod admission;
 pub mod allowed_ips;
 pub mod auth;
 mod bytes;
+mod cbor;
 pub mod clienthello;
 pub mod demux;
 pub mod firewall;

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use data_encoding::HEXLOWER;
-use minicbor::bytes::ByteArray;
-use minicbor::{Decode, Decoder, Encode, Encoder};
+use minicbor::{Decode, Encode};
 
 use super::Statement;
+use crate::cbor::byte_string;
 use crate::id::NetworkId;
 use crate::keys::{CoordinatorPublic, CoordinatorSecret};
 
@@ -57,19 +57,4 @@ impl fmt::Debug for Digest {
     }
 }
 
-impl<C> Encode<C> for Digest {
-    fn encode<W: minicbor::encode::Write>(
-        &self,
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        e.bytes(&self.0)?.ok()
-    }
-}
-
-impl<'b, C> Decode<'b, C> for Digest {
-    fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, minicbor::decode::Error> {
-        let bytes: ByteArray<32> = Decode::decode(d, ctx)?;
-        Ok(Self(bytes.into()))
-    }
-}
+byte_string!(Digest, 32);

@@ -2,7 +2,9 @@
 
 use super::super::build::Recipe;
 use super::super::{Segments, ip};
+use super::candidate::ACK;
 use super::*;
+use crate::packet::ip::UDP;
 use proptest::prelude::*;
 
 /// A packet of the test: how it was made, and what was done to it since.
