@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use meshd_core::path::PER_HOST;
-use meshd_core::sim::{Dependence, HostId, INTERNET, Link, NatKind, NODE_PORT, SiteId, World, node_id};
+use meshd_core::sim::{Dependence, HostId, INTERNET, Link, NatKind, NODE_PORT, Ports, SiteId, World, node_id};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -22,6 +22,8 @@ fn nat(byte: u8) -> NatKind {
         filtering: dependence(byte >> 2),
         expiry: Duration::from_secs(10 + u64::from(byte >> 4) * 10),
         hairpin: byte & 0x80 != 0,
+        ports: [Ports::Preserving, Ports::Counted(1), Ports::Random, Ports::Counted(-3)][usize::from(byte >> 5 & 3)],
+        two_faced: byte & 0x10 != 0,
     }
 }
 

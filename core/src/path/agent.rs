@@ -128,7 +128,8 @@ impl Agent {
 
     /// Removes a peer: nothing more goes to it.
     pub fn remove_peer(&mut self, node: NodeId) {
-        if let Some(peer) = self.peers.remove(&node) {
+        if let Some(mut peer) = self.peers.remove(&node) {
+            peer.close_sockets(&mut self.shared);
             self.by_key.remove(&(peer.info().discovery, node));
             self.timers.set(node, None);
             self.shared.relays.forget(node);
@@ -181,6 +182,13 @@ impl Agent {
             }
             (Source::Relay { relay, session }, Class::Discovery) => {
                 self.discovery(now, Endpoint::Relay { relay, session }, bytes);
+            }
+            (Source::Socket(from), Class::Stun) => {
+                if let Some(owner) = self.shared.sockets.owner(from.socket) {
+                    self.with_peer(now, owner, |peer, shared| {
+                        peer.fresh_seen(now, from.socket, bytes, shared);
+                    });
+                }
             }
             (Source::Beacon(from), Class::Beacon) => self.beacon(now, from, bytes),
             _ => self.shared.counters.foreign += 1,

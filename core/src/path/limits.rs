@@ -11,10 +11,13 @@ pub const PER_ADDRESS: usize = 8;
 pub const PER_HOST: usize = 64;
 /// Datagrams to all such addresses a second.
 pub const PER_SECOND: usize = 200;
+/// Datagrams of a birthday search a second, of which one runs at a time, to the one IP address that the peer has named;
+/// they are not counted with the others.
+pub const PER_SECOND_BIRTHDAY: usize = 500;
 
 /// Of each limit, the part that may be used for tries of one's own, in percent; the rest is kept for answers to who shows
 /// that it is there: else two nodes that try for long could not hear each other when at last they can.
-const TRIES_PERCENT: usize = 65;
+const TRIES_PERCENT: usize = 75;
 
 const MINUTE_MS: u64 = 60_000;
 const SECOND_MS: u64 = 1_000;
@@ -48,6 +51,7 @@ pub(super) struct Budget {
     addresses: BTreeMap<SocketAddr, Recent>,
     hosts: BTreeMap<IpAddr, Recent>,
     all: Recent,
+    birthday: Recent,
     swept: u64,
 }
 
@@ -58,6 +62,7 @@ impl Budget {
             addresses: BTreeMap::new(),
             hosts: BTreeMap::new(),
             all: Recent::new(),
+            birthday: Recent::new(),
             swept: 0,
         }
     }
@@ -87,6 +92,16 @@ impl Budget {
                 Ok(())
             }
         }
+    }
+
+    /// Takes one datagram of a birthday search; whether there is one to be had now.
+    pub(super) fn take_birthday(&mut self, now: Instant) -> bool {
+        let clock = now.saturating_duration_since(self.start).as_millis() as u64;
+        let free = wait(Some(&self.birthday), clock, PER_SECOND_BIRTHDAY, SECOND_MS) == 0;
+        if free {
+            note(&mut self.birthday, clock, PER_SECOND_BIRTHDAY);
+        }
+        free
     }
 
     /// Forgets addresses that got nothing for a minute, once the tables are full and at most once a second.

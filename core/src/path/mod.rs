@@ -82,6 +82,7 @@ mod peer;
 mod reflexive;
 mod relays;
 mod shared;
+mod socket_ids;
 mod timers;
 mod window;
 
@@ -93,6 +94,6 @@ pub use endpoint::{Destination, Endpoint, Remote, SocketId, Source, Transmit};
 pub use event::{Event, Path, PathKind};
 pub use explanation::{Attempt, Explanation, Help, Method, Outcome};
 pub use hint::Hint;
-pub use limits::{PER_ADDRESS, PER_HOST, PER_SECOND};
+pub use limits::{PER_ADDRESS, PER_HOST, PER_SECOND, PER_SECOND_BIRTHDAY};
 pub use peer::{PeerInfo, PeerView};
 pub use relays::{MAX_RELAYS, RelayView};

@@ -194,6 +194,11 @@ impl Relays {
         })
     }
 
+    /// Whether any relay has us bound.
+    pub(super) fn is_bound(&self) -> bool {
+        self.clients.iter().any(|client| client.bound_to().is_some())
+    }
+
     /// Each relay, where it is bound and how far it is.
     pub(super) fn views(&self) -> impl Iterator<Item = RelayView> {
         self.clients.iter().map(|client| RelayView {

@@ -17,7 +17,8 @@ use super::discovery::{self, End, MapVersion, Message, PairKeys};
 use super::limits::{Budget, Purpose};
 use super::reflexive::Reflexive;
 use super::relays::Relays;
-use super::{Counters, Destination, Endpoint, Event, Remote, Transmit};
+use super::socket_ids::SocketIds;
+use super::{Counters, Destination, Endpoint, Event, Remote, SocketId, Transmit};
 
 /// Datagrams that wait for the driver; more are dropped and counted.
 const MAX_TRANSMITS: usize = 4096;
@@ -52,6 +53,10 @@ pub(super) struct Shared {
     pub(super) relays: Relays,
     pub(super) reflexive: Reflexive,
     pub(super) counters: Counters,
+    /// Sockets besides the primary ones.
+    pub(super) sockets: SocketIds,
+    /// The peer for which a birthday search runs.
+    pub(super) searching: Option<NodeId>,
     pub(super) rng: ChaCha20Rng,
     started: Instant,
     budget: Budget,
@@ -68,6 +73,8 @@ impl Shared {
             relays,
             reflexive: Reflexive::default(),
             counters: Counters::default(),
+            sockets: SocketIds::default(),
+            searching: None,
             rng,
             started: now,
             budget: Budget::new(now),
@@ -116,6 +123,38 @@ impl Shared {
         self.budget
             .take(now, to, purpose)
             .inspect_err(|_| self.counters.limited += 1)
+    }
+
+    /// Charges a datagram of a birthday search; whether it may be sent now.
+    pub(super) fn charge_birthday(&mut self, now: Instant) -> bool {
+        self.budget.take_birthday(now)
+    }
+
+    /// Has IPv4 sockets opened on fresh ports for a peer; gives the first's id.
+    pub(super) fn open_sockets(&mut self, owner: NodeId, count: u16) -> Option<SocketId> {
+        let first = self.sockets.open(owner, count)?;
+        self.event(Event::OpenSockets {
+            first,
+            count,
+            ipv6: false,
+        });
+        Some(first)
+    }
+
+    /// Has them closed.
+    pub(super) fn close_sockets(&mut self, first: SocketId, count: u16) {
+        if count > 0 {
+            self.sockets.close(first, count);
+            self.event(Event::CloseSockets { first, count });
+        }
+    }
+
+    /// Who tells what address a socket has, over IPv4, counted round: relays answer STUN. Not one that is reached through
+    /// the node itself, such as a relay over TLS.
+    pub(super) fn observer(&self, nth: usize) -> Option<SocketAddr> {
+        let fit = |address: &SocketAddr| address.is_ipv4() && !address.ip().is_loopback();
+        let count = self.relays.addresses().filter(fit).count();
+        self.relays.addresses().filter(fit).nth(nth.checked_rem(count)?)
     }
 
     /// Seals a message and sends it. Whether `to` may have it was decided before.

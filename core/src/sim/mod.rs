@@ -11,7 +11,7 @@ mod node;
 mod tunnel;
 mod world;
 
-pub use nat::{Dependence, Nat, NatKind};
+pub use nat::{Dependence, Nat, NatKind, Ports};
 pub use net::{HostId, INTERNET, Link, SiteId};
 pub use node::{Delivery, Node};
 pub use world::{Arrived, NODE_PORT, RELAY_PORT, World, node_id};

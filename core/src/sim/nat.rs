@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use crate::nat::{Allocation, Filtering, Mapping, NatBehaviour};
+
 /// What of a remote address matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dependence {
@@ -26,6 +28,17 @@ impl Dependence {
     }
 }
 
+/// How a NAT chooses external ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// The host's own, where it is free.
+    Preserving,
+    /// Each so many after the last.
+    Counted(i8),
+    /// None that can be known.
+    Random,
+}
+
 /// How a NAT behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NatKind {
@@ -37,6 +50,11 @@ pub struct NatKind {
     pub expiry: Duration,
     /// Whether hosts inside reach one another by their external addresses.
     pub hairpin: bool,
+    /// Which external ports it gives.
+    pub ports: Ports,
+    /// As Linux masquerades without an input rule: a probe that comes unsolicited is a flow of the router's own, and a host
+    /// inside that wants the same port and remote gets another port.
+    pub two_faced: bool,
 }
 
 impl NatKind {
@@ -46,16 +64,61 @@ impl NatKind {
         filtering: Dependence::AddressAndPort,
         expiry: Duration::from_secs(30),
         hairpin: false,
+        ports: Ports::Preserving,
+        two_faced: false,
+    };
+
+    /// A plain Linux router.
+    pub const LINUX: Self = Self {
+        two_faced: true,
+        ..Self::HOME
+    };
+
+    /// A NAT that lets everybody in by a mapping.
+    pub const CONE: Self = Self {
+        filtering: Dependence::None,
+        ..Self::HOME
+    };
+
+    /// Another port for each remote, one after the other.
+    pub const COUNTING: Self = Self {
+        mapping: Dependence::AddressAndPort,
+        ports: Ports::Counted(1),
+        ..Self::HOME
     };
 
     /// A carrier's: another port for each remote.
     pub const SYMMETRIC: Self = Self {
         mapping: Dependence::AddressAndPort,
+        ports: Ports::Random,
         ..Self::HOME
     };
+
+    /// As a node behind it would measure it.
+    pub fn behaviour(&self) -> NatBehaviour {
+        NatBehaviour {
+            mapping: match self.mapping {
+                Dependence::None => Mapping::EndpointIndependent,
+                Dependence::Address => Mapping::AddressDependent,
+                Dependence::AddressAndPort => Mapping::AddressAndPortDependent,
+            },
+            filtering: match self.filtering {
+                Dependence::None => Filtering::EndpointIndependent,
+                Dependence::Address => Filtering::AddressDependent,
+                Dependence::AddressAndPort => Filtering::AddressAndPortDependent,
+            },
+            allocation: match (self.ports, self.mapping) {
+                // with a port for each remote no host keeps its own
+                (Ports::Preserving, Dependence::None) => Allocation::Preserving,
+                (Ports::Counted(step), _) if step != 0 => Allocation::Sequential { step },
+                _ => Allocation::Random,
+            },
+            udp_blocked: false,
+        }
+    }
 }
 
-struct Mapping {
+struct Flow {
     internal: SocketAddr,
     scope: Option<SocketAddr>,
     used: Instant,
@@ -67,8 +130,11 @@ struct Mapping {
 pub struct Nat {
     kind: NatKind,
     external: IpAddr,
-    mappings: BTreeMap<u16, Mapping>,
+    mappings: BTreeMap<u16, Flow>,
     next_port: u16,
+    /// Unsolicited probes that a two-faced NAT took for flows of its own.
+    taken: BTreeMap<(u16, SocketAddr), Instant>,
+    random: u64,
 }
 
 impl Nat {
@@ -79,12 +145,22 @@ impl Nat {
             external,
             mappings: BTreeMap::new(),
             next_port: 20_000,
+            taken: BTreeMap::new(),
+            random: match external {
+                IpAddr::V4(v4) => u64::from(u32::from(v4)),
+                IpAddr::V6(v6) => u128::from(v6) as u64,
+            },
         }
     }
 
     /// Its external address.
     pub fn external(&self) -> IpAddr {
         self.external
+    }
+
+    /// As a node behind it would measure it. Where its address is the host's own it is a firewall, and no NAT.
+    pub fn behaviour(&self) -> NatBehaviour {
+        self.kind.behaviour()
     }
 
     /// Whether it takes packets from inside to its own external address back in.
@@ -95,19 +171,32 @@ impl Nat {
     /// Rebooted: every mapping is gone, and new ones get other ports.
     pub fn reboot(&mut self) {
         self.mappings.clear();
+        self.taken.clear();
         self.next_port = self.next_port.wrapping_add(1000).max(20_000);
     }
 
     /// A packet goes out; gives its external source.
     pub fn outbound(&mut self, now: Instant, internal: SocketAddr, remote: SocketAddr) -> SocketAddr {
         self.expire(now);
-        let scope = self.kind.mapping.part(remote);
-        let known = self
-            .mappings
-            .iter()
-            .find(|(_, known)| known.internal == internal && known.scope == scope);
-        let port = known.map(|(&port, _)| port).unwrap_or_else(|| self.free_port());
-        let fresh = Mapping {
+        let mut scope = self.kind.mapping.part(remote);
+        // one that was made because of a probe goes before the common one
+        let own = |scope: Option<SocketAddr>| {
+            let mine = move |flow: &Flow| flow.internal == internal && flow.scope == scope;
+            self.mappings
+                .iter()
+                .find(|(_, flow)| mine(flow))
+                .map(|(&port, _)| port)
+        };
+        let mut port = own(Some(remote)).or_else(|| own(scope));
+        let keeps = self.kind.ports == Ports::Preserving && self.kind.mapping == Dependence::None;
+        let wanted = port.or(keeps.then_some(internal.port()));
+        if wanted.is_some_and(|wanted| {
+            self.taken.contains_key(&(wanted, remote)) && !self.has_sent(wanted, remote)
+        }) {
+            (scope, port) = (Some(remote), None);
+        }
+        let port = port.unwrap_or_else(|| self.free_port(internal.port(), remote));
+        let fresh = Flow {
             internal,
             scope,
             used: now,
@@ -122,25 +211,57 @@ impl Nat {
     /// A packet comes in; gives the host inside, where the filter lets it through.
     pub fn inbound(&mut self, now: Instant, port: u16, remote: SocketAddr) -> Option<SocketAddr> {
         self.expire(now);
-        let mapping = self.mappings.get_mut(&port)?;
-        let sent = mapping.remotes.get(&self.kind.filtering.part(remote))?;
-        let open = now.saturating_duration_since(*sent) < self.kind.expiry;
-        open.then(|| {
-            mapping.used = now;
-            mapping.internal
-        })
+        let filtered = self.kind.filtering.part(remote);
+        let open = |flow: &&mut Flow| {
+            let sent = flow.remotes.get(&filtered);
+            sent.is_some_and(|sent| now.saturating_duration_since(*sent) < self.kind.expiry)
+        };
+        if let Some(flow) = self.mappings.get_mut(&port).filter(open) {
+            flow.used = now;
+            return Some(flow.internal);
+        }
+        if self.kind.two_faced {
+            self.taken.insert((port, remote), now);
+        }
+        None
+    }
+
+    fn has_sent(&self, port: u16, remote: SocketAddr) -> bool {
+        let filtered = self.kind.filtering.part(remote);
+        self.mappings
+            .get(&port)
+            .is_some_and(|flow| flow.remotes.contains_key(&filtered))
     }
 
     fn expire(&mut self, now: Instant) {
         let expiry = self.kind.expiry;
         self.mappings
             .retain(|_, mapping| now.saturating_duration_since(mapping.used) < expiry);
+        self.taken
+            .retain(|_, at| now.saturating_duration_since(*at) < expiry);
     }
 
-    fn free_port(&mut self) -> u16 {
+    fn free_port(&mut self, own: u16, remote: SocketAddr) -> u16 {
+        let is_free = |nat: &Self, port: u16| {
+            port >= 1024 && !nat.mappings.contains_key(&port) && !nat.taken.contains_key(&(port, remote))
+        };
+        let keeps = self.kind.ports == Ports::Preserving && self.kind.mapping == Dependence::None;
+        if keeps && is_free(self, own) {
+            return own;
+        }
         loop {
-            self.next_port = self.next_port.wrapping_add(7).max(1024);
-            if !self.mappings.contains_key(&self.next_port) {
+            self.next_port = match self.kind.ports {
+                Ports::Counted(step) => self.next_port.wrapping_add_signed(i16::from(step)),
+                Ports::Preserving | Ports::Random => {
+                    // MMIX's generator; its upper bits are the good ones
+                    self.random = self
+                        .random
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1);
+                    (self.random >> 33) as u16
+                }
+            };
+            if is_free(self, self.next_port) {
                 return self.next_port;
             }
         }

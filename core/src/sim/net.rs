@@ -8,6 +8,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 
 use super::nat::{Nat, NatKind};
+use crate::nat::{Filtering, Mapping, NatBehaviour};
 
 /// A host; an index into the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,6 +128,29 @@ impl Net {
 
     pub(super) fn link_mut(&mut self, site: SiteId) -> &mut Link {
         &mut self.sites[site.0].link
+    }
+
+    /// What a host would measure of all the NATs between it and the public network.
+    pub(super) fn behaviour(&self, host: HostId) -> NatBehaviour {
+        let mut worst = NatBehaviour {
+            mapping: Mapping::NoNat,
+            filtering: Filtering::EndpointIndependent,
+            ..NatBehaviour::default()
+        };
+        let mut site = self.hosts[host.0].site;
+        while site != INTERNET {
+            if let Some(nat) = &self.sites[site.0].nat {
+                let own = nat.behaviour();
+                if worst.mapping as u8 <= own.mapping as u8 {
+                    (worst.mapping, worst.allocation) = (own.mapping, own.allocation);
+                }
+                if (worst.filtering as u8) < own.filtering as u8 {
+                    worst.filtering = own.filtering;
+                }
+            }
+            site = self.sites[site.0].uplink;
+        }
+        worst
     }
 
     pub(super) fn nat_mut(&mut self, site: SiteId) -> Option<&mut Nat> {

@@ -6,6 +6,7 @@ mod lan;
 mod lives;
 mod moving;
 mod places;
+mod punching;
 mod quiet;
 mod reaching;
 mod relay_client;

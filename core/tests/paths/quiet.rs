@@ -3,7 +3,7 @@
 use meshd_core::id::{NetworkId, NodeId};
 use meshd_core::keys::{DiscoverySecret, LanKey};
 use meshd_core::path::{Agent, AgentConfig, Local, PathKind, PeerInfo};
-use meshd_core::sim::{Link, NatKind, World, node_id};
+use meshd_core::sim::{Link, NatKind, Ports, World, node_id};
 use meshd_core::statement::{Candidate, CandidateKind};
 
 use crate::clock::start;
@@ -69,6 +69,8 @@ fn an_idle_node_behind_a_forgetful_nat_can_be_called() {
     world.add_relay(&["203.0.113.1"]);
     let forgetful = NatKind {
         expiry: 10 * S,
+        // that it forgot shows in another port
+        ports: Ports::Counted(7),
         ..NatKind::HOME
     };
     let home = world.add_site(Some((forgetful, "198.51.100.1")), Link::delay_ms(10));

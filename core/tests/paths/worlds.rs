@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meshd_core::path::PathKind;
-use meshd_core::sim::{Dependence, HostId, INTERNET, Link, NatKind, SiteId, World, node_id};
+use meshd_core::sim::{Dependence, HostId, INTERNET, Link, NatKind, Ports, SiteId, World, node_id};
 use proptest::prelude::*;
 
 use crate::clock::start;
@@ -48,16 +48,29 @@ fn dependence() -> impl Strategy<Value = Dependence> {
 }
 
 fn place() -> impl Strategy<Value = Place> {
-    let nat = (dependence(), dependence(), 10..120u64, any::<bool>()).prop_map(
-        |(mapping, filtering, expiry, hairpin)| {
+    let ports = prop_oneof![
+        Just(Ports::Preserving),
+        any::<i8>().prop_map(|step| Ports::Counted(if step == 0 { 1 } else { step })),
+        Just(Ports::Random)
+    ];
+    let nat = (
+        dependence(),
+        dependence(),
+        10..120u64,
+        any::<bool>(),
+        ports,
+        any::<bool>(),
+    )
+        .prop_map(|(mapping, filtering, expiry, hairpin, ports, two_faced)| {
             Place::Behind(NatKind {
                 mapping,
                 filtering,
                 expiry: Duration::from_secs(expiry),
                 hairpin,
+                ports,
+                two_faced,
             })
-        },
-    );
+        });
     prop_oneof![1 => Just(Place::Public), 3 => nat]
 }
 

@@ -2,20 +2,23 @@
 
 use std::time::{Duration, Instant};
 
-use crate::path::Remote;
+use crate::path::{Remote, SocketId};
 use crate::statement::CandidateKind;
 
 /// Addresses kept per peer.
-const MAX_ADDRESSES: usize = 24;
+const MAX_ADDRESSES: usize = 32;
 /// Of these, at most so many from each source other than the record.
 const MAX_PER_ORIGIN: usize = 4;
+const MAX_FRESH: usize = 8;
 /// Without a sign of life an address counts as proven for so long.
 const PROOF_LIFE: Duration = Duration::from_secs(120);
 /// The limits on addresses that have not answered do not hold for one that has in this time.
 const ANSWER_LIFE: Duration = Duration::from_secs(600);
 /// When an address that has not answered is tried, counted from the first try. Eight datagrams a minute are allowed to
-/// it; three are left for answers to the peer's own pings.
+/// it: a primer, these, and two that are left for answers to the peer's own pings. In step with the peer, which has been
+/// told, they come close together; else it may yet have to open its NAT.
 const STEPS_MS: [u64; 5] = [0, 100, 300, 700, 1_500];
+const IN_STEP_MS: [u64; 5] = [0, 50, 100, 200, 400];
 /// A proven address is pinged this often while the peer is active: NATs forget after 30 s at the earliest.
 const CHECK_EVERY: Duration = Duration::from_secs(15);
 
@@ -30,6 +33,8 @@ pub(super) enum Origin {
     Beacon,
     /// Something authentic came from it.
     Observed,
+    /// Where a fresh port of the peer is, or may be by now.
+    Fresh,
     /// It was proven in an earlier life of ours.
     Hint,
 }
@@ -48,6 +53,7 @@ struct Probe {
     step: usize,
     next: Instant,
     steps: usize,
+    in_step: bool,
 }
 
 /// One address.
@@ -91,6 +97,11 @@ impl Direct {
     /// Whether it is known from an earlier life only.
     pub(super) fn is_hint(&self) -> bool {
         self.origin == Origin::Hint
+    }
+
+    /// Whether the peer itself has named it, for its primary socket and ours.
+    pub(super) fn is_named(&self) -> bool {
+        self.origin <= Origin::Called && self.remote.socket.is_primary()
     }
 
     /// Its proof, while it is fresh enough.
@@ -156,14 +167,27 @@ impl Direct {
 
     /// Begins to try it, `steps` times; goes on where it is being tried already.
     pub(super) fn try_now(&mut self, now: Instant, steps: usize) {
-        if self.probe.is_none() {
+        self.try_from(now, steps, false);
+    }
+
+    /// Begins to try it at `start`, in step with the peer or not; where tries are to begin later, they begin then.
+    pub(super) fn try_from(&mut self, start: Instant, steps: usize, in_step: bool) {
+        let waiting = |probe: &Probe| probe.step == 0 && start < probe.start;
+        if self.probe.as_ref().is_none_or(waiting) {
             self.probe = Some(Probe {
-                start: now,
+                start,
                 step: 0,
-                next: now,
+                next: start,
                 steps,
+                in_step,
             });
         }
+    }
+
+    /// Whether tries of it are to begin, but have not.
+    pub(super) fn is_held(&self, now: Instant) -> bool {
+        self.probe
+            .is_some_and(|probe| probe.step == 0 && probe.start > now)
     }
 
     /// Ends its tries after so many.
@@ -194,7 +218,8 @@ impl Direct {
             return false;
         };
         probe.step += 1;
-        match STEPS_MS.get(probe.step).filter(|_| probe.step < probe.steps) {
+        let steps = if probe.in_step { IN_STEP_MS } else { STEPS_MS };
+        match steps.get(probe.step).filter(|_| probe.step < probe.steps) {
             Some(&at) => probe.next = (probe.start + Duration::from_millis(at)).max(now),
             None => self.probe = None,
         }
@@ -213,6 +238,7 @@ impl Direct {
                 step: STEPS_MS.len() - 1,
                 next: now + wait,
                 steps: 0,
+                in_step: false,
             });
         }
     }
@@ -254,7 +280,14 @@ impl Directs {
     }
 
     pub(super) fn has_answered(&self, now: Instant, remote: Remote) -> bool {
-        self.get(remote).is_some_and(|direct| direct.has_answered(now))
+        // the limits protect the address, whatever socket of ours it is sent to from
+        let same = |direct: &&Direct| direct.remote.address == remote.address;
+        self.0.iter().filter(same).any(|direct| direct.has_answered(now))
+    }
+
+    /// Forgets what belongs to a socket that is closed.
+    pub(super) fn forget_sockets(&mut self, closed: impl Fn(SocketId) -> bool) {
+        self.0.retain(|direct| !closed(direct.remote.socket));
     }
 
     /// Adds an address, in the place of the oldest unproven one of its origin where that has its share; whether it is
@@ -269,6 +302,7 @@ impl Directs {
         let share = match origin {
             Origin::Record | Origin::Called => MAX_ADDRESSES,
             Origin::Beacon | Origin::Observed | Origin::Hint => MAX_PER_ORIGIN,
+            Origin::Fresh => MAX_FRESH,
         };
         let same = |direct: &Direct| direct.origin == origin;
         if self.0.iter().filter(|direct| same(direct)).count() >= share {

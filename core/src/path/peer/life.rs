@@ -82,6 +82,11 @@ impl Life {
         self.accept(address.from, address.sequence)
     }
 
+    /// Whether the peer's present life is known.
+    pub(super) fn is_known(&self) -> bool {
+        self.boot.is_some()
+    }
+
     /// How to address a message to the peer's present life.
     pub(super) fn address(&mut self, own: BootNonce) -> Option<Address> {
         let to = self.boot?;

@@ -3,7 +3,10 @@
 //! A peer is idle until packets go to it or something fresh comes from it; idle, it has no timer but the one that ends
 //! the proof of its addresses. Active, it goes through rounds of trying addresses until a direct way is sure.
 
+mod birthday;
+mod campaign;
 mod direct;
+mod fresh;
 mod handshake;
 mod life;
 mod notes;
@@ -25,6 +28,7 @@ use super::discovery::{MapVersion, PairKeys};
 use super::shared::Shared;
 use super::{Endpoint, Event, Explanation, Hint, Path, Remote, explanation};
 
+use campaign::Campaign;
 use direct::{Directs, Origin};
 use handshake::HandshakeWatch;
 use life::Life;
@@ -97,6 +101,7 @@ pub(super) struct Peer {
     handshake: HandshakeWatch,
     path: Path,
     reported: MapVersion,
+    campaign: Campaign,
     /// The NAT in front of it, as it says.
     theirs: Option<NatBehaviour>,
 }
@@ -128,6 +133,7 @@ impl Peer {
             handshake: HandshakeWatch::default(),
             path: Path::default(),
             reported: MapVersion::default(),
+            campaign: Campaign::default(),
             theirs: None,
             info,
         }
@@ -158,7 +164,7 @@ impl Peer {
             rtt: self.rtt(now),
             ours,
             theirs: self.theirs,
-            attempts: Vec::new(),
+            attempts: self.campaign.attempts(),
             next_attempt: self.rounds.next.filter(|_| !direct),
             help: if direct {
                 Vec::new()
@@ -277,7 +283,8 @@ impl Peer {
         self.refresh(now, shared);
     }
 
-    fn rest(&mut self) {
+    fn rest(&mut self, shared: &mut Shared) {
+        self.abandon_campaign(shared);
         self.activity = Activity::default();
         self.watch = Watch::default();
         self.relayed.rest();
@@ -297,6 +304,7 @@ impl Peer {
             self.watch.poke(now);
             self.ping_spares(now, shared);
             self.rounds.count = 0;
+            self.abandon_campaign(shared);
             self.start_round(now, shared);
         }
         self.refresh(now, shared);
@@ -305,9 +313,10 @@ impl Peer {
     /// Does what is due.
     pub(super) fn tick(&mut self, now: Instant, shared: &mut Shared) {
         if self.activity.until.is_some_and(|until| now >= until) {
-            self.rest();
+            self.rest(shared);
         }
         self.drop_expired(now);
+        self.run_campaign(now, shared);
         self.make_tries(now, shared);
         if self.is_active() {
             self.check_proven(now, shared);
@@ -319,6 +328,7 @@ impl Peer {
             self.watch_handshake(now, shared);
         }
         self.refresh(now, shared);
+        self.drop_unused_sockets(now, shared);
     }
 
     /// When [`Self::tick`] is due.
@@ -338,6 +348,7 @@ impl Peer {
             self.relayed.next(),
             self.rounds.next,
             self.handshake.next(),
+            self.campaign.next(),
         ]
         .into_iter()
         .flatten()

@@ -44,6 +44,7 @@ impl Peer {
                 if let Some(direct) = self.directs.get_mut(address) {
                     direct.carried(now);
                 }
+                self.relayed.may_fall_silent(now);
             }
             Endpoint::Relay { .. } => {
                 self.relayed.heard(now);

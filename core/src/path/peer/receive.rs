@@ -4,10 +4,11 @@
 //! and teaches the peer's life. A message of the life so taught, with a sequence number not seen before, is fresh too:
 //! the peer is there, now. Anything else may be years old; it is worth one ping a second, and a pong within the limits.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::path::candidate::kind_of;
-use crate::path::discovery::{self, Address, Call, MapVersion, Message, Ping, Pong};
+use crate::path::discovery::{self, Address, Call, MapVersion, Message, Ping, Pong, Stage};
 use crate::path::limits::Purpose;
 use crate::path::shared::Shared;
 use crate::path::{Endpoint, Event, Remote};
@@ -61,6 +62,10 @@ impl Peer {
             shared.counters.replayed += 1;
             return;
         }
+        if fresh.is_none() {
+            // before the pong: who has answered this question can be called by whoever gets that
+            self.challenge(now, from, shared);
+        }
         if self.charge(now, shared, from, Purpose::Answer).is_ok() {
             let pong = Pong {
                 transaction: ping.transaction,
@@ -72,7 +77,6 @@ impl Peer {
             self.send(shared, from, &Message::Pong(pong));
         }
         if fresh.is_none() {
-            self.challenge(now, from, shared);
             return;
         }
         self.saw_map(ping.map, shared);
@@ -103,7 +107,7 @@ impl Peer {
             Endpoint::Direct(remote) => {
                 let address = from.address();
                 let from = Remote { address, ..remote };
-                self.proved(now, remote, rtt, from);
+                self.proved(now, remote, rtt, from, shared);
             }
             Endpoint::Relay { .. } => {
                 self.relayed.answered(rtt);
@@ -123,12 +127,13 @@ impl Peer {
         }
     }
 
-    fn proved(&mut self, now: Instant, address: Remote, rtt: Duration, from: Remote) {
+    fn proved(&mut self, now: Instant, address: Remote, rtt: Duration, from: Remote, shared: &mut Shared) {
         self.directs
             .add(now, address, CandidateKind::PeerReflexive, Origin::Observed);
         if let Some(direct) = self.directs.get_mut(address) {
             direct.prove(now, rtt, from);
         }
+        self.campaign_won(address, shared);
         // the others are still of interest, but no longer urgent
         self.directs
             .iter_mut()
@@ -158,28 +163,39 @@ impl Peer {
 
     fn challenge(&mut self, now: Instant, from: Endpoint, shared: &mut Shared) {
         if self.life.may_challenge(now) {
-            let _ = self.ping_for(now, shared, from, Purpose::Answer);
+            let _ = self.ping_for(now, shared, from, Purpose::Answer, None);
         }
     }
 
     fn on_call(&mut self, now: Instant, call: &Call, shared: &mut Shared) {
-        self.theirs = Some(call.nat);
-        let named = call
-            .candidates
+        self.learnt_nat(now, call.nat, shared);
+        match (call.stage, call.candidates.first()) {
+            (Stage::Candidates, _) => self.on_candidates(now, &call.candidates, shared),
+            (Stage::FreshAsked, Some(&fresh)) => self.on_fresh_asked(now, fresh, shared),
+            (Stage::FreshReady, Some(&fresh)) => self.on_fresh_ready(now, fresh, shared),
+            (Stage::Birthday, Some(&seen)) => self.on_birthday(now, seen, shared),
+            (_, None) => {}
+        }
+    }
+
+    fn on_candidates(&mut self, now: Instant, candidates: &[SocketAddr], shared: &mut Shared) {
+        let named = candidates
             .iter()
             .map(|&address| (address.into(), kind_of(address)));
         self.directs.replace(now, Origin::Called, named);
+        self.wake(now, CALLED_FOR, shared);
         // no new round, which would call back: two callers would never come to rest
         if self.is_active() && !self.has_sure_direct(now) {
             self.try_addresses(now, FIRST_TRIES, false, shared);
+            // the peer has primed, so that those that wait for it need not wait any longer
+            self.release_tries(now, FIRST_TRIES);
         }
-        self.wake(now, CALLED_FOR, shared);
     }
 
     fn on_goodbye(&mut self, now: Instant, shared: &mut Shared) {
         self.directs.iter_mut().for_each(|direct| direct.unprove());
         shared.relays.forget(self.info.node);
-        self.rest();
+        self.rest(shared);
         shared.event(Event::Goodbye { peer: self.info.node });
         self.refresh(now, shared);
     }

@@ -53,6 +53,12 @@ impl RelayWatch {
         };
     }
 
+    /// A packet came in directly: if nothing follows, it may be that our NAT forgot everything, the relay's binding too,
+    /// and somebody who only receives would notice last.
+    pub(super) fn may_fall_silent(&mut self, now: Instant) {
+        self.silent_at = Some(now + SILENCE);
+    }
+
     /// A pong came by the relay.
     pub(super) fn answered(&mut self, rtt: Duration) {
         let rtt = Some(self.rtt.map_or(rtt, |smoothed| (smoothed * 7 + rtt) / 8));

@@ -1,11 +1,13 @@
 //! Pings and what else goes out: tries of addresses, checks of proven ones, rounds.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::path::discovery::{Call, End, Message, PairKeys, Ping, Stage, Transaction};
 use crate::path::limits::Purpose;
 use crate::path::shared::Shared;
 use crate::path::{Endpoint, Remote};
+use crate::statement::CandidateKind;
 
 use super::direct::Direct;
 use super::watch::{Demand, Watch};
@@ -15,11 +17,13 @@ use super::{
 };
 
 /// Pings whose pong is still welcome.
-const MAX_PINGS: usize = 32;
+const MAX_PINGS: usize = 64;
 /// A pong later than this proves nothing.
 const PING_LIFE: Duration = Duration::from_secs(5);
 /// What came from an address is answered for so long.
 const ANSWERING: Duration = Duration::from_secs(2);
+/// Tries that wait for the peer begin after this at the latest.
+const HOLD: Duration = Duration::from_secs(1);
 /// A peer is told where to call at most this often.
 const CALL_EVERY: Duration = Duration::from_secs(2);
 
@@ -83,8 +87,19 @@ impl Peer {
 
     /// Seals and sends, without a limit: for ways that have proven themselves or were paid for.
     pub(super) fn send(&mut self, shared: &mut Shared, to: Endpoint, message: &Message) {
+        self.send_with_ttl(shared, to, message, None);
+    }
+
+    /// As [`Self::send`], with this time to live.
+    pub(super) fn send_with_ttl(
+        &mut self,
+        shared: &mut Shared,
+        to: Endpoint,
+        message: &Message,
+        ttl: Option<u8>,
+    ) {
         if let Some(keys) = self.keys(shared) {
-            shared.seal(keys, to, message, None);
+            shared.seal(keys, to, message, ttl);
         }
     }
 
@@ -97,10 +112,13 @@ impl Peer {
         purpose: Purpose,
     ) -> Result<(), Duration> {
         match to {
-            Endpoint::Direct(address) if !self.directs.has_answered(now, address) => {
-                shared.charge(now, address.address, purpose)
+            Endpoint::Direct(address) if self.directs.has_answered(now, address) => Ok(()),
+            Endpoint::Direct(address) if self.is_searched(address) => {
+                let free = shared.charge_birthday(now);
+                free.then_some(()).ok_or(Duration::from_millis(20))
             }
-            Endpoint::Direct(_) | Endpoint::Relay { .. } => Ok(()),
+            Endpoint::Direct(address) => shared.charge(now, address.address, purpose),
+            Endpoint::Relay { .. } => Ok(()),
         }
     }
 
@@ -119,7 +137,13 @@ impl Peer {
         let came = self
             .direct_of(to)
             .is_some_and(|direct| direct.came_within(now, ANSWERING));
-        self.ping_for(now, shared, to, if came { Purpose::Answer } else { Purpose::Try })
+        self.ping_for(
+            now,
+            shared,
+            to,
+            if came { Purpose::Answer } else { Purpose::Try },
+            None,
+        )
     }
 
     /// Pings, at the cost of `purpose` where the way has not answered yet.
@@ -132,28 +156,35 @@ impl Peer {
         shared: &mut Shared,
         to: Endpoint,
         purpose: Purpose,
+        ttl: Option<u8>,
     ) -> Result<(), Duration> {
         self.charge(now, shared, to, purpose)?;
-        let transaction = shared.random();
-        self.pings.push(Sent {
-            transaction,
-            to,
-            at: now,
-        });
+        let message = self.new_ping(now, shared);
+        if let Message::Ping(Ping { transaction, .. }) = message {
+            self.pings.push(Sent {
+                transaction,
+                to,
+                at: now,
+            });
+        }
         if let Endpoint::Direct(address) = to
             && let Some(direct) = self.directs.get_mut(address)
         {
             direct.pinged(now);
         }
-        let ping = Ping {
-            transaction,
+        self.send_with_ttl(shared, to, &message, ttl);
+        Ok(())
+    }
+
+    /// A ping that was not sent before.
+    pub(super) fn new_ping(&mut self, now: Instant, shared: &mut Shared) -> Message {
+        Message::Ping(Ping {
+            transaction: shared.random(),
             boot: shared.me.boot,
             sequence: self.life.next_sequence(),
             map: shared.me.map,
             in_use: self.is_in_use(now),
-        };
-        self.send(shared, to, &Message::Ping(ping));
-        Ok(())
+        })
     }
 
     /// Begins a round: the relay is pinged, so that the peer tries too, and every address that makes sense is tried.
@@ -181,16 +212,38 @@ impl Peer {
         };
         self.rounds.count += 1;
         self.rounds.next = Some(now + wait);
+        self.prime_held(now, shared);
+        self.begin_campaign(now, shared);
         self.ping_relay(now, shared);
+    }
+
+    /// Opens our NAT towards the addresses that are tried once the peer has been told.
+    fn prime_held(&mut self, now: Instant, shared: &mut Shared) {
+        let held = self.directs.iter().filter(|direct| direct.is_held(now));
+        let held: Vec<Remote> = held.map(|direct| direct.remote).collect();
+        for remote in held {
+            self.prime(now, remote, shared);
+        }
+    }
+
+    /// Lets the tries that wait for the peer begin at `start`.
+    pub(super) fn release_tries(&mut self, start: Instant, tries: usize) {
+        for direct in self.directs.iter_mut().filter(|direct| direct.is_held(start)) {
+            direct.try_from(start, tries, true);
+        }
     }
 
     /// Tries every address that makes sense and is not proven; only those that have answered lately where so asked.
     pub(super) fn try_addresses(&mut self, now: Instant, tries: usize, answered_only: bool, shared: &Shared) {
         let vicinity = shared.vicinity(&self.info.candidates);
+        // where the peer can be told, it opens its NAT before anything comes there
+        let hold = shared.relays.is_bound() && !self.needs_no_primer();
         for direct in self.directs.iter_mut() {
+            let behind_nat = direct.kind == CandidateKind::ServerReflexive && direct.remote.address.is_ipv4();
             let wanted = direct.proof(now).is_none() && (!answered_only || direct.has_answered(now));
             if wanted && vicinity.makes_sense(direct.kind, direct.remote.address) {
-                direct.try_now(now, tries);
+                let held = hold && behind_nat && !direct.has_answered(now);
+                direct.try_from(now + if held { HOLD } else { Duration::ZERO }, tries, false);
             }
         }
     }
@@ -211,20 +264,29 @@ impl Peer {
         if self.rounds.called.is_some_and(lately) || self.has_sure_direct(now) {
             return;
         }
-        let Some(way) = self.relay_way(shared) else { return };
-        let Some(address) = self.life.address(shared.me.boot) else {
+        if self.relay_way(shared).is_none() || !self.life.is_known() {
             return;
-        };
+        }
         self.rounds.called = Some(now);
         let candidates = shared
             .candidates()
             .iter()
             .map(|candidate| candidate.addr)
             .collect();
+        self.call_with(shared, Stage::Candidates, candidates);
+        self.release_tries(now + self.half_trip(), FIRST_TRIES);
+    }
+
+    /// Tells the peer something about ways to a direct path, through the relay.
+    pub(super) fn call_with(&mut self, shared: &mut Shared, stage: Stage, candidates: Vec<SocketAddr>) {
+        let Some(way) = self.relay_way(shared) else { return };
+        let Some(address) = self.life.address(shared.me.boot) else {
+            return;
+        };
         let call = Call {
             candidates,
             nat: shared.nat,
-            stage: Stage::Candidates,
+            stage,
         };
         self.send(shared, way, &Message::CallMeMaybe(address, call));
     }
@@ -329,8 +391,10 @@ impl Peer {
         if let Some(way) = self.relay_way(shared) {
             shared.relays.check(now, way.address());
         }
-        if demand == relayed::Demand::CheckAndPing {
-            self.ping_relay(now, shared);
+        match demand {
+            relayed::Demand::CheckAndPing => self.ping_relay(now, shared),
+            relayed::Demand::Check if self.path.direct().is_some() => self.watch.poke(now),
+            relayed::Demand::Check => {}
         }
     }
 

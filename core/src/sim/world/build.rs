@@ -96,6 +96,9 @@ impl World {
             meshes: Vec::new(),
         };
         agent.set_local(now, local);
+        if self.nats_known {
+            agent.set_nat_behaviour(now, self.net.behaviour(host));
+        }
         agent.set_relays(now, &relays);
         agent.set_peers(now, infos);
         agent.import_hints(now, hints);
@@ -131,7 +134,12 @@ impl World {
         self.net
             .move_host(host, site, addresses.iter().map(IpNet::addr).collect());
         if !silently {
+            let nat = self.net.behaviour(host);
+            let known = self.nats_known;
             self.with_node(host, |node, now| {
+                if known {
+                    node.agent.set_nat_behaviour(now, nat);
+                }
                 node.news = true;
                 node.agent.set_local(
                     now,
@@ -186,6 +194,11 @@ impl World {
         if let Some(nat) = self.net.nat_mut(site) {
             nat.reboot();
         }
+    }
+
+    /// Whether nodes that boot or move from now on know what NAT is in front of them.
+    pub fn set_nats_known(&mut self, known: bool) {
+        self.nats_known = known;
     }
 
     /// Whether maps reach the nodes.

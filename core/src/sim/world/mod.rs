@@ -95,6 +95,7 @@ pub struct World {
     sequence: u64,
     packets: u64,
     coordinator_up: bool,
+    nats_known: bool,
     publishing: bool,
     /// Steps without time passing.
     stalled: u32,
@@ -126,6 +127,7 @@ impl World {
             sequence: 0,
             packets: 0,
             coordinator_up: true,
+            nats_known: true,
             publishing: false,
             stalled: 0,
             log: Log::default(),
@@ -157,6 +159,11 @@ impl World {
     /// A running node.
     pub fn node(&self, host: HostId) -> Option<&Node> {
         self.members.get(&host)?.node.as_ref()
+    }
+
+    /// Sockets that a node has open besides its primary one.
+    pub fn open_sockets(&self, host: HostId) -> usize {
+        self.node(host).map_or(0, |node| node.sockets.len())
     }
 
     /// Does something with a running node, and what follows from it.

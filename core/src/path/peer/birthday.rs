@@ -1,0 +1,223 @@
+//! Birthday probing: one side's NAT gives each flow a port that nobody can know, the other's lets in only whom it has sent to.
+//!
+//! 1. The first opens 256 sockets and sends one primer by each to the address that the other has named: 256 ports of its NAT
+//!    now let that address in. The primers end on the way, so that they are no flows yet for the other's NAT; every other one
+//!    goes one router further, for a carrier's NAT behind its own.
+//! 2. Through the relay it says so. The other pings ports of that NAT, each once in an order without a pattern, until one is
+//!    open: with 256 in 64,512, after 250 pings on average and with 2,000 all but surely; with half of them (one NAT or
+//!    two) in 98 of 100 cases.
+//! 3. The ping that comes through is answered like any other. The socket that it came to stays, the rest are closed.
+//!
+//! One pair at a time does this, at most 500 datagrams a second, and only to an address that the peer itself has named.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::path::discovery::Stage;
+use crate::path::shared::Shared;
+use crate::path::socket_ids::BIRTHDAY_SOCKETS;
+use crate::path::{Endpoint, Remote, SocketId};
+use crate::statement::CandidateKind;
+
+use super::Peer;
+
+/// Datagrams at once, and the time to the next: 500 a second.
+const BATCH: u16 = 10;
+const BATCH_EVERY: Duration = Duration::from_millis(20);
+/// The call is repeated once, should it be lost.
+const CALL_AGAIN: Duration = Duration::from_millis(500);
+/// Pings of one search.
+const MAX_PROBES: u32 = 2_000;
+const FIRST_PORT: u32 = 1_024;
+const PORTS: u32 = 65_536 - FIRST_PORT;
+
+/// The side with many sockets.
+pub(super) struct Opener {
+    first: SocketId,
+    target: SocketAddr,
+    primed: u16,
+    calls: u8,
+    next: Instant,
+}
+
+impl Opener {
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+
+    pub(super) fn sockets(&self) -> (SocketId, u16) {
+        (self.first, BIRTHDAY_SOCKETS)
+    }
+
+    fn owns(&self, remote: Remote) -> bool {
+        let range = self.first.0..self.first.0 + BIRTHDAY_SOCKETS;
+        range.contains(&remote.socket.0) && remote.address == self.target
+    }
+}
+
+/// The side that tries ports.
+pub(super) struct Searcher {
+    ip: IpAddr,
+    port: u32,
+    stride: u32,
+    left: u32,
+    next: Instant,
+}
+
+impl Searcher {
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+}
+
+impl Peer {
+    /// Opens the sockets, if no other pair searches.
+    pub(super) fn open_many(&mut self, now: Instant, shared: &mut Shared) {
+        let Some(target) = self.named(shared).filter(|_| shared.searching.is_none()) else {
+            return;
+        };
+        let Some(first) = shared.open_sockets(self.info.node, BIRTHDAY_SOCKETS) else {
+            return;
+        };
+        shared.searching = Some(self.info.node);
+        self.campaign.opener = Some(Opener {
+            first,
+            target,
+            primed: 0,
+            calls: 0,
+            next: now,
+        });
+    }
+
+    /// The address that the peer has named and that others see.
+    fn named(&self, shared: &Shared) -> Option<SocketAddr> {
+        let vicinity = shared.vicinity(&self.info.candidates);
+        let named = self.directs.iter().filter(|direct| direct.is_named());
+        let mut named: Vec<_> = named
+            .filter(|direct| direct.remote.address.is_ipv4())
+            .filter(|direct| vicinity.makes_sense(direct.kind, direct.remote.address))
+            .collect();
+        named.sort_by_key(|direct| direct.kind != CandidateKind::ServerReflexive);
+        named.first().map(|direct| direct.remote.address)
+    }
+
+    /// Sends the primers that are due, then the call.
+    pub(super) fn run_opener(&mut self, now: Instant, shared: &mut Shared) {
+        let Some(opener) = self.campaign.opener.as_mut().filter(|opener| now >= opener.next) else {
+            return;
+        };
+        if opener.primed == BIRTHDAY_SOCKETS {
+            opener.calls += 1;
+            opener.next = now
+                + if opener.calls < 2 {
+                    CALL_AGAIN
+                } else {
+                    Duration::from_secs(3600)
+                };
+            let own = shared.reflexive.addresses().find(|address| address.is_ipv4());
+            if let Some(own) = own {
+                self.call_with(shared, Stage::Birthday, vec![own]);
+            }
+            return;
+        }
+        opener.next = now + BATCH_EVERY;
+        let (first, address) = (opener.first.0 + opener.primed, opener.target);
+        let count = BATCH.min(BIRTHDAY_SOCKETS - opener.primed);
+        opener.primed += count;
+        let shortest = self.primer_ttl();
+        for number in first..first + count {
+            let socket = SocketId(number);
+            let ttl = Some(shortest + (number & 1) as u8);
+            self.probe(now, Remote { address, socket }, ttl, shared);
+        }
+    }
+
+    /// The peer has many ports open towards us: behind this IP address.
+    pub(super) fn on_birthday(&mut self, now: Instant, seen: SocketAddr, shared: &mut Shared) {
+        let vicinity = shared.vicinity(&self.info.candidates);
+        let fits = seen.is_ipv4() && vicinity.makes_sense(CandidateKind::ServerReflexive, seen);
+        if !fits || self.has_sure_direct(now) || shared.searching.is_some() || shared.nat.is_dependent() {
+            return;
+        }
+        shared.searching = Some(self.info.node);
+        let [port, stride] = [(); 2].map(|()| u32::from_le_bytes(shared.random()));
+        self.campaign.searcher = Some(Searcher {
+            ip: seen.ip(),
+            port: port % PORTS,
+            stride: coprime(stride % PORTS),
+            left: MAX_PROBES,
+            next: now,
+        });
+        self.run_searcher(now, shared);
+    }
+
+    /// Pings the ports that are due.
+    pub(super) fn run_searcher(&mut self, now: Instant, shared: &mut Shared) {
+        let Some(searcher) = self
+            .campaign
+            .searcher
+            .as_mut()
+            .filter(|searcher| now >= searcher.next)
+        else {
+            return;
+        };
+        if searcher.left == 0 {
+            self.campaign.searcher = None;
+            shared.searching = None;
+            return;
+        }
+        searcher.next = now + BATCH_EVERY;
+        let count = u32::from(BATCH).min(searcher.left);
+        searcher.left -= count;
+        let (ip, stride, mut port) = (searcher.ip, searcher.stride, searcher.port);
+        searcher.port = (port + count * stride) % PORTS;
+        for _ in 0..count {
+            let address = SocketAddr::new(ip, (FIRST_PORT + port) as u16);
+            port = (port + stride) % PORTS;
+            self.probe(now, address.into(), None, shared);
+        }
+    }
+
+    /// One ping of the search. Its pong is not waited for: who is reached pings back, and that is answered.
+    fn probe(&mut self, now: Instant, remote: Remote, ttl: Option<u8>, shared: &mut Shared) {
+        if shared.charge_birthday(now) {
+            let ping = self.new_ping(now, shared);
+            self.send_with_ttl(shared, Endpoint::Direct(remote), &ping, ttl);
+        }
+    }
+
+    /// Whether an address belongs to the search that is under way, and so to its limit.
+    pub(super) fn is_searched(&self, remote: Remote) -> bool {
+        let opener = self.campaign.opener.as_ref();
+        let searcher = self.campaign.searcher.as_ref();
+        opener.is_some_and(|opener| opener.owns(remote))
+            || searcher
+                .is_some_and(|searcher| remote.socket.is_primary() && remote.address.ip() == searcher.ip)
+    }
+}
+
+/// The next number that leads through all ports before it repeats one: with none of 64,512's factors 2, 3 and 7.
+fn coprime(mut number: u32) -> u32 {
+    number |= 1;
+    while number.is_multiple_of(3) || number.is_multiple_of(7) {
+        number += 2;
+    }
+    number
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_tries_no_port_twice() {
+        for stride in [0, 1, 21, 777, 64_511] {
+            let stride = coprime(stride);
+            let mut ports: Vec<u32> = (0..PORTS).map(|step| (step * (stride % PORTS)) % PORTS).collect();
+            // within u32 for every stride below the number of ports
+            ports.sort_unstable();
+            ports.dedup();
+            assert_eq!(ports.len(), PORTS as usize, "stride {stride}");
+        }
+    }
+}
