@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::Config;
 use crate::coordinator::{Coordinator, Keys, Site, State, first_batch};
+use crate::packets::streams::StreamEntry;
 use crate::packets::{Members, PacketPlane};
 use crate::serve::connection::TlsService;
 use crate::serve::limits::Limits;
@@ -115,7 +116,7 @@ impl Running {
         let state = State::load(store, keys.coordinator, site, members)?;
         let coordinator = Coordinator::new(state);
         let (stop, stopped) = watch::channel(false);
-        let tasks = serve(config, sockets, &coordinator, &tls, &stopped);
+        let tasks = serve(config, sockets, (&coordinator, plane.streams()), &tls, &stopped);
         Ok(Self {
             coordinator,
             plane,
@@ -216,13 +217,13 @@ fn site_of(config: &Config, keys: &Keys, https: &[SocketAddr], plane: &PacketPla
 fn serve(
     config: &Config,
     sockets: Sockets,
-    coordinator: &Coordinator,
+    (coordinator, streams): (&Coordinator, StreamEntry),
     tls: &Arc<rustls::ServerConfig>,
     stop: &watch::Receiver<bool>,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let limits = Limits::default();
-    let router = router(coordinator.clone());
+    let router = router(coordinator.clone(), streams);
     let service = |admin| TlsService {
         tls: tls.clone(),
         router: router.clone(),

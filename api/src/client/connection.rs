@@ -5,8 +5,9 @@ use crate::Problem;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
-use hyper::{Method, Request, Response};
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderName, UPGRADE};
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -152,6 +153,26 @@ impl Connection {
             address,
             _sender: self.sender,
         })
+    }
+
+    /// Asks with `Upgrade: protocol` on `path`; gives what the connection became. Uses the connection up.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] where the other side says no.
+    pub async fn upgrade(mut self, path: &str, protocol: &str) -> Result<TokioIo<Upgraded>, ClientError> {
+        let headers = [(CONNECTION, "upgrade".to_owned()), (UPGRADE, protocol.to_owned())];
+        let begin = self.begin(Method::GET, path, Bytes::new(), &headers);
+        let response = tokio::time::timeout(REQUEST_TIMEOUT, begin).await;
+        let response = response.map_err(|_| ClientError::Timeout {
+            address: self.address.clone(),
+            seconds: REQUEST_TIMEOUT.as_secs(),
+        })??;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let reply = self.collect(response).await?;
+            return Err(self.malformed(&format!("status {} instead of an upgrade", reply.status)));
+        }
+        let upgraded = hyper::upgrade::on(response).await;
+        upgraded.map(TokioIo::new).map_err(|e| self.broken(&e))
     }
 
     async fn begin(

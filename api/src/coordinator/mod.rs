@@ -5,6 +5,8 @@ pub mod node;
 
 /// ALPN of the coordinator and of the TLS relay.
 pub const ALPN: &[u8] = b"meshd/1";
+/// What a connection becomes that is upgraded by `GET /v1/relay`: relay frames, each after its u16 length.
+pub const RELAY_PROTOCOL: &str = "meshd-relay";
 /// Label of the TLS exporter that binds signatures to the session (RFC 9266).
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 /// Where meshrelay's admin socket is unless told otherwise.

@@ -159,6 +159,12 @@ pub struct Relay {
     pub id: String,
     /// UDP addresses, `host:port`: those with the first one's port take frames, all answer STUN.
     pub udp: Vec<String>,
+    /// TCP addresses, `host:port`, of the same relay over TLS (`GET /v1/relay`), for where UDP is blocked.
+    #[serde(default)]
+    pub tls: Vec<String>,
+    /// The identity key that its TLS certificate is issued by, 64 hex digits; the coordinator's own where empty.
+    #[serde(default)]
+    pub identity: String,
     /// This node's bind key, 32 bytes. A secret.
     pub bind_key: Base64Bytes,
 }

@@ -103,10 +103,23 @@ pub struct PeerStatus {
 pub struct PathStatus {
     /// Kind of path.
     pub kind: PathKind,
-    /// `address:port` of the peer or of the relay; null without a path.
+    /// `address:port` of the peer or of the relay; null without a path. Over TLS it is the `host:port` connected to.
     pub endpoint: Option<String>,
+    /// What carries it there; null without a path.
+    #[serde(default)]
+    pub transport: Option<Transport>,
     /// Round trip in milliseconds, as the last pong told; null if unknown.
     pub rtt_ms: Option<f64>,
+}
+
+/// What carries packets to the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// UDP.
+    Udp,
+    /// TLS on TCP, to a relay, because UDP does not get there.
+    Tls,
 }
 
 /// Kind of path to a peer.

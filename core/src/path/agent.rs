@@ -8,7 +8,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
 use crate::demux::{Class, RELAY_CONTROL_SESSION, classify, split_relay};
-use crate::id::{NetworkId, NodeId};
+use crate::id::{NetworkId, NodeId, RelayId};
 use crate::keys::{DiscoveryPublic, DiscoverySecret, LanKey};
 use crate::nat::NatBehaviour;
 use crate::relay::{RelayEvent, RelayInfo};
@@ -146,6 +146,13 @@ impl Agent {
                 .reflexive
                 .restart(now, shared.relays.addresses(), &mut shared.rng);
         }
+        self.settle(now);
+    }
+
+    /// The carrier that [`Event::Carrier`] asked for is connected, behind this address of loopback; or, with none, it is
+    /// not any more.
+    pub fn set_carrier(&mut self, now: Instant, relay: RelayId, carrier: Option<SocketAddr>) {
+        self.shared.relays.set_carrier(now, relay, carrier);
         self.settle(now);
     }
 
@@ -413,7 +420,10 @@ impl Agent {
         while let Some((relay, event)) = self.shared.relays.poll_event() {
             match event {
                 RelayEvent::Bound { seen, anew, .. } => {
-                    if let Some(observer) = relay.filter(|&relay| self.shared.reflexive.saw(relay, seen)) {
+                    let observer = self.shared.relays.observer(relay);
+                    let observer =
+                        observer.filter(|_| !seen.ip().is_loopback() && !seen.ip().is_unspecified());
+                    if let Some(observer) = observer.filter(|&by| self.shared.reflexive.saw(by, seen)) {
                         self.shared.event(Event::ReflexiveAddress {
                             observer,
                             address: seen,
@@ -428,6 +438,7 @@ impl Agent {
                     self.with_all(now, |peer, shared| peer.relays_changed(now, shared));
                     self.home_changed();
                 }
+                RelayEvent::Carrier { wanted } => self.shared.event(Event::Carrier { relay, wanted }),
                 RelayEvent::Opened { peer, .. } => {
                     self.with_peer(now, peer, |peer, shared| peer.relay_opened(now, shared));
                 }

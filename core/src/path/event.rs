@@ -107,6 +107,14 @@ pub enum Event {
         /// How many.
         count: u16,
     },
+    /// UDP to this relay stays without an answer: connect to it over TLS and tell of it by
+    /// [`super::Agent::set_carrier`]; or, where not wanted any more, let the connection go.
+    Carrier {
+        /// The relay.
+        relay: RelayId,
+        /// Whether it is wanted.
+        wanted: bool,
+    },
     /// The nearest relay that answers is another one, or none: the node record should say so.
     HomeRelay {
         /// The relay.

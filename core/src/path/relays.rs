@@ -53,6 +53,14 @@ impl Relays {
         }
     }
 
+    /// The carrier over TLS of a relay is connected behind this address; or, with none, it is not.
+    pub(super) fn set_carrier(&mut self, now: Instant, relay: RelayId, carrier: Option<SocketAddr>) {
+        self.clients
+            .iter_mut()
+            .filter(|client| client.info().id == relay)
+            .for_each(|client| client.set_carrier(now, carrier));
+    }
+
     /// Every address of every relay.
     pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.clients
@@ -159,11 +167,19 @@ impl Relays {
         })
     }
 
-    /// The next event, with the address of the relay where it is bound.
-    pub(super) fn poll_event(&mut self) -> Option<(Option<SocketAddr>, RelayEvent)> {
+    /// The next event, with the relay.
+    pub(super) fn poll_event(&mut self) -> Option<(RelayId, RelayEvent)> {
         self.clients
             .iter_mut()
-            .find_map(|client| Some((client.bound_to(), client.poll_event()?)))
+            .find_map(|client| Some((client.info().id, client.poll_event()?)))
+    }
+
+    /// The address by which a relay sees the node's UDP socket; none over TLS, which shows nothing of it.
+    pub(super) fn observer(&self, relay: RelayId) -> Option<SocketAddr> {
+        self.clients
+            .iter()
+            .filter(|client| client.info().id == relay && !client.is_over_tls())
+            .find_map(RelayClient::bound_to)
     }
 
     /// The home relay after what happened, where it has changed.
@@ -206,6 +222,7 @@ impl Relays {
             bound_to: client.bound_to(),
             rtt: client.rtt(),
             home: self.home == Some(client.info().id),
+            over_tls: client.is_over_tls(),
         })
     }
 }
@@ -221,4 +238,6 @@ pub struct RelayView {
     pub rtt: Option<Duration>,
     /// Whether it is the node's home.
     pub home: bool,
+    /// Whether it is reached over TLS; the address is then the carrier's.
+    pub over_tls: bool,
 }

@@ -6,11 +6,14 @@
 //! sessions makes the client bind again at once, and once bound it opens the lost sessions again: a relay that was
 //! restarted is whole again after four round trips.
 //!
+//! Where UDP stays silent the client asks for a carrier over TLS (`over_tls`), and leaves it again when UDP works.
+//!
 //! Vocabulary: one call of `open`, `check`, `handle_frame`, `handle_timeout` or `network_changed`, then drain
 //! `poll_transmit` and `poll_event`.
 
 mod binding;
 mod opening;
+mod over_tls;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -23,8 +26,9 @@ use crate::id::{NetworkId, NodeId, RelayId};
 use crate::keys::BindKey;
 
 use super::frame::{Control, ControlFrame, Frame, Nonce, RefusalCode, authentic, parse};
-use binding::Binding;
+use binding::{Binding, Request};
 use opening::Openings;
+use over_tls::OverTls;
 
 /// Frames and events kept for the caller; more are dropped, and asked for again in time.
 const MAX_QUEUE: usize = 4096;
@@ -75,6 +79,11 @@ pub enum RelayEvent {
         /// Why.
         code: RefusalCode,
     },
+    /// From now on a carrier over TLS to this relay is wanted, or no longer.
+    Carrier {
+        /// Whether it is wanted.
+        wanted: bool,
+    },
 }
 
 /// One node at one relay.
@@ -85,6 +94,7 @@ pub struct RelayClient {
     rng: ChaCha20Rng,
     binding: Binding,
     openings: Openings,
+    over_tls: OverTls,
     transmits: VecDeque<(SocketAddr, ControlFrame)>,
     events: VecDeque<RelayEvent>,
 }
@@ -95,6 +105,7 @@ impl RelayClient {
         Self {
             binding: Binding::new(now),
             openings: Openings::default(),
+            over_tls: OverTls::default(),
             info,
             network,
             node,
@@ -124,13 +135,35 @@ impl RelayClient {
         self.binding.rtt()
     }
 
-    /// Whether `address` is one of the relay's.
+    /// Whether `address` is one of the relay's, or its carrier's.
     pub fn has_address(&self, address: SocketAddr) -> bool {
-        self.info
-            .addresses
-            .iter()
-            .take(MAX_ADDRESSES)
-            .any(|&own| own == address)
+        self.udp().contains(&address) || self.over_tls.address() == Some(address)
+    }
+
+    /// Whether the node is bound over TLS.
+    pub fn is_over_tls(&self) -> bool {
+        self.bound_to()
+            .is_some_and(|to| self.over_tls.address() == Some(to))
+    }
+
+    fn udp(&self) -> &[SocketAddr] {
+        let addresses = &self.info.addresses;
+        &addresses[..addresses.len().min(MAX_ADDRESSES)]
+    }
+
+    /// The carrier is connected behind this address of loopback; or, with none, it is not.
+    pub fn set_carrier(&mut self, now: Instant, carrier: Option<SocketAddr>) {
+        let before = self.over_tls.address();
+        if before == carrier {
+            return;
+        }
+        self.over_tls.set_address(carrier);
+        if before.is_some_and(|gone| self.binding.unbind(now, gone)) {
+            self.event(RelayEvent::Lost);
+        } else if self.bound_to().is_none() {
+            self.binding.restart(now);
+        }
+        self.pump(now);
     }
 
     /// The session that reaches `peer`, while the node is bound.
@@ -165,6 +198,7 @@ impl RelayClient {
     /// The node's own address may have changed: bind again now. Sessions stay.
     pub fn network_changed(&mut self, now: Instant) {
         self.binding.restart(now);
+        self.over_tls.stop_looking();
         self.pump(now);
     }
 
@@ -174,7 +208,12 @@ impl RelayClient {
             return;
         };
         match control {
-            Control::BindCookie { nonce, cookie } => self.binding.cookie(now, from, nonce, cookie),
+            Control::BindCookie { nonce, cookie } => {
+                match self.over_tls.cookie(now, from, nonce, cookie, &mut self.rng) {
+                    Some(request) => self.request(request),
+                    None => self.binding.cookie(now, from, nonce, cookie),
+                }
+            }
             Control::Bound {
                 nonce,
                 lifetime_s,
@@ -199,7 +238,12 @@ impl RelayClient {
             self.binding.seen_at(seen);
         }
         let anew = self.bound_to() != Some(from);
-        if let Some(rtt) = self.binding.bound(now, from, nonce, lifetime, jitter) {
+        let rtt = match self.over_tls.answered(from, nonce) {
+            Some(asked) => Some(self.binding.settle(now, &asked, lifetime, jitter)),
+            None => self.binding.bound(now, from, nonce, lifetime, jitter),
+        };
+        if let Some(rtt) = rtt {
+            self.over_tls.bound(now, from);
             self.openings.retry_now(now);
             self.event(RelayEvent::Bound { seen, rtt, anew });
         }
@@ -239,7 +283,10 @@ impl RelayClient {
     /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let openings = self.bound_to().and_then(|_| self.openings.next());
-        [self.binding.next(), openings].into_iter().flatten().min()
+        [self.binding.next(), openings, self.over_tls.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Sends what is due.
@@ -259,24 +306,42 @@ impl RelayClient {
 
     fn pump(&mut self, now: Instant) {
         let was_bound = self.bound_to().is_some();
-        for request in self.binding.due(now, &self.info.addresses, &mut self.rng) {
-            let frame = ControlFrame::bind_request(
-                self.network,
-                self.node,
-                request.nonce,
-                &request.cookie,
-                &self.info.key,
-            );
-            self.transmit(request.to, frame);
+        let mut addresses = self.udp().to_vec();
+        let looks = self.over_tls.due(now, &addresses, &mut self.rng);
+        addresses.extend(self.over_tls.address());
+        for request in self
+            .binding
+            .due(now, &addresses, &mut self.rng)
+            .into_iter()
+            .chain(looks)
+        {
+            self.request(request);
         }
         if was_bound && self.bound_to().is_none() {
+            self.over_tls.stop_looking();
             self.event(RelayEvent::Lost);
         }
+        self.ask_for_carrier(now);
         let Some(to) = self.bound_to() else { return };
         for (peer, nonce) in self.openings.due(now, &mut self.rng) {
             let frame = ControlFrame::open_request(self.network, self.node, nonce, peer, &self.info.key);
             self.transmit(to, frame);
         }
+    }
+
+    fn ask_for_carrier(&mut self, now: Instant) {
+        if self.bound_to().is_none() && self.binding.is_silent() && self.over_tls.want() {
+            self.event(RelayEvent::Carrier { wanted: true });
+        }
+        if self.over_tls.lets_go(now) {
+            self.event(RelayEvent::Carrier { wanted: false });
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        let Request { to, nonce, cookie } = request;
+        let frame = ControlFrame::bind_request(self.network, self.node, nonce, &cookie, &self.info.key);
+        self.transmit(to, frame);
     }
 
     fn transmit(&mut self, to: SocketAddr, frame: ControlFrame) {

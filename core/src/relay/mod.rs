@@ -5,12 +5,13 @@
 //! then on puts 12 bytes in front of each packet. The relay replaces the session id by that of the opposite direction,
 //! so that whoever receives a frame knows under which id to answer.
 //!
-//! - [`frame`]: the codec, both ends.
+//! - [`frame`]: the codec, both ends; [`stream`]: the same frames over TCP.
 //! - [`RelayServer`]: every decision of the relay. Data frames need `&self` only: many threads forward under a shared
 //!   lock, and the few control messages take it alone.
 //! - [`RelayClient`]: one node at one relay: bound, renewed, bound again at once when refused; sessions on demand.
 
 pub mod frame;
+pub mod stream;
 
 mod client;
 mod server;

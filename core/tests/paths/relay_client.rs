@@ -30,6 +30,13 @@ struct Bench {
     clients: Vec<(SocketAddr, RelayClient)>,
     events: Vec<(u8, RelayEvent)>,
     requests: usize,
+    /// Clients whose UDP goes nowhere.
+    blocked: Vec<u8>,
+}
+
+/// Where a client's carrier over TLS is.
+fn carrier() -> SocketAddr {
+    "127.0.0.1:4000".parse().unwrap()
 }
 
 impl Bench {
@@ -51,6 +58,7 @@ impl Bench {
             clients,
             events: Vec::new(),
             requests: 0,
+            blocked: Vec::new(),
         };
         bench.start_relay(1);
         bench
@@ -79,11 +87,18 @@ impl Bench {
         let sent: Vec<_> = std::iter::from_fn(|| client.poll_transmit()).collect();
         self.requests += sent.len();
         for (to, frame) in sent {
-            let from = Channel {
-                listener: u32::from(to.port()),
-                address: *address,
-                local: None,
+            let from = if to == carrier() {
+                Channel::of_stream(index as u64)
+            } else {
+                Channel {
+                    listener: u32::from(to.port()),
+                    address: *address,
+                    local: None,
+                }
             };
+            if to != carrier() && self.blocked.contains(&(index as u8 + 1)) {
+                continue;
+            }
             let Some(relay) = self.relay.as_mut() else {
                 continue;
             };
@@ -235,4 +250,95 @@ fn forged_answers_change_nothing() {
         assert_eq!((bench.events.len(), bench.requests), before, "{forged:?}");
         assert_eq!(bench.clients[0].1.session(node(2)), Some(session));
     }
+}
+
+#[test]
+fn where_udp_is_blocked_a_carrier_is_asked_for_within_1200_ms_and_binds() {
+    let mut bench = Bench::new();
+    bench.blocked.push(1);
+    bench.run(1_200);
+    assert_eq!(bench.events.iter().filter(|(who, _)| *who == 1).count(), 1);
+    assert!(bench.events.contains(&(1, RelayEvent::Carrier { wanted: true })));
+    let (now, address) = (bench.now, bench.clients[0].0);
+    bench.clients[0].1.set_carrier(now, Some(carrier()));
+    bench.run(50);
+    assert_eq!(bench.clients[0].1.bound_to(), Some(carrier()));
+    assert!(bench.clients[0].1.is_over_tls());
+    let told = |event: &RelayEvent| matches!(event, RelayEvent::Bound { seen, .. } if *seen == address);
+    assert!(
+        !bench.events.iter().any(|(_, event)| told(event)),
+        "it is told no address"
+    );
+    bench.run(120_000);
+    assert_eq!(bench.clients[0].1.bound_to(), Some(carrier()), "and it stays");
+    assert!(!bench.events.contains(&(1, RelayEvent::Lost)));
+}
+
+#[test]
+fn when_udp_works_again_the_binding_moves_back_and_the_carrier_is_let_go() {
+    let mut bench = Bench::new();
+    bench.blocked.push(1);
+    bench.run(1_200);
+    let now = bench.now;
+    bench.clients[0].1.set_carrier(now, Some(carrier()));
+    bench.clients[0].1.open(now, node(2));
+    bench.run(300);
+    let session = bench.opened(1).unwrap();
+    bench.blocked.clear();
+    bench.run(31_000);
+    assert_eq!(
+        bench.clients[0].1.bound_to().map(|to| to.ip()),
+        Some(relay_address().ip())
+    );
+    assert!(bench.send(session), "the session lives on");
+    bench.run(21_000);
+    assert!(bench.events.contains(&(1, RelayEvent::Carrier { wanted: false })));
+    assert!(!bench.events.contains(&(1, RelayEvent::Lost)));
+}
+
+#[test]
+fn a_carrier_that_breaks_is_a_lost_relay_until_it_is_back() {
+    let mut bench = Bench::new();
+    bench.blocked.push(1);
+    bench.run(1_200);
+    let now = bench.now;
+    bench.clients[0].1.set_carrier(now, Some(carrier()));
+    bench.run(50);
+    let now = bench.now;
+    bench.clients[0].1.set_carrier(now, None);
+    bench.run(10);
+    assert_eq!(bench.events.last(), Some(&(1, RelayEvent::Lost)));
+    let now = bench.now;
+    bench.clients[0].1.set_carrier(now, Some(carrier()));
+    bench.run(50);
+    assert_eq!(bench.clients[0].1.bound_to(), Some(carrier()));
+}
+
+#[test]
+fn a_datagram_that_says_it_is_from_a_stream_is_not_of_the_stream() {
+    let mut bench = Bench::new();
+    bench.blocked.push(1);
+    bench.run(1_200);
+    let now = bench.now;
+    bench.clients[0].1.set_carrier(now, Some(carrier()));
+    bench.clients[0].1.open(now, node(2));
+    bench.run(300);
+    let session = bench.opened(1).unwrap();
+    let forged = Channel {
+        listener: 3478,
+        ..Channel::of_stream(0)
+    };
+    let mut frame = [&relay_header(session)[..], &[4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
+    let relay = bench.relay.as_mut().unwrap();
+    let through = |verdict| matches!(verdict, Verdict::Forward { .. });
+    assert!(!through(relay.handle_datagram(
+        bench.now,
+        forged,
+        &mut frame.clone()
+    )));
+    assert!(through(relay.handle_datagram(
+        bench.now,
+        Channel::of_stream(0),
+        &mut frame
+    )));
 }

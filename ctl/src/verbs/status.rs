@@ -1,7 +1,7 @@
 //! `meshctl status`
 
 use clap::Args;
-use meshd_api::local::{self, NetworkStatus, PathKind, PeerStatus};
+use meshd_api::local::{self, NetworkStatus, PathKind, PeerStatus, Transport};
 
 use crate::cli::Global;
 use crate::failure::Failure;
@@ -127,6 +127,12 @@ impl Columns {
         }
         out += &self.line(name, &peer.ipv4.to_string(), figures);
         let endpoint = peer.path.endpoint.as_deref().unwrap_or_default();
+        let over_tls = peer.path.transport == Some(Transport::Tls);
+        let endpoint = if over_tls {
+            format!("tls://{endpoint}")
+        } else {
+            endpoint.to_owned()
+        };
         let (indent, ipv6) = (" ".repeat(self.name + 2), peer.ipv6.to_string());
         let below = format!("{indent}{ipv6:width$}  {endpoint}", width = self.address);
         match below.chars().count() <= WIDTH {
@@ -151,6 +157,7 @@ mod tests {
             path: PathStatus {
                 kind,
                 endpoint: endpoint.map(str::to_owned),
+                transport: endpoint.map(|_| Transport::Udp),
                 rtt_ms: endpoint.map(|_| 12.34),
             },
             last_handshake: endpoint.map(|_| 14),

@@ -13,6 +13,7 @@ use meshd_api::{Base64Bytes, Problem};
 use meshd_core::auth::NodeAuthorization;
 use meshd_core::id::{NetworkId, NodeId};
 use meshd_core::keys::IdentitySecret;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -87,7 +88,7 @@ pub struct Identity {
 }
 
 /// Where coordinators are and which keys they may have.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Targets {
     /// Hosts and ports, tried in order.
     pub addresses: Vec<(String, u16)>,

@@ -183,6 +183,8 @@ impl Task {
     }
 
     async fn take_relays(&mut self, relays: &[Relay]) {
+        self.carriers
+            .set_relays(super::paths::over_tls(relays, &self.membership.coordinators));
         let relays = super::paths::resolve_relays(relays).await;
         self.use_relays(relays);
     }

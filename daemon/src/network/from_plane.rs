@@ -91,7 +91,7 @@ impl Task {
         for stats in self.plane.stats() {
             self.sample_peer(now, &stats);
         }
-        self.paths.save_when_due(&self.agent, &self.files);
+        self.paths.save_when_due(&self.agent, &self.carriers, &self.files);
         self.samples.busy_until.is_some_and(|until| now < until)
     }
 

@@ -7,6 +7,7 @@
 mod beacons;
 mod believed;
 mod candidates;
+mod carrier;
 pub mod coordinator;
 mod exchange;
 mod from_coordinator;

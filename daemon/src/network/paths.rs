@@ -1,5 +1,7 @@
 //! The path agent's hands: its datagrams are sent, its events carried out, its hints kept on disk.
 
+use super::carrier::{self, Carriers};
+use super::coordinator::Targets;
 use super::exchange;
 use super::record::Changing;
 use super::sockets;
@@ -41,6 +43,8 @@ pub(super) struct Paths {
 struct Stored {
     hints: Vec<(String, Vec<SocketAddr>, bool)>,
     relays: Vec<(String, Vec<SocketAddr>, Vec<u8>)>,
+    #[serde(default)]
+    over_tls: Vec<(String, Targets)>,
 }
 
 /// A new agent for this network.
@@ -98,6 +102,25 @@ pub(super) async fn resolve_relays(relays: &[Relay]) -> Vec<RelayInfo> {
     resolved
 }
 
+/// Where the relays speak TLS, and whose certificates count there: the relay's own key, else the coordinator's `pins`.
+pub(super) fn over_tls(relays: &[Relay], pins: &[[u8; 32]]) -> BTreeMap<RelayId, Targets> {
+    let targets = |relay: &Relay| {
+        let id = relay.id.parse().ok()?;
+        let own = data_encoding::HEXLOWER.decode(relay.identity.as_bytes()).ok()?;
+        let pins = match <[u8; 32]>::try_from(own) {
+            Ok(own) => vec![own],
+            Err(_) => pins.to_vec(),
+        };
+        let address = |name: &String| {
+            let (host, port) = name.rsplit_once(':')?;
+            Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
+        };
+        let addresses = relay.tls.iter().filter_map(address).collect();
+        Some((id, Targets { addresses, pins }))
+    };
+    relays.iter().filter_map(targets).collect()
+}
+
 impl Paths {
     /// Nothing known yet.
     pub fn new(port: u16) -> Self {
@@ -134,7 +157,7 @@ impl Paths {
     }
 
     /// Gives the agent what an earlier life knew. To be called after its peers are set.
-    pub fn load(&mut self, agent: &mut Agent, files: &NetworkFiles) {
+    pub fn load(&mut self, agent: &mut Agent, carriers: &mut Carriers, files: &NetworkFiles) {
         let bytes = files.load(FILE).unwrap_or_else(|error| {
             warn!("{error}");
             None
@@ -144,19 +167,30 @@ impl Paths {
         };
         let now = Instant::now();
         self.relays = stored.relays.into_iter().filter_map(stored_relay).collect();
+        let over_tls = stored.over_tls.into_iter();
+        carriers.set_relays(
+            over_tls
+                .filter_map(|(id, targets)| Some((id.parse().ok()?, targets)))
+                .collect(),
+        );
         agent.set_relays(now, &self.relays);
         let hints: Vec<_> = stored.hints.into_iter().filter_map(stored_hint).collect();
         agent.import_hints(now, &hints);
     }
 
     /// Writes what a next life should know.
-    pub fn save(&mut self, agent: &Agent, files: &NetworkFiles) {
+    pub fn save(&mut self, agent: &Agent, carriers: &Carriers, files: &NetworkFiles) {
         self.saved = Instant::now();
         let hint = |h: Hint| (h.peer.to_string(), h.addresses, h.active);
         let relay = |r: &RelayInfo| (r.id.to_string(), r.addresses.clone(), r.key.as_bytes().to_vec());
         let stored = Stored {
             hints: agent.hints(self.saved).into_iter().map(hint).collect(),
             relays: self.relays.iter().map(relay).collect(),
+            over_tls: carriers
+                .relays()
+                .iter()
+                .map(|(id, targets)| (id.to_string(), targets.clone()))
+                .collect(),
         };
         let bytes = serde_json::to_vec(&stored).expect("plain data");
         if let Err(error) = files.save(FILE, &bytes) {
@@ -165,9 +199,9 @@ impl Paths {
     }
 
     /// Writes it from time to time.
-    pub fn save_when_due(&mut self, agent: &Agent, files: &NetworkFiles) {
+    pub fn save_when_due(&mut self, agent: &Agent, carriers: &Carriers, files: &NetworkFiles) {
         if self.saved.elapsed() >= SAVE_EVERY {
-            self.save(agent, files);
+            self.save(agent, carriers, files);
         }
     }
 }
@@ -194,23 +228,34 @@ impl Task {
         if relays == self.paths.relays {
             return;
         }
-        self.plane
-            .set_relays(relays.iter().flat_map(|relay| relay.addresses.clone()).collect());
         self.agent.set_relays(Instant::now(), &relays);
         self.paths.relays = relays;
-        self.paths.save(&self.agent, &self.files);
+        for (relay, local) in self.carriers.up().collect::<Vec<_>>() {
+            self.agent.set_carrier(Instant::now(), relay, Some(local));
+        }
+        self.admit_relays();
+        self.paths.save(&self.agent, &self.carriers, &self.files);
+    }
+
+    /// Tells the data plane whose relay frames it takes.
+    fn admit_relays(&self) {
+        let udp = self.paths.relays.iter().flat_map(|relay| relay.addresses.clone());
+        self.plane
+            .set_relays(udp.chain(self.carriers.addresses()).collect());
+    }
+
+    /// A relay over TLS works, or does not any more.
+    pub(super) fn carrier_changed(&mut self, relay: RelayId, state: carrier::State) {
+        if let Some(local) = self.carriers.note(relay, state) {
+            self.admit_relays();
+            self.agent.set_carrier(Instant::now(), relay, local);
+        }
     }
 
     /// Takes up what an earlier life knew.
     pub(super) fn recall_paths(&mut self) {
-        self.paths.load(&mut self.agent, &self.files);
-        self.plane.set_relays(
-            self.paths
-                .relays
-                .iter()
-                .flat_map(|relay| relay.addresses.clone())
-                .collect(),
-        );
+        self.paths.load(&mut self.agent, &mut self.carriers, &self.files);
+        self.admit_relays();
     }
 
     /// Sends what the agent wants sent and does what its events say.
@@ -256,6 +301,13 @@ impl Task {
                 self.plane.open_sockets(first, sockets::fresh(count, ipv6));
             }
             Event::CloseSockets { first, count } => self.plane.close_sockets(first, count),
+            Event::Carrier { relay, wanted } => {
+                self.carriers.want(relay, wanted);
+                if !wanted {
+                    self.agent.set_carrier(Instant::now(), relay, None);
+                    self.admit_relays();
+                }
+            }
             Event::HomeRelay { relay } => {
                 self.paths.home_relay = relay;
                 self.publish(false);

@@ -2,7 +2,7 @@
 
 use super::task::Task;
 use crate::dataplane::PeerStats;
-use meshd_api::local::{NetworkStatus, PathKind as Kind, PathStatus, PeerStatus};
+use meshd_api::local::{NetworkStatus, PathKind as Kind, PathStatus, PeerStatus, Transport};
 use meshd_core::id::NodeId;
 use meshd_core::map::Node;
 use meshd_core::path::PathKind;
@@ -91,16 +91,23 @@ impl Task {
             return PathStatus {
                 kind: Kind::None,
                 endpoint: None,
+                transport: None,
                 rtt_ms: None,
             };
         };
+        let primary = path.primary.map(|endpoint| endpoint.address());
+        let remote = primary.and_then(|address| self.carriers.remote_of(address));
         PathStatus {
             kind: match path.kind() {
                 PathKind::Direct => Kind::Direct,
                 PathKind::Relay => Kind::Relay,
                 PathKind::None => Kind::None,
             },
-            endpoint: path.primary.map(|endpoint| endpoint.address().to_string()),
+            endpoint: primary.map(|address| remote.map_or_else(|| address.to_string(), str::to_owned)),
+            transport: primary.map(|_| match remote {
+                Some(_) => Transport::Tls,
+                None => Transport::Udp,
+            }),
             rtt_ms: rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
         }
     }
@@ -116,6 +123,7 @@ impl Task {
             .flatten()
             .chain(self.yielded.iter().cloned())
             .chain(names)
+            .chain(self.carriers.warnings())
             .chain(self.notes.clone())
             .collect()
     }

@@ -6,6 +6,7 @@
 
 use super::beacons::Beacons;
 use super::candidates::{self, Underlay};
+use super::carrier::Carriers;
 use super::coordinator::{FromCoordinator, Identity, Line, Request, Targets};
 use super::from_plane::Samples;
 use super::interface::Interface;
@@ -72,6 +73,8 @@ pub struct Task {
     pub(super) coordinator: Coordinator,
     pub(super) beacons: Beacons,
     pub(super) paths: paths::Paths,
+    /// Relays over TLS.
+    pub(super) carriers: Carriers,
     /// Maps being fetched from peers.
     pub(super) fetches: JoinSet<(NodeId, Result<Bytes, ClientError>)>,
     /// From whom.
@@ -108,6 +111,7 @@ impl Task {
             Interface::open(&shared.config, membership.interface, &params, addresses, kernel).await?;
         let sockets = sockets::open(allotted.listen_port, Progress::load(&files).port)?;
         let port = sockets.port;
+        let carriers = Carriers::new(identity(&membership), port, sockets.plane.v4.is_some());
         let (plane_sender, plane_events) = mpsc::channel(PLANE_QUEUE);
         let plane = DataPlane::start(DataPlaneConfig {
             tun,
@@ -127,6 +131,7 @@ impl Task {
         let mut task = Self {
             agent: paths::agent(&membership, &params),
             paths: paths::Paths::new(port),
+            carriers,
             underlay: Underlay::default(),
             beacons: Beacons::open(),
             fetches: JoinSet::new(),
@@ -213,6 +218,7 @@ impl Task {
                     self.take_away().await;
                     return Ending::Anew;
                 },
+                Some((relay, state)) = self.carriers.next() => self.carrier_changed(relay, state),
                 beacons = self.beacons.recv() => self.heard_beacons(&beacons),
                 Some(Ok((peer, map))) = self.fetches.join_next() => self.fetched(peer, map),
                 Ok(()) = kernel.changed() => {
@@ -243,7 +249,7 @@ impl Task {
                 return ControlFlow::Break(Ending::Left);
             }
             NetworkCommand::Stop(stop, done) => {
-                self.paths.save(&self.agent, &self.files);
+                self.paths.save(&self.agent, &self.carriers, &self.files);
                 self.map.save();
                 if stop == Stop::Down {
                     self.take_away().await;
@@ -318,6 +324,7 @@ impl Task {
             meshes: self.interface.prefixes.to_vec(),
         };
         self.agent.set_local(Instant::now(), local);
+        self.carriers.network_changed();
         self.publish(false);
     }
 }
@@ -333,6 +340,15 @@ pub(super) fn params(membership: &Membership, map: &MapKeeper) -> Option<Params>
         .map(|signed| signed.value().clone())
 }
 
+/// Who this node is to coordinators and relays.
+fn identity(membership: &Membership) -> Identity {
+    Identity {
+        network: membership.network,
+        node: membership.node,
+        secret: membership.identity.clone(),
+    }
+}
+
 /// Starts the line to the coordinator, from the map held (`at`; zeros ask for a whole one).
 pub(super) fn start_line(
     membership: &Membership,
@@ -341,17 +357,12 @@ pub(super) fn start_line(
 ) -> (Coordinator, JoinSet<()>) {
     let (requests, receiver) = mpsc::channel(LINE_QUEUE);
     let (sender, events) = mpsc::channel(LINE_QUEUE);
-    let identity = Identity {
-        network: membership.network,
-        node: membership.node,
-        secret: membership.identity.clone(),
-    };
     let targets = Targets {
         addresses: membership.addresses.clone(),
         pins: membership.coordinators.clone(),
     };
     let (held, watched) = watch::channel(at);
-    let line = Line::new(identity, targets, watched, receiver, sender.clone());
+    let line = Line::new(identity(membership), targets, watched, receiver, sender.clone());
     let mut task = JoinSet::new();
     task.spawn(
         line.run()

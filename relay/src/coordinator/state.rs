@@ -229,6 +229,8 @@ impl State {
         vec![Relay {
             id: self.site.relay.to_string(),
             udp: self.site.udp_ports.iter().flat_map(with_port).collect(),
+            tls: with_port(&self.site.https_port),
+            identity: String::new(),
             bind_key: bind_key(&self.site.relay_secret, network, node).as_bytes()[..].into(),
         }]
     }

@@ -5,10 +5,13 @@
 //! buffer that they came in. Nothing is copied or allocated on the way. Control messages of the batch are handled after
 //! that, under the write lock.
 //!
+//! Nodes that cannot use UDP come over TLS ([`streams`]): the same frames, the same decisions, on a thread of their own.
+//!
 //! The coordinator tells the plane who is a member ([`Members`]): a removed node's binding and sessions are gone when the
 //! call returns.
 
 mod runs;
+pub mod streams;
 mod worker;
 
 use std::net::SocketAddr;
@@ -28,6 +31,7 @@ use zeroize::Zeroizing;
 
 use crate::config::Listen;
 
+use streams::{StreamEntry, StreamThread, Streams};
 pub use worker::{Opened, Worker};
 
 /// Poller token of the waker; sockets have their index.
@@ -106,6 +110,7 @@ impl Counters {
 /// What the thread and its callers share.
 struct Shared {
     sockets: Vec<UdpSocket>,
+    streams: Arc<Streams>,
     members: Members,
     counters: Counters,
     stop: AtomicBool,
@@ -158,6 +163,7 @@ impl Members {
 pub struct PacketPlane {
     shared: Arc<Shared>,
     waker: Waker,
+    streams: StreamThread,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -193,6 +199,7 @@ impl PacketPlane {
         let waker = Waker::new(&poller, WAKER)?;
         let shared = Arc::new(Shared {
             sockets,
+            streams: Arc::default(),
             members,
             counters: Counters::default(),
             stop: AtomicBool::new(false),
@@ -203,14 +210,14 @@ impl PacketPlane {
             poller,
             waker: waker.clone(),
         };
-        Ok((
-            Self {
-                shared,
-                waker,
-                thread: None,
-            },
-            opened,
-        ))
+        let streams = StreamThread::start(shared.clone())?;
+        let plane = Self {
+            shared,
+            waker,
+            streams,
+            thread: None,
+        };
+        Ok((plane, opened))
     }
 
     /// Resolves when the plane cannot go on.
@@ -221,6 +228,16 @@ impl PacketPlane {
     /// The addresses listened on, in the order asked for.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.shared.sockets.iter().map(UdpSocket::local_addr).collect()
+    }
+
+    /// Where connections over TLS are brought.
+    pub fn streams(&self) -> StreamEntry {
+        self.streams.entry()
+    }
+
+    /// Connections over TLS at present.
+    pub fn open_streams(&self) -> usize {
+        self.shared.streams.len()
     }
 
     /// What happened so far.

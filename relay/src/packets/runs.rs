@@ -5,7 +5,8 @@ use std::io::IoSlice;
 use meshd_core::relay::Channel;
 use meshd_net::udp::{MAX_SEGMENTS, MAX_SEND_BYTES, Transmit, UdpSocket};
 
-use super::PacketMetrics;
+use super::streams::Streams;
+use super::{PacketMetrics, Shared};
 
 /// Runs collected before they are sent.
 pub const MAX_RUNS: usize = 64;
@@ -36,17 +37,22 @@ impl<'a> Runs<'a> {
     }
 
     /// Adds a run, sending those held where there is no room.
-    pub fn push(&mut self, run: Run<'a>, sockets: &[UdpSocket], metrics: &mut PacketMetrics) {
+    pub fn push(&mut self, run: Run<'a>, shared: &Shared, metrics: &mut PacketMetrics) {
         if self.len == MAX_RUNS {
-            self.send(sockets, metrics);
+            self.send(shared, metrics);
         }
         self.runs[self.len] = Some(run);
         self.len += 1;
     }
 
     /// Sends all, socket by socket, each in order. What finds no room is dropped: a relay holds no queue.
-    pub fn send(&mut self, sockets: &[UdpSocket], metrics: &mut PacketMetrics) {
-        for (listener, socket) in sockets.iter().enumerate() {
+    pub fn send(&mut self, shared: &Shared, metrics: &mut PacketMetrics) {
+        for run in self.runs[..self.len].iter().flatten() {
+            if let Some(number) = run.to.stream() {
+                send_to_stream(&shared.streams, number, run, metrics);
+            }
+        }
+        for (listener, socket) in shared.sockets.iter().enumerate() {
             let mut of_socket = [const { None::<&Run<'a>> }; MAX_RUNS];
             let mut count = 0;
             for run in self.runs[..self.len]
@@ -61,6 +67,12 @@ impl<'a> Runs<'a> {
         }
         self.len = 0;
     }
+}
+
+fn send_to_stream(streams: &Streams, number: u64, run: &Run<'_>, metrics: &mut PacketMetrics) {
+    metrics.unsent += streams.push(number, run.bytes, run.segment_size);
+    metrics.forwarded += run.datagrams;
+    metrics.forwarded_bytes += run.bytes.len() as u64;
 }
 
 fn send_all(socket: &UdpSocket, runs: &[Option<&Run<'_>>], metrics: &mut PacketMetrics) {

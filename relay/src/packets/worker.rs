@@ -131,7 +131,7 @@ fn handle(shared: &Shared, listener: usize, batch: &mut RecvBatch, control: &mut
             judge.buffer(received, &mut runs);
         }
         drop(relay);
-        runs.send(&shared.sockets, &mut metrics);
+        runs.send(shared, &mut metrics);
     }
     if control.len > 0 {
         answer_control(shared, now, control, &mut metrics);
@@ -185,7 +185,7 @@ impl Judge<'_> {
         complete[count] = joiner.finish();
         let bytes: &'a [u8] = bytes;
         for open in complete.into_iter().flatten() {
-            runs.push(joiner.run(open, bytes), &self.shared.sockets, self.metrics);
+            runs.push(joiner.run(open, bytes), self.shared, self.metrics);
         }
     }
 

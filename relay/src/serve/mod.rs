@@ -11,6 +11,7 @@ pub mod limits;
 pub mod listen;
 mod nodes;
 mod openapi;
+pub mod over_tls;
 mod proof;
 mod router;
 pub mod session;

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use meshd_api::coordinator::admin::{
     Done, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo, TokenCreate, TokenCreated, TokenInfo,
     TokenRevoke,
@@ -21,8 +21,9 @@ use serde_json::Value;
 use super::answer::{Failure, not_found, wrong_method};
 use super::openapi::{Doc, document};
 use super::proof::admins_only;
-use super::{admins, nodes};
+use super::{admins, nodes, over_tls};
 use crate::coordinator::Coordinator;
+use crate::packets::streams::StreamEntry;
 
 /// How long a request may take until its answer starts, its body included.
 const REQUEST_TIME: Duration = Duration::from_secs(20);
@@ -31,7 +32,7 @@ const DOCUMENT: &str = "/v1/openapi.json";
 type Table = Vec<(Doc, MethodRouter<Coordinator>)>;
 
 /// The whole API. Who may ask what is decided per request, by its session.
-pub fn router(coordinator: Coordinator) -> Router {
+pub fn router(coordinator: Coordinator, streams: StreamEntry) -> Router {
     let (of_nodes, of_admins) = (node_routes(), admin_routes());
     let own = Doc::new("get", DOCUMENT, "This document").gives::<Value>();
     let docs = of_nodes.iter().chain(&of_admins).map(|(doc, _)| doc.clone());
@@ -47,6 +48,7 @@ pub fn router(coordinator: Coordinator) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(in_time))
+        .layer(Extension(streams))
         .with_state(coordinator)
 }
 
@@ -74,6 +76,8 @@ fn node_routes() -> Table {
         (at("get", "/v1/networks/{id}/map", "The map, and each of its changes")
             .query(&[("epoch", "integer"), ("version", "integer"), ("facts", "string")])
             .gives_lines::<StreamLine>(), get(nodes::map)),
+        (at("get", "/v1/relay", "The connection becomes a stream of relay frames (`Upgrade: meshd-relay`)"),
+            get(over_tls::relay)),
     ]
 }
 

@@ -7,8 +7,6 @@ use rand_core::RngCore;
 
 use crate::relay::frame::{Cookie, Nonce};
 
-use super::MAX_ADDRESSES;
-
 /// A quarter of the lifetime, so that three losses in a row cost nothing.
 const RENEW_EVERY: Duration = Duration::from_secs(15);
 /// A NAT that has forgotten us by the next renewal gets them more often, down to this.
@@ -36,11 +34,12 @@ pub(super) struct Request {
     pub(super) cookie: Cookie,
 }
 
-struct Asked {
-    to: SocketAddr,
-    nonce: Nonce,
-    cookie: Cookie,
-    sent: Instant,
+/// A bind request that was sent.
+pub(super) struct Asked {
+    pub(super) to: SocketAddr,
+    pub(super) nonce: Nonce,
+    pub(super) cookie: Cookie,
+    pub(super) sent: Instant,
 }
 
 /// Requests under way.
@@ -48,6 +47,8 @@ struct Attempt {
     misses: usize,
     next: Instant,
     cookies: u8,
+    /// The relay answers, with a refusal.
+    refused: bool,
     /// The one address asked, with its cookie; none while all are asked.
     chosen: Option<(SocketAddr, Cookie)>,
     asked: Vec<Asked>,
@@ -59,6 +60,7 @@ impl Attempt {
             misses: 0,
             next: now,
             cookies: 0,
+            refused: false,
             chosen,
             asked: Vec::new(),
         }
@@ -170,7 +172,25 @@ impl Binding {
         self.bound = None;
         let mut attempt = Attempt::new(now + WANTED_EVERY, None);
         attempt.misses = LOST_AFTER;
+        attempt.refused = true;
         self.attempt = Some(attempt);
+    }
+
+    /// A way to the relay is gone: bound by it means not bound. Whether that was so.
+    pub(super) fn unbind(&mut self, now: Instant, gone: SocketAddr) -> bool {
+        let was = self.bound_to() == Some(gone);
+        if was {
+            self.bound = None;
+            self.restart(now);
+        }
+        was
+    }
+
+    /// Three requests stayed without an answer.
+    pub(super) fn is_silent(&self) -> bool {
+        self.attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.misses > LOST_AFTER && !attempt.refused)
     }
 
     /// Whether a request with this nonce is under way.
@@ -202,6 +222,9 @@ impl Binding {
     /// The relay sees us at this address. Where that changed although our network did not, a NAT forgot us between two
     /// renewals: whoever wanted to reach us could not.
     pub(super) fn seen_at(&mut self, seen: SocketAddr) {
+        if seen.ip().is_unspecified() {
+            return; // over TLS
+        }
         if self.seen.replace(seen).is_some_and(|before| before != seen) {
             self.renew_every = (self.renew_every / 2).max(RENEW_AT_LEAST_EVERY);
         }
@@ -216,23 +239,37 @@ impl Binding {
         lifetime: Duration,
         jitter: u32,
     ) -> Option<Duration> {
-        let attempt = self.attempt.as_ref()?;
-        let asked = attempt
-            .asked
-            .iter()
-            .find(|asked| asked.nonce == nonce && asked.to == from)?;
+        let attempt = self.attempt.as_mut()?;
+        let ours = |asked: &Asked| asked.nonce == nonce && asked.to == from;
+        let at = attempt.asked.iter().position(ours)?;
+        let asked = attempt.asked.swap_remove(at);
+        let rtt = self.settle(now, &asked, lifetime, jitter);
+        self.attempt = None;
+        Some(rtt)
+    }
+
+    /// The answer to this request binds; gives the round-trip time.
+    pub(super) fn settle(
+        &mut self,
+        now: Instant,
+        asked: &Asked,
+        lifetime: Duration,
+        jitter: u32,
+    ) -> Duration {
         let rtt = now.saturating_duration_since(asked.sent);
         let renew_in = self.renew_every.min(lifetime / 4) - Duration::from_millis(u64::from(jitter % 1500));
+        if self.bound_to() != Some(asked.to) {
+            self.rtt = None; // of another way
+        }
         self.bound = Some(Bound {
-            to: from,
+            to: asked.to,
             cookie: asked.cookie,
             expires: now + lifetime,
             renew_at: now + renew_in,
             heard: now,
         });
         self.rtt = Some(self.rtt.map_or(rtt, |smoothed| (smoothed * 7 + rtt) / 8));
-        self.attempt = None;
-        Some(rtt)
+        rtt
     }
 
     /// The requests that are due.
@@ -270,7 +307,7 @@ impl Binding {
 
 impl Attempt {
     fn ask(&mut self, now: Instant, addresses: &[SocketAddr], rng: &mut impl RngCore) -> Vec<Request> {
-        let all = addresses.iter().take(MAX_ADDRESSES).map(|&to| (to, [0; 16]));
+        let all = addresses.iter().map(|&to| (to, [0; 16]));
         let targets = self.chosen.map_or_else(|| all.collect(), |chosen| vec![chosen]);
         let mut requests = Vec::with_capacity(targets.len());
         for (to, cookie) in targets {

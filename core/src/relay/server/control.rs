@@ -51,7 +51,7 @@ impl RelayServer {
         let clock = self.clock(now);
         let bound = self.members.get_mut(index).and_then(|slot| {
             let fresh = slot.bind(clock, from, nonce);
-            fresh.then(|| ControlFrame::bound(nonce, BINDING_LIFETIME_S, from.address, &slot.key))
+            fresh.then(|| ControlFrame::bound(nonce, BINDING_LIFETIME_S, from.seen(), &slot.key))
         });
         bound.map_or(Verdict::Drop(RelayDrop::Replayed), Verdict::Reply)
     }
@@ -104,10 +104,7 @@ impl RelayServer {
     ) -> Result<u64, RefusalCode> {
         let clock = self.clock(now);
         let slot = self.members.get(index).ok_or(RefusalCode::NotAMember)?;
-        if slot
-            .bound_at(clock)
-            .is_none_or(|bound| bound.address != from.address)
-        {
+        if slot.bound_at(clock).is_none_or(|bound| !bound.is_of(&from)) {
             return Err(RefusalCode::NotBound);
         }
         let to = self

@@ -27,10 +27,7 @@ impl RelayServer {
         else {
             return refuse(RefusalCode::UnknownSession);
         };
-        if sender
-            .bound_at(clock)
-            .is_none_or(|bound| bound.address != from.address)
-        {
+        if sender.bound_at(clock).is_none_or(|bound| !bound.is_of(&from)) {
             return refuse(RefusalCode::NotBound);
         }
         let Some(to) = receiver.bound_at(clock) else {

@@ -17,7 +17,7 @@ mod limits;
 mod members;
 mod sessions;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
@@ -51,6 +51,45 @@ pub struct Channel {
     /// The relay's own address that it came to, where it has several: what goes back must come from there, or the NAT in
     /// between does not know it.
     pub local: Option<IpAddr>,
+}
+
+/// The listener of every stream.
+const STREAMS: u32 = u32::MAX;
+/// Streams have addresses under the discard-only prefix (RFC 6666), a new one for each connection. Nobody sends from
+/// there, and a datagram that says so came in by a socket, which is another listener.
+const STREAM_PREFIX: u128 = 0x0100 << 112;
+
+impl Channel {
+    /// The channel of a stream (a node's TLS connection). No two streams of a relay's life have the same number.
+    pub fn of_stream(number: u64) -> Self {
+        let address = Ipv6Addr::from(STREAM_PREFIX | u128::from(number));
+        Self {
+            listener: STREAMS,
+            address: SocketAddr::new(address.into(), 0),
+            local: None,
+        }
+    }
+
+    /// The stream's number, where it is one.
+    pub fn stream(&self) -> Option<u64> {
+        match self.address.ip() {
+            IpAddr::V6(address) if self.listener == STREAMS => Some(u128::from(address) as u64),
+            _ => None,
+        }
+    }
+
+    /// The address that a node is told it was seen at; unspecified over a stream, which tells nothing of UDP.
+    pub fn seen(&self) -> SocketAddr {
+        match self.stream() {
+            Some(_) => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0),
+            None => self.address,
+        }
+    }
+
+    /// Whether what comes by `other` is of the same sender.
+    pub fn is_of(&self, other: &Self) -> bool {
+        self.address == other.address && self.listener == other.listener
+    }
 }
 
 /// What becomes of a datagram.
@@ -187,6 +226,11 @@ impl RelayServer {
     /// (at least 64 KiB); none, as at first, is no limit.
     pub fn set_quota(&mut self, network: NetworkId, bytes_per_second: Option<NonZeroU64>) {
         self.members.set_quota(network, bytes_per_second);
+    }
+
+    /// Whether the node is a member of the network.
+    pub fn is_member(&self, network: NetworkId, node: NodeId) -> bool {
+        self.members.find(network, node).is_some()
     }
 
     /// What a member has sent through the relay since it became one; none for who is not a member.
