@@ -4,6 +4,7 @@ mod aarch64;
 mod admin;
 mod backup;
 mod bed;
+mod blocked;
 mod bystander;
 mod clock;
 mod clones;

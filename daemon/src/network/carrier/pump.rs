@@ -16,6 +16,7 @@ use meshd_net::udp::{GRO_BUFFER, MAX_SEGMENTS, MAX_SEND_BYTES, RecvBatch, Transm
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -96,6 +97,7 @@ impl Local {
                 debug!("the relay over TLS is slow; the oldest packets are dropped");
             }
             waiting.ready.notify_one();
+            yield_now().await; // the writer gets a turn before the ring runs over
         }
     }
 

@@ -96,6 +96,7 @@ impl Inlet<'_> {
             }
             buffer.copy_within(done..filled, 0);
             filled -= done;
+            tokio::task::yield_now().await; // who writes gets a turn before the queues run over
         }
     }
 

@@ -1,0 +1,140 @@
+//! Where UDP is blocked the relay is reached over TLS on port 443, and left for UDP when that works again.
+
+use std::time::{Duration, Instant};
+
+use meshd_tests::mesh::{Node, Relay};
+use meshd_tests::{Machine, Nat, UdpFlow, eventually, figure};
+use serde_json::Value;
+
+use crate::bed::{self, Bed, NET, SOON};
+
+/// From the end of the join to the first packet through.
+const BAR: Duration = Duration::from_secs(3);
+
+/// Where UDP is blocked.
+const BLOCKED: Nat = Nat::UdpBlocked;
+
+fn transport(node: &Node, peer: &str) -> Value {
+    let path = node.peer(NET, peer).map(|peer| peer["path"].clone());
+    path.map_or(Value::Null, |path| path["transport"].clone())
+}
+
+/// A mesh with one node, and how long after its join a second node's first packet to the first is answered.
+fn first_packet(what: &str, first: Nat, second: Nat) -> Bed {
+    let mut bed = bed::apart(&[("a", first)]);
+    eventually(SOON, "the first node is up", || {
+        (bed.nodes[0].network(NET)?["coordinator"] == "connected").then_some(())
+    });
+    let site = bed.world.site(second);
+    bed.add(&site, "b", 2);
+    bed.sites.push(site);
+    let begin = Instant::now();
+    bed.nodes[1].reaches("a", SOON);
+    let took = begin.elapsed();
+    figure(what, format!("{} ms", took.as_millis()), "3,000 ms");
+    assert!(took <= BAR, "{what}: {took:?}");
+    bed
+}
+
+#[test]
+fn the_first_packet_is_through_within_3_s_where_udp_is_blocked_for_the_newcomer() {
+    let bed = first_packet("first packet, UDP blocked on one side", Nat::Symmetric, BLOCKED);
+    assert_eq!(transport(&bed.nodes[1], "a"), "tls");
+    let peer = bed.nodes[1].peer(NET, "a").expect("it is known");
+    assert_eq!(peer["path"]["endpoint"], "203.0.113.1:443");
+    assert_eq!(transport(&bed.nodes[0], "b"), "udp", "the other side has UDP");
+    let (a, b) = (&bed.nodes[0], &bed.nodes[1]);
+    let there = UdpFlow::start(b, a, a.at(NET, 9000), 2000);
+    let back = UdpFlow::start(a, b, b.at(NET, 9000), 2000);
+    std::thread::sleep(Duration::from_secs(3));
+    let (there, back) = (there.stop(), back.stop());
+    assert_eq!((there.lost(), back.lost()), (0, 0), "{there:?} {back:?}");
+}
+
+#[test]
+fn the_first_packet_is_through_within_3_s_where_udp_is_blocked_on_both_sides() {
+    let bed = first_packet("first packet, UDP blocked on both sides", BLOCKED, BLOCKED);
+    for (node, peer) in [(&bed.nodes[0], "b"), (&bed.nodes[1], "a")] {
+        assert_eq!(transport(node, peer), "tls");
+        let warnings = node.network(NET).expect("it is joined")["warnings"].to_string();
+        assert!(warnings.contains("over TLS at 203.0.113.1:443"), "{warnings}");
+    }
+}
+
+/// UDP passes the router from now on, or not any more.
+fn let_udp_pass(router: &Machine, pass: bool) {
+    let rule = if pass {
+        "insert rule inet firewall through iifname \"lan\" udp dport 1-65535 accept"
+    } else {
+        "flush chain inet firewall through; \
+         add rule inet firewall through ct state established,related meta l4proto tcp accept; \
+         add rule inet firewall through iifname \"lan\" tcp dport 443 accept"
+    };
+    router.sh(&format!("nft '{rule}'"));
+}
+
+#[test]
+fn when_udp_works_again_the_path_goes_back_to_udp_and_traffic_never_stops() {
+    let bed = first_packet(
+        "first packet, UDP blocked on both sides, once more",
+        BLOCKED,
+        BLOCKED,
+    );
+    let (a, b) = (&bed.nodes[0], &bed.nodes[1]);
+    let flow = UdpFlow::start(a, b, b.at(NET, 9000), 1000);
+    for site in &bed.sites {
+        let_udp_pass(site.router(), true);
+    }
+    let begin = Instant::now();
+    eventually(Duration::from_secs(60), "both use UDP again", || {
+        (transport(a, "b") == "udp" && transport(b, "a") == "udp").then_some(())
+    });
+    figure(
+        "UDP works again: back on UDP",
+        format!("{} s", begin.elapsed().as_secs()),
+        "30 s",
+    );
+    let flow = flow.stop();
+    assert!(flow.longest_silence < Duration::from_secs(1), "{flow:?}");
+    // and once more: UDP is blocked under traffic
+    let flow = UdpFlow::start(a, b, b.at(NET, 9000), 1000);
+    for site in &bed.sites {
+        let_udp_pass(site.router(), false);
+    }
+    eventually(SOON, "both use TLS again", || {
+        (transport(a, "b") == "tls" && transport(b, "a") == "tls").then_some(())
+    });
+    a.reaches("b", SOON);
+    let flow = flow.stop();
+    figure(
+        "UDP blocked under traffic",
+        format!("{} ms of silence", flow.longest_silence.as_millis()),
+        "3,000 ms",
+    );
+    assert!(flow.longest_silence <= BAR, "{flow:?}");
+}
+
+#[test]
+fn a_tls_proxy_in_between_is_a_line_in_the_status_and_traffic_goes_on() {
+    let mut bed = bed::together(&["a", "b"]);
+    bed.wait_for_paths("direct");
+    // who terminates TLS with another key is, for once, another meshrelay
+    let router = bed.sites[0].router().clone();
+    let proxy = Relay::start_with(&router, &["--public-addr", "192.0.2.1"]);
+    router.sh(
+        "nft 'add table ip proxy; add chain ip proxy pre { type nat hook prerouting priority dstnat; }; add rule ip proxy \
+         pre iifname \"lan\" tcp dport 443 redirect; add chain ip proxy through { type filter hook forward priority -10; }; \
+         add rule ip proxy through oifname \"wan\" meta l4proto { tcp, udp } drop; add rule ip proxy through iifname \
+         \"wan\" meta l4proto { tcp, udp } drop'",
+    );
+    let (a, b) = (&bed.nodes[0], &bed.nodes[1]);
+    eventually(Duration::from_secs(90), "the status says it", || {
+        let network = a.network(NET)?;
+        let said = network["warnings"].to_string();
+        (said.contains("TLS proxy") && said.contains("203.0.113.1:443")).then_some(())
+    });
+    assert!(a.pings("b") && b.pings("a"), "the LAN is left");
+    assert_eq!(a.path_kind(NET, "b"), "direct");
+    drop(proxy);
+    bed.nodes.clear();
+}
