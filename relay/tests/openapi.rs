@@ -250,6 +250,12 @@ async fn nodes(checked: &mut Checked, world: &World) {
         )
         .await;
     lines(checked, world, &node).await;
+    let stream = node.connect(world.https()).await;
+    let stream = stream
+        .upgrade("/v1/relay", meshd_api::coordinator::RELAY_PROTOCOL)
+        .await;
+    assert!(stream.is_ok(), "it becomes a stream");
+    checked.seen.insert("get /v1/relay".into());
     let departure = Departure {
         network: token.network(),
         node: node.id,
