@@ -12,7 +12,7 @@
 //!
 //! # How packets go
 //! A datagram is told by its first bytes ([`demux`]). WireGuard packets go through [`wireguard`], inner packets through
-//! [`packet`] and [`allowed_ips`]; [`relay`], [`path`] and [`stun`] find the way between two nodes. [`names`] is what a
+//! [`packet`] and [`allowed_ips`], ranges behind a node by its [`gateway`]; [`relay`], [`path`] and [`stun`] find the way between two nodes. [`names`] is what a
 //! person sees of it all.
 //!
 //! # The contract
@@ -51,6 +51,7 @@ mod cbor;
 pub mod clienthello;
 pub mod demux;
 pub mod firewall;
+pub mod gateway;
 pub mod id;
 pub mod keys;
 pub mod map;

@@ -8,7 +8,9 @@ use meshd_api::local::DEFAULT_SOCKET;
 
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::verbs::{backup, clean, completion, down, join, leave, man, name, network, node, restore, status};
+use crate::verbs::{
+    backup, clean, completion, down, gateway, join, leave, man, name, network, node, restore, status,
+};
 use crate::verbs::{template, token, up, version};
 
 /// Joins machines into meshes and looks after them.
@@ -106,6 +108,9 @@ pub enum Verb {
     /// Nodes: list, show, rename, approve, remove, replace
     #[command(subcommand)]
     Node(node::Node),
+    /// Egress gateways, ranges behind a node: add, list, remove
+    #[command(subcommand)]
+    Gateway(gateway::Gateway),
     /// Names of removed nodes: free
     #[command(subcommand)]
     Name(name::Name),
@@ -135,6 +140,7 @@ impl Cli {
             Verb::Network(verb) => verb.run(global).await,
             Verb::Token(verb) => verb.run(global).await,
             Verb::Node(verb) => verb.run(global).await,
+            Verb::Gateway(verb) => verb.run(global).await,
             Verb::Name(verb) => verb.run(global).await,
             Verb::Template(verb) => verb.run(global).await,
             Verb::Backup(verb) => verb.run(global).await,
@@ -225,6 +231,13 @@ mod tests {
             "meshctl node approve db1",
             "meshctl node remove db1",
             "meshctl node replace 00112233445566778899aabbccddeeff",
+            "meshctl gateway add gw1 --range 192.168.50.0/24",
+            "meshctl gateway add gw1 --range 192.168.50.0/24 --range 2001:db8:50::/64 --no-nat --priority 20",
+            "meshctl gateway add gw1 --range 192.168.50.0/24 --as 10.200.1.0/24 --nat --to laptop,tag:office",
+            "meshctl gateway add gw1 --exit",
+            "meshctl gateway list --network prod",
+            "meshctl gateway remove gw1 --range 192.168.50.0/24",
+            "meshctl gateway remove gw1 --exit",
             "meshctl name free db1",
             "meshctl template seal mesh1abc",
             "meshctl backup /tmp/b --relay-socket /tmp/s",
@@ -261,6 +274,21 @@ mod tests {
             ("meshctl token create --uses 0", "--uses"),
             ("meshctl token revoke xyz", "16 hexadecimal digits"),
             ("meshctl node remove ../x", "small letters"),
+            ("meshctl gateway add gw1", "--range"),
+            (
+                "meshctl gateway add gw1 --range 192.168.50.7/24",
+                "192.168.50.0/24",
+            ),
+            ("meshctl gateway add gw1 --range 192.168.50.0", "192.168.50.0/24"),
+            (
+                "meshctl gateway add gw1 --range 10.0.0.0/8 --nat --no-nat",
+                "cannot be used with",
+            ),
+            (
+                "meshctl gateway add gw1 --exit --as 10.0.0.0/8",
+                "cannot be used with",
+            ),
+            ("meshctl gateway add gw1 --range 10.0.0.0/8 --to tag:", "tag:NAME"),
             ("meshctl completion tcsh", "bash"),
         ] {
             let error = parse(line).unwrap_err();

@@ -17,6 +17,9 @@
 //! | `POST /networks/{name}/nodes/{name or id}/approve`, `/remove`, `/rename` | [`NodeAct`] | [`Done`] |
 //! | `POST /networks/{name}/nodes/{name or id}/replace` | [`NodeAct`] | [`TokenCreated`] |
 //! | `POST /networks/{name}/names/free` | [`NameFree`] | [`Done`] |
+//! | `GET /networks/{name}/gateways` | | array of [`GatewayInfo`] |
+//! | `POST /networks/{name}/gateways` | [`GatewayAdd`] | [`Done`] |
+//! | `POST /networks/{name}/gateways/remove` | [`GatewayRemove`] | [`Done`] |
 //! | `GET /backup` (admin socket only) | | the backup file, `application/octet-stream` |
 //! | `POST /restore` (admin socket only) | a backup file | [`Done`] |
 
@@ -227,6 +230,72 @@ pub struct NameFree {
     /// Act statement, where the root key is kept elsewhere.
     #[serde(default)]
     pub statement: Option<Base64Bytes>,
+}
+
+/// `POST /v1/admin/networks/{name}/gateways`: makes a node a gateway for a range, or changes what it is for it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GatewayAdd {
+    /// The node's name or id.
+    pub node: String,
+    /// The range behind it, e.g. `192.168.50.0/24`; `0.0.0.0/0` or `::/0` for an exit node.
+    pub range: String,
+    /// The prefix of the same length under which the network knows the range, where that is another.
+    #[serde(default)]
+    pub published: Option<String>,
+    /// Whether hosts in the range see the gateway's address instead of the sender's.
+    pub nat: bool,
+    /// Of several gateways for one range the one with the lowest number is used first.
+    pub priority: u32,
+    /// Names or ids of the nodes that may use it.
+    #[serde(default)]
+    pub to_nodes: Vec<String>,
+    /// Tags of the nodes that may use it. Where neither nodes nor tags are named, everybody may.
+    #[serde(default)]
+    pub to_tags: Vec<String>,
+    /// Whether everything is meant where `range` is everything.
+    #[serde(default)]
+    pub exit: bool,
+    /// Act statement, where the root key is kept elsewhere.
+    #[serde(default)]
+    pub statement: Option<Base64Bytes>,
+}
+
+/// `POST /v1/admin/networks/{name}/gateways/remove`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GatewayRemove {
+    /// The node's name or id.
+    pub node: String,
+    /// The range behind it.
+    pub range: String,
+    /// Act statement, where the root key is kept elsewhere.
+    #[serde(default)]
+    pub statement: Option<Base64Bytes>,
+}
+
+/// A gateway as an admin sees it (`GET /v1/admin/networks/{name}/gateways`).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GatewayInfo {
+    /// The node's name.
+    pub node: String,
+    /// The node's id, 32 hex digits.
+    pub id: String,
+    /// The range behind it.
+    pub range: String,
+    /// The prefix under which the network knows the range.
+    pub published: String,
+    /// Whether hosts in the range see the gateway's address.
+    pub nat: bool,
+    /// Lower ones first.
+    pub priority: u32,
+    /// Names of the nodes that may use it.
+    pub to_nodes: Vec<String>,
+    /// Tags of the nodes that may use it; everybody may where both are empty.
+    pub to_tags: Vec<String>,
+    /// Whether the node is connected to the coordinator now.
+    pub connected: bool,
 }
 
 /// Done; one sentence says what.

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
+
 use super::{BlockedName, Death, Memory};
 use crate::id::{NodeId, TokenId};
-use crate::statement::{Act, Deed, Signed};
+use crate::statement::{Act, Deed, GatewayTerms, Signed};
 
 /// What all acts together come to.
 #[derive(Debug, Default)]
@@ -21,6 +23,8 @@ pub struct Effects {
     blocked: BTreeMap<String, (u64, BlockedName)>,
     /// Names freed: serial of the act.
     freed: BTreeMap<String, u64>,
+    /// Gateways by node and range.
+    pub gateways: BTreeMap<(NodeId, IpNet), GatewayTerms>,
 }
 
 impl Effects {
@@ -51,6 +55,10 @@ impl Effects {
             Deed::Rename { node, name } => drop(self.renamed.insert(*node, (serial, name.clone()))),
             Deed::FreeName { name } => drop(self.freed.insert(name.clone(), serial)),
             Deed::RevokeTokenAndNodes { token } => drop(self.ousted.insert(*token)),
+            Deed::Gateway { node, terms } => {
+                self.gateways.insert((*node, terms.range), terms.clone());
+            }
+            Deed::WithdrawGateway { node, range } => drop(self.gateways.remove(&(*node, *range))),
             Deed::RevokeToken { .. } | Deed::Unknown { .. } => {}
         }
     }
@@ -86,6 +94,8 @@ impl Effects {
             | Deed::Rename { .. }
             | Deed::FreeName { .. }
             | Deed::RevokeToken { .. }
+            | Deed::Gateway { .. }
+            | Deed::WithdrawGateway { .. }
             | Deed::Unknown { .. } => Vec::new(),
         }
     }

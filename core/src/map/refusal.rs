@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{Death, EntryKey, Place};
+use crate::gateway::RangeError;
 use crate::id::{NodeId, TokenId};
 use crate::keys::{IdentityPublic, WireGuardPublic};
 
@@ -137,6 +138,9 @@ pub enum Cause {
         /// What the node is called instead.
         instead: String,
     },
+    /// A gateway's range that would break something.
+    #[error("it is no gateway here: {0}")]
+    GatewayUnfit(RangeError),
     /// More nodes than a map may ever have had.
     #[error("refused: this node remembers {0} nodes already and takes no more")]
     TooMany(usize),

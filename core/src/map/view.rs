@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::{Death, Refusal};
+use crate::gateway::Gateway;
 use crate::id::{NodeId, RelayId, TokenId};
 use crate::keys::{DiscoveryPublic, IdentityPublic, WireGuardPublic};
 use crate::statement::{Candidate, Params, Terms};
@@ -20,6 +21,8 @@ pub struct View {
     pub nodes: BTreeMap<NodeId, Arc<Node>>,
     /// The nodes that are out, for good, and why.
     pub removed: BTreeMap<NodeId, Death>,
+    /// Gateways that are nodes in the network, and whose range breaks nothing here.
+    pub gateways: Vec<Gateway>,
     /// Names that nobody may take for a while, by name.
     pub blocked_names: BTreeMap<String, BlockedName>,
     /// What is refused, and why.

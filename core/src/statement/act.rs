@@ -2,8 +2,10 @@
 
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
+use ipnet::IpNet;
+
 use super::Statement;
-use super::text::{self, MAX_TEXT};
+use super::text::{self, MAX_LABEL, MAX_TEXT};
 use crate::id::{NetworkId, NodeId, TokenId};
 use crate::keys::{RootPublic, RootSecret};
 
@@ -57,11 +59,71 @@ pub enum Deed {
         /// The token.
         token: TokenId,
     },
+    /// Kind 7: the node is an egress gateway for a range behind it. A later one about the same range changes it.
+    Gateway {
+        /// The node.
+        node: NodeId,
+        /// What it makes reachable, and for whom.
+        terms: GatewayTerms,
+    },
+    /// Kind 8: the node is a gateway for this range no longer.
+    WithdrawGateway {
+        /// The node.
+        node: NodeId,
+        /// The range behind it.
+        range: IpNet,
+    },
     /// Of a newer release; kept in the map, of no effect here.
     Unknown {
         /// Its kind.
         kind: u64,
     },
+}
+
+/// Most nodes, and most tags, to which a gateway's reach may be limited.
+pub const MAX_REACH: usize = 32;
+
+/// What an egress gateway makes reachable, and for whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayTerms {
+    /// The range behind the node.
+    pub range: IpNet,
+    /// The prefix of the same length under which the network knows the range, where that is not the range itself.
+    pub published: Option<IpNet>,
+    /// Whether hosts in the range see the gateway's own address instead of the sender's.
+    pub nat: bool,
+    /// Of several gateways for one range the one with the lowest number is used first.
+    pub priority: u32,
+    /// The nodes that may use it.
+    pub to_nodes: Vec<NodeId>,
+    /// The tags whose nodes may use it. Where neither nodes nor tags are named, everybody may.
+    pub to_tags: Vec<String>,
+}
+
+impl GatewayTerms {
+    fn check(&self) -> Result<(), String> {
+        let (nodes, tags) = (self.to_nodes.len(), self.to_tags.len());
+        if nodes > MAX_REACH || tags > MAX_REACH {
+            return Err(format!(
+                "the reach names {nodes} nodes and {tags} tags; at most {MAX_REACH} of each are allowed"
+            ));
+        }
+        self.to_tags
+            .iter()
+            .try_for_each(|tag| text::check("a tag", tag, MAX_LABEL))?;
+        self.published.iter().chain([&self.range]).try_for_each(whole)
+    }
+}
+
+/// A prefix without host bits: one range has one name.
+fn whole(prefix: &IpNet) -> Result<(), String> {
+    match *prefix == prefix.trunc() {
+        true => Ok(()),
+        false => Err(format!(
+            "{prefix} is a host, not a prefix; write {}",
+            prefix.trunc()
+        )),
+    }
 }
 
 impl Statement for Act {
@@ -75,10 +137,12 @@ impl Statement for Act {
         match &self.deed {
             Deed::Rename { name, .. } | Deed::FreeName { name } => text::check("the name", name, MAX_TEXT),
             Deed::Remove { name, .. } => text::check_some("the name", name.as_ref(), MAX_TEXT),
+            Deed::Gateway { terms, .. } => terms.check(),
             Deed::Approve { .. }
             | Deed::RevokeToken { .. }
             | Deed::RevokeTokenAndNodes { .. }
             | Deed::Unknown { .. } => Ok(()),
+            Deed::WithdrawGateway { range, .. } => whole(range),
         }
     }
 }
@@ -101,6 +165,49 @@ struct Wire {
     network: Option<NetworkId>,
     #[n(1)]
     serial: u64,
+    #[n(7)]
+    published: Option<String>,
+    #[n(8)]
+    nat: Option<bool>,
+    #[n(9)]
+    priority: Option<u32>,
+    #[cbor(n(10), skip_if = "Vec::is_empty")]
+    to_nodes: Vec<NodeId>,
+    #[cbor(n(11), skip_if = "Vec::is_empty")]
+    to_tags: Vec<String>,
+}
+
+impl From<&GatewayTerms> for Wire {
+    fn from(terms: &GatewayTerms) -> Self {
+        Self {
+            text: Some(terms.range.to_string()),
+            published: terms.published.map(|published| published.to_string()),
+            nat: Some(terms.nat),
+            priority: Some(terms.priority),
+            to_nodes: terms.to_nodes.clone(),
+            to_tags: terms.to_tags.clone(),
+            ..Self::default()
+        }
+    }
+}
+
+impl Wire {
+    fn range(text: Option<&str>) -> Result<IpNet, minicbor::decode::Error> {
+        let parsed = text.and_then(|text| text.parse().ok());
+        parsed.ok_or_else(|| minicbor::decode::Error::message("the act names no range"))
+    }
+
+    fn terms(&self) -> Result<GatewayTerms, minicbor::decode::Error> {
+        let published = self.published.as_deref();
+        Ok(GatewayTerms {
+            range: Self::range(self.text.as_deref())?,
+            published: published.map(|text| Self::range(Some(text))).transpose()?,
+            nat: self.nat.unwrap_or(false),
+            priority: self.priority.unwrap_or(0),
+            to_nodes: self.to_nodes.clone(),
+            to_tags: self.to_tags.clone(),
+        })
+    }
 }
 
 impl<C> Encode<C> for Act {
@@ -148,6 +255,20 @@ impl<C> Encode<C> for Act {
             ),
             Deed::RevokeToken { token: id } => (5, token(id)),
             Deed::RevokeTokenAndNodes { token: id } => (6, token(id)),
+            Deed::Gateway { node, terms } => (
+                7,
+                Wire {
+                    node: Some(*node),
+                    ..Wire::from(terms)
+                },
+            ),
+            Deed::WithdrawGateway { node: id, range } => (
+                8,
+                Wire {
+                    text: Some(range.to_string()),
+                    ..node(id)
+                },
+            ),
             Deed::Unknown { .. } => return Err(unknown),
         };
         let wire = Wire {
@@ -162,15 +283,17 @@ impl<C> Encode<C> for Act {
 
 impl<'b, C> Decode<'b, C> for Act {
     fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let wire = Wire::decode(d, ctx)?;
         let Wire {
             kind,
             node,
-            text,
+            ref text,
             token,
             until,
             network,
             serial,
-        } = Wire::decode(d, ctx)?;
+            ..
+        } = wire;
         let missing = |what| minicbor::decode::Error::message(what);
         let node = || node.ok_or_else(|| missing("the act names no node"));
         let name = || text.clone().ok_or_else(|| missing("the act names no name"));
@@ -178,7 +301,7 @@ impl<'b, C> Decode<'b, C> for Act {
         let deed = match kind {
             1 => Deed::Remove {
                 node: node()?,
-                name: text,
+                name: text.clone(),
                 blocked_until: until,
             },
             2 => Deed::Approve { node: node()? },
@@ -189,6 +312,14 @@ impl<'b, C> Decode<'b, C> for Act {
             4 => Deed::FreeName { name: name()? },
             5 => Deed::RevokeToken { token: token()? },
             6 => Deed::RevokeTokenAndNodes { token: token()? },
+            7 => Deed::Gateway {
+                node: node()?,
+                terms: wire.terms()?,
+            },
+            8 => Deed::WithdrawGateway {
+                node: node()?,
+                range: Wire::range(text.as_deref())?,
+            },
             kind => Deed::Unknown { kind },
         };
         Ok(Self {

@@ -17,7 +17,7 @@ mod record;
 mod signed;
 pub(crate) mod text;
 
-pub use act::{Act, Deed};
+pub use act::{Act, Deed, GatewayTerms, MAX_REACH};
 pub use delegation::{Delegation, Fixed, Limits, MAX_TAGS, Terms};
 pub use departure::Departure;
 pub use enrolment::Enrolment;

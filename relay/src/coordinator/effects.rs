@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
 use meshd_core::id::{NodeId, TokenId};
 use meshd_core::map::Death;
-use meshd_core::statement::{Act, Deed};
+use meshd_core::statement::{Act, Deed, GatewayTerms};
 
 /// A name that is blocked, and by whose removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,7 @@ pub struct Effects {
     revoked: BTreeSet<TokenId>,
     ousted: BTreeSet<TokenId>,
     blocked: BTreeMap<String, Block>,
+    gateways: BTreeMap<(NodeId, IpNet), GatewayTerms>,
 }
 
 impl Effects {
@@ -48,6 +50,10 @@ impl Effects {
                 self.revoked.insert(*token);
                 self.ousted.insert(*token);
             }
+            Deed::Gateway { node, terms } => {
+                self.gateways.insert((*node, terms.range), terms.clone());
+            }
+            Deed::WithdrawGateway { node, range } => drop(self.gateways.remove(&(*node, *range))),
             Deed::Unknown { .. } => {}
         }
     }
@@ -71,6 +77,11 @@ impl Effects {
     /// Whether an admin revoked the token.
     pub fn revoked(&self, token: TokenId) -> bool {
         self.revoked.contains(&token)
+    }
+
+    /// Gateways that were not withdrawn, by node and range; of nodes that are out, too.
+    pub fn gateways(&self) -> impl Iterator<Item = (NodeId, &GatewayTerms)> {
+        self.gateways.iter().map(|((node, _), terms)| (*node, terms))
     }
 
     /// The block on a name.

@@ -7,8 +7,8 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use meshd_api::coordinator::IDEMPOTENCY_KEY;
 use meshd_api::coordinator::admin::{
-    Done, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo, TokenCreate, TokenCreated, TokenInfo,
-    TokenRevoke,
+    Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo,
+    TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
 };
 use meshd_core::id::NetworkId;
 use meshd_core::keys::blake2s;
@@ -255,6 +255,39 @@ pub async fn free_name(
 ) -> Answer<Json<Done>> {
     change(&coordinator, network, write, |state, id, how| {
         state.free_name(id, how)
+    })
+    .await
+}
+
+/// `GET /v1/admin/networks/{network}/gateways`.
+pub async fn list_gateways(
+    State(coordinator): State<Coordinator>,
+    admin: Admin,
+    Path(network): Path<String>,
+) -> Answer<Json<Vec<GatewayInfo>>> {
+    read(&coordinator, admin, network, |state, id| state.list_gateways(id)).await
+}
+
+/// `POST /v1/admin/networks/{network}/gateways`.
+pub async fn add_gateway(
+    State(coordinator): State<Coordinator>,
+    Path(network): Path<String>,
+    write: Write<GatewayAdd>,
+) -> Answer<Json<Done>> {
+    change(&coordinator, network, write, |state, id, wanted| {
+        state.add_gateway(id, wanted)
+    })
+    .await
+}
+
+/// `POST /v1/admin/networks/{network}/gateways/remove`.
+pub async fn remove_gateway(
+    State(coordinator): State<Coordinator>,
+    Path(network): Path<String>,
+    write: Write<GatewayRemove>,
+) -> Answer<Json<Done>> {
+    change(&coordinator, network, write, |state, id, wanted| {
+        state.remove_gateway(id, wanted)
     })
     .await
 }

@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Extension, Json, Router};
 use meshd_api::coordinator::admin::{
-    Done, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo, TokenCreate, TokenCreated, TokenInfo,
-    TokenRevoke,
+    Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo,
+    TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
 };
 use meshd_api::coordinator::node::{
     Entries, JoinPreview, JoinReply, JoinRequest, Leave, Pong, RecordUpdate, StreamLine,
@@ -113,6 +113,12 @@ fn admin_routes() -> Table {
             .takes::<NodeAct>().gives::<TokenCreated>(), post(admins::replace_node)),
         (at("post", "/v1/admin/networks/{network}/names/free", "Frees a blocked name").takes::<NameFree>()
             .gives::<Done>(), post(admins::free_name)),
+        (at("get", "/v1/admin/networks/{network}/gateways", "Its egress gateways").gives_list::<GatewayInfo>(),
+            get(admins::list_gateways)),
+        (at("post", "/v1/admin/networks/{network}/gateways", "Makes a node a gateway for a range")
+            .takes::<GatewayAdd>().gives::<Done>(), post(admins::add_gateway)),
+        (at("post", "/v1/admin/networks/{network}/gateways/remove", "Withdraws a gateway's range")
+            .takes::<GatewayRemove>().gives::<Done>(), post(admins::remove_gateway)),
         (at("get", "/v1/admin/backup", "Everything, as a file (admin socket only)"), get(admins::backup)),
         (at("post", "/v1/admin/restore", "Takes a backup into service (admin socket only)").takes_file()
             .gives::<Done>(), post(admins::restore)),

@@ -143,6 +143,16 @@ pub fn node_key(network: &NetworkId, node: &NodeId) -> Vec<u8> {
 /// Key of an act: the thing that it is about, so that a newer act on it takes its place (docs/wire.md section 2).
 pub fn act_key(act: &Act, bytes: &[u8]) -> Vec<u8> {
     let hash = blake2s(&[bytes]);
+    let range =
+        |node: &NodeId, range: &ipnet::IpNet| [node.as_bytes(), range.to_string().as_bytes()].concat();
+    let gateway = match &act.deed {
+        Deed::Gateway { node, terms } => range(node, &terms.range),
+        Deed::WithdrawGateway {
+            node,
+            range: withdrawn,
+        } => range(node, withdrawn),
+        _ => Vec::new(),
+    };
     let (kind, about): (u8, &[u8]) = match &act.deed {
         Deed::Remove { node, .. } => (1, node.as_bytes()),
         Deed::Approve { node } => (APPROVE, node.as_bytes()),
@@ -150,6 +160,7 @@ pub fn act_key(act: &Act, bytes: &[u8]) -> Vec<u8> {
         Deed::FreeName { name } => (4, name.as_bytes()),
         Deed::RevokeToken { token } => (5, token.as_bytes()),
         Deed::RevokeTokenAndNodes { token } => (6, token.as_bytes()),
+        Deed::Gateway { .. } | Deed::WithdrawGateway { .. } => (7, &gateway),
         Deed::Unknown { .. } => (0, &hash),
     };
     [act.network.as_bytes(), &[kind][..], about].concat()

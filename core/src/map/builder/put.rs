@@ -48,6 +48,17 @@ impl MapBuilder {
             Deed::Rename { node, .. } => self.put_newer(Slot::Renamed(node), entry, "admin act"),
             Deed::FreeName { name } => self.put_newer(Slot::Freed(name), entry, "admin act"),
             Deed::RevokeToken { token } => self.put_newer(Slot::Revoked(token), entry, "admin act"),
+            Deed::Gateway { node, .. } | Deed::WithdrawGateway { node, .. }
+                if self.death_of(node).is_some() =>
+            {
+                Ok(Put::default())
+            }
+            Deed::Gateway { node, terms } => {
+                self.put_newer(Slot::Gateway(node, terms.range), entry, "gateway")
+            }
+            Deed::WithdrawGateway { node, range } => {
+                self.put_newer(Slot::Gateway(node, range), entry, "gateway")
+            }
             Deed::Unknown { .. } => {
                 let slot = Slot::OtherAct(entry.key());
                 self.put_newer(slot, entry, "admin act")
@@ -214,6 +225,9 @@ impl MapBuilder {
         for node in nodes {
             self.slots.remove(&Slot::Approved(node));
             self.slots.remove(&Slot::Renamed(node));
+            self.slots.retain(
+                |slot, _| !matches!(slot, Slot::Gateway(gateway, _) if *gateway == node && final_word),
+            );
             if self.slots.remove(&Slot::Node(node)).is_some() {
                 removed.push(node);
             }

@@ -1,5 +1,7 @@
 //! Slots: what there can be only one of in a map.
 
+use ipnet::IpNet;
+
 use crate::id::{NodeId, TokenId};
 use crate::map::{Body, Entry, EntryKey};
 
@@ -15,6 +17,7 @@ pub enum Slot {
     Approved(NodeId),
     Renamed(NodeId),
     Freed(String),
+    Gateway(NodeId, IpNet),
     OtherAct(EntryKey),
     Node(NodeId),
 }

@@ -12,6 +12,7 @@
 mod chains;
 mod claims;
 mod deaths;
+mod gateways;
 mod root;
 
 use std::collections::BTreeMap;
@@ -79,6 +80,7 @@ impl<'a> Judge<'a> {
             );
         }
         let nodes = self.nodes(&effects, &believed);
+        let gateways = self.gateways(&effects, &params, &nodes);
         let removed = self.removed(&effects);
         let (at, blocked_names) = (map.header().value().at(), effects.blocked_names());
         let view = View {
@@ -86,6 +88,7 @@ impl<'a> Judge<'a> {
             params,
             nodes,
             removed,
+            gateways,
             blocked_names,
             refusals: self.refusals,
         };

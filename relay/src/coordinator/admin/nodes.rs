@@ -154,14 +154,14 @@ fn unknown_node(name: &str) -> Refusal {
 }
 
 impl Network {
-    fn node_named(&self, name: &str) -> Result<NodeId, Refusal> {
+    pub(super) fn node_named(&self, name: &str) -> Result<NodeId, Refusal> {
         let id: Option<NodeId> = name.parse().ok();
         let mut nodes = self.nodes.iter();
         let found = nodes.find(|(node, held)| Some(**node) == id || self.name_of(**node, held) == name);
         found.map(|(node, _)| *node).ok_or_else(|| unknown_node(name))
     }
 
-    fn shown_name(&self, id: NodeId) -> String {
+    pub(super) fn shown_name(&self, id: NodeId) -> String {
         self.nodes
             .get(&id)
             .map_or_else(|| id.to_string(), |node| self.name_of(id, node).to_owned())

@@ -1,0 +1,270 @@
+//! `meshctl gateway add|list|remove`
+
+use clap::{Args, Subcommand};
+use ipnet::IpNet;
+use meshd_api::coordinator::admin::{Done, GatewayAdd, GatewayInfo, GatewayRemove, NodeInfo};
+use meshd_core::gateway::DEFAULT_PRIORITY;
+use meshd_core::id::NodeId;
+use meshd_core::statement::{Deed, GatewayTerms};
+
+use crate::admin::{self, Admin};
+use crate::cli::{Global, label};
+use crate::failure::Failure;
+use crate::table;
+
+/// Egress gateways.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  meshctl gateway add gw1 --range 192.168.50.0/24")]
+#[allow(missing_docs, reason = "a doc comment here would replace the verb's own help")]
+pub enum Gateway {
+    Add(Add),
+    List(List),
+    Remove(Remove),
+}
+
+/// Make ranges behind a node reachable by the network; adding one again changes it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  meshctl gateway add gw1 --range 192.168.50.0/24
+  meshctl gateway add gw2 --range 192.168.50.0/24 --priority 20   if gw1 fails
+  meshctl gateway add gw1 --range 10.8.0.0/24 --no-nat   hosts see the nodes
+  meshctl gateway add gw3 --range 192.168.50.0/24 --as 10.200.1.0/24
+  meshctl gateway add gw1 --range 10.8.0.0/24 --to laptop,tag:office
+  meshctl gateway add gw1 --exit")]
+pub struct Add {
+    /// The node: its name or id
+    #[arg(value_parser = label)]
+    node: String,
+    #[command(flatten)]
+    ranges: Ranges,
+    /// The prefix under which the network knows the range, where it is taken by another site
+    #[arg(long = "as", value_name = "PREFIX", value_parser = prefix, conflicts_with = "exit")]
+    published: Option<IpNet>,
+    /// Hosts in the range see the gateway's own address (the default): nothing is to be set up there
+    #[arg(long, conflicts_with = "no_nat")]
+    nat: bool,
+    /// Hosts in the range see the nodes' addresses, and need a route to them through the gateway
+    #[arg(long)]
+    no_nat: bool,
+    /// Of several gateways for one range the one with the lowest number is used first
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_PRIORITY)]
+    priority: u32,
+    /// Only these may use it: nodes, or tag:NAME for all nodes with a tag [default: everybody]
+    #[arg(long, value_name = "NODE|tag:NAME", value_delimiter = ',', value_parser = user)]
+    to: Vec<User>,
+    /// The network [default: the only one]
+    #[arg(long, value_name = "NAME", value_parser = label)]
+    network: Option<String>,
+}
+
+/// What is meant: ranges, or everything.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Ranges {
+    /// A range behind the node; may be given several times
+    #[arg(long = "range", value_name = "PREFIX", value_parser = prefix)]
+    ranges: Vec<IpNet>,
+    /// Everything, IPv4 and IPv6: an exit node, for nodes that choose it
+    #[arg(long)]
+    exit: bool,
+}
+
+/// List the gateways.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  meshctl gateway list --network prod")]
+pub struct List {
+    /// The network [default: the only one]
+    #[arg(long, value_name = "NAME", value_parser = label)]
+    network: Option<String>,
+}
+
+/// Withdraw ranges of a gateway.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  meshctl gateway remove gw1 --range 192.168.50.0/24")]
+pub struct Remove {
+    /// The node: its name or id
+    #[arg(value_parser = label)]
+    node: String,
+    #[command(flatten)]
+    ranges: Ranges,
+    /// The network [default: the only one]
+    #[arg(long, value_name = "NAME", value_parser = label)]
+    network: Option<String>,
+}
+
+/// Who may use a gateway.
+#[derive(Debug, Clone)]
+enum User {
+    Node(String),
+    Tag(String),
+}
+
+impl Gateway {
+    /// Does it.
+    pub async fn run(self, global: &Global) -> Result<(), Failure> {
+        match self {
+            Self::Add(verb) => verb.run(global).await,
+            Self::List(verb) => {
+                let mut admin = Admin::connect(global).await?;
+                let network = admin.network(verb.network.as_deref()).await?;
+                let path = format!("networks/{}/gateways", network.name);
+                let gateways: Vec<GatewayInfo> = admin.get(&path).await?;
+                global.output().answer(&gateways, |gateways| list(gateways))
+            }
+            Self::Remove(verb) => verb.run(global).await,
+        }
+    }
+}
+
+impl Ranges {
+    fn all(&self) -> Vec<IpNet> {
+        match self.exit {
+            true => ["0.0.0.0/0", "::/0"]
+                .map(|all| all.parse().expect("a prefix"))
+                .to_vec(),
+            false => self.ranges.clone(),
+        }
+    }
+}
+
+impl Add {
+    async fn run(self, global: &Global) -> Result<(), Failure> {
+        let mut admin = Admin::connect(global).await?;
+        let mut done = Vec::new();
+        for range in self.ranges.all() {
+            done.push(self.add(&mut admin, range).await?);
+        }
+        tell(global, &done)
+    }
+
+    async fn add(&self, admin: &mut Admin, range: IpNet) -> Result<Done, Failure> {
+        let network = admin.network(self.network.as_deref()).await?;
+        let (mut to_nodes, mut to_tags) = (Vec::new(), Vec::new());
+        for user in &self.to {
+            match user {
+                User::Node(name) => to_nodes.push(node(admin, &network.name, name).await?),
+                User::Tag(tag) => to_tags.push(tag.clone()),
+            }
+        }
+        let id = node(admin, &network.name, &self.node).await?;
+        let mut request = GatewayAdd {
+            node: id.to_string(),
+            range: range.to_string(),
+            published: self.published.map(|published| published.to_string()),
+            nat: !self.no_nat,
+            priority: self.priority,
+            to_nodes: to_nodes.iter().map(NodeId::to_string).collect(),
+            to_tags: to_tags.clone(),
+            exit: self.ranges.exit,
+            statement: None,
+        };
+        if let Some(key) = admin.key() {
+            let terms = GatewayTerms {
+                range,
+                published: self.published,
+                nat: !self.no_nat,
+                priority: self.priority,
+                to_nodes,
+                to_tags,
+            };
+            request.statement = Some(admin::act(key, &network, Deed::Gateway { node: id, terms })?);
+        }
+        admin
+            .post(&format!("networks/{}/gateways", network.name), &request)
+            .await
+    }
+}
+
+impl Remove {
+    async fn run(self, global: &Global) -> Result<(), Failure> {
+        let mut admin = Admin::connect(global).await?;
+        let mut done = Vec::new();
+        for range in self.ranges.all() {
+            let network = admin.network(self.network.as_deref()).await?;
+            let id = node(&mut admin, &network.name, &self.node).await?;
+            let mut request = GatewayRemove {
+                node: id.to_string(),
+                range: range.to_string(),
+                statement: None,
+            };
+            if let Some(key) = admin.key() {
+                let deed = Deed::WithdrawGateway { node: id, range };
+                request.statement = Some(admin::act(key, &network, deed)?);
+            }
+            let path = format!("networks/{}/gateways/remove", network.name);
+            done.push(admin.post(&path, &request).await?);
+        }
+        tell(global, &done)
+    }
+}
+
+async fn node(admin: &mut Admin, network: &str, name: &str) -> Result<NodeId, Failure> {
+    let node: NodeInfo = admin.get(&format!("networks/{network}/nodes/{name}")).await?;
+    let id = node.id.parse();
+    id.map_err(|e| Failure::failed(format!("the coordinator's answer is odd: {e}")))
+}
+
+fn tell(global: &Global, done: &[Done]) -> Result<(), Failure> {
+    let sentences: Vec<&str> = done.iter().map(|done| done.message.as_str()).collect();
+    let message = sentences.join("\n");
+    global
+        .output()
+        .answer(&Done { message }, |done| format!("{}\n", done.message))
+}
+
+fn list(gateways: &[GatewayInfo]) -> String {
+    if gateways.is_empty() {
+        return "there is no gateway yet; `meshctl gateway add NODE --range PREFIX` makes one\n".into();
+    }
+    let rows: Vec<_> = gateways.iter().map(row).collect();
+    let mut text = table::render(&["RANGE", "PRIORITY", "NAT", "STATE", "GATEWAY"], &rows, 24);
+    for gateway in gateways {
+        text += &more(gateway);
+    }
+    text
+}
+
+fn row(gateway: &GatewayInfo) -> Vec<String> {
+    let word = |yes, no, is| if is { yes } else { no };
+    vec![
+        gateway.published.clone(),
+        gateway.priority.to_string(),
+        word("yes", "no", gateway.nat).to_owned(),
+        word("connected", "away", gateway.connected).to_owned(),
+        gateway.node.clone(),
+    ]
+}
+
+/// What does not fit the table.
+fn more(gateway: &GatewayInfo) -> String {
+    let what = format!("{} of {}", gateway.published, gateway.node);
+    let mut text = String::new();
+    if gateway.range != gateway.published {
+        text += &format!("{what} is {} behind it\n", gateway.range);
+    }
+    let tags = gateway.to_tags.iter().map(|tag| format!("tag:{tag}"));
+    let users: Vec<String> = gateway.to_nodes.iter().cloned().chain(tags).collect();
+    if !users.is_empty() {
+        text += &format!("{what} is only for {}\n", users.join(", "));
+    }
+    text
+}
+
+fn prefix(text: &str) -> Result<IpNet, String> {
+    let net: IpNet = text
+        .parse()
+        .map_err(|_| "write a prefix such as 192.168.50.0/24".to_owned())?;
+    match net == net.trunc() {
+        true => Ok(net),
+        false => Err(format!("that is a host, not a prefix; write {}", net.trunc())),
+    }
+}
+
+fn user(text: &str) -> Result<User, String> {
+    match text.strip_prefix("tag:") {
+        Some(tag) if !tag.is_empty() => Ok(User::Tag(tag.to_owned())),
+        Some(_) => Err("write tag:NAME".to_owned()),
+        None => label(text).map(User::Node),
+    }
+}

@@ -1,0 +1,151 @@
+//! Egress gateways: listed, made, withdrawn.
+
+use ipnet::IpNet;
+use meshd_api::coordinator::admin::{Done, GatewayAdd, GatewayInfo, GatewayRemove};
+use meshd_core::gateway::{Published, RangeError, check};
+use meshd_core::id::{NetworkId, NodeId};
+use meshd_core::statement::{Deed, GatewayTerms};
+
+use super::shown;
+use crate::coordinator::network::Network;
+use crate::coordinator::refusal::Refusal;
+use crate::coordinator::state::{Effect, State};
+
+impl State {
+    /// All gateways of a network.
+    pub fn list_gateways(&mut self, network: NetworkId) -> Result<Vec<GatewayInfo>, Refusal> {
+        let network = self.network(network)?;
+        Ok(network
+            .gateways()
+            .map(|(node, terms)| network.gateway_info(node, terms))
+            .collect())
+    }
+
+    /// Makes a node the gateway for a range, or changes what it is for it.
+    pub fn add_gateway(&mut self, network: NetworkId, wanted: &GatewayAdd) -> Result<Done, Refusal> {
+        self.write(network, |network, batch| {
+            let node = network.node_named(&wanted.node)?;
+            let terms = network.gateway_terms(wanted)?;
+            network.check_range(node, &terms, wanted.exit)?;
+            let message = made(&network.shown_name(node), &terms);
+            let act = network.act(Deed::Gateway { node, terms }, wanted.statement.as_ref())?;
+            network.take_act(&act, batch)?;
+            let effect = Effect::audited(network, &message);
+            Ok((Done { message }, effect))
+        })
+    }
+
+    /// Withdraws a gateway's range.
+    pub fn remove_gateway(&mut self, network: NetworkId, wanted: &GatewayRemove) -> Result<Done, Refusal> {
+        self.write(network, |network, batch| {
+            let node = network.node_named(&wanted.node)?;
+            let (range, name) = (prefix(&wanted.range)?, network.shown_name(node));
+            if !network
+                .gateways()
+                .any(|(other, terms)| other == node && terms.range == range)
+            {
+                return Err(Refusal::Conflict(format!(
+                    "\"{name}\" is no gateway for {range}; `meshctl gateway list` shows what is"
+                )));
+            }
+            let act = network.act(Deed::WithdrawGateway { node, range }, wanted.statement.as_ref())?;
+            network.take_act(&act, batch)?;
+            let message = format!("\"{name}\" is no longer a gateway for {range}");
+            let effect = Effect::audited(network, &message);
+            Ok((Done { message }, effect))
+        })
+    }
+}
+
+impl Network {
+    /// Gateways whose node is in.
+    fn gateways(&self) -> impl Iterator<Item = (NodeId, &GatewayTerms)> {
+        self.effects
+            .gateways()
+            .filter(|(node, _)| self.nodes.contains_key(node))
+    }
+
+    fn gateway_terms(&self, wanted: &GatewayAdd) -> Result<GatewayTerms, Refusal> {
+        let mut to_nodes = Vec::new();
+        for name in &wanted.to_nodes {
+            to_nodes.push(self.node_named(name)?);
+        }
+        Ok(GatewayTerms {
+            range: prefix(&wanted.range)?,
+            published: wanted.published.as_deref().map(prefix).transpose()?,
+            nat: wanted.nat,
+            priority: wanted.priority,
+            to_nodes,
+            to_tags: wanted.to_tags.clone(),
+        })
+    }
+
+    fn check_range(&self, node: NodeId, terms: &GatewayTerms, exit: bool) -> Result<(), Refusal> {
+        let params = self.params.value();
+        let mesh: [IpNet; 2] = [params.ipv4.into(), params.ipv6.into()];
+        if terms.range.prefix_len() == 0 && !exit {
+            return Err(Refusal::Invalid(RangeError::Everything(terms.range).to_string()));
+        }
+        let others = self
+            .gateways()
+            .filter(|(other, held)| (*other, held.range) != (node, terms.range));
+        let others: Vec<_> = others
+            .map(|(other, held)| Published {
+                prefix: held.published.unwrap_or(held.range),
+                range: held.range,
+                gateway: self.shown_name(other),
+            })
+            .collect();
+        check(
+            terms.range,
+            terms.published.unwrap_or(terms.range),
+            &mesh,
+            &others,
+        )
+        .map_err(|why| Refusal::Invalid(why.to_string()))
+    }
+
+    fn gateway_info(&self, node: NodeId, terms: &GatewayTerms) -> GatewayInfo {
+        GatewayInfo {
+            node: self.shown_name(node),
+            id: node.to_string(),
+            range: terms.range.to_string(),
+            published: terms.published.unwrap_or(terms.range).to_string(),
+            nat: terms.nat,
+            priority: terms.priority,
+            to_nodes: terms.to_nodes.iter().map(|to| self.shown_name(*to)).collect(),
+            to_tags: terms.to_tags.clone(),
+            connected: self.hub.is_connected(node),
+        }
+    }
+}
+
+fn made(name: &str, terms: &GatewayTerms) -> String {
+    let how = match terms.nat {
+        true => "its hosts see the gateway's own address",
+        false => "its hosts see the nodes' addresses and need a route to them through the gateway",
+    };
+    match terms.published {
+        _ if terms.range.prefix_len() == 0 => {
+            format!(
+                "\"{name}\" is an exit node for {}; a node chooses it with `meshctl exit use {name}`",
+                terms.range
+            )
+        }
+        Some(published) => format!(
+            "\"{name}\" is the gateway for {}, known as {published}; {how}",
+            terms.range
+        ),
+        None => format!("\"{name}\" is a gateway for {}; {how}", terms.range),
+    }
+}
+
+fn prefix(text: &str) -> Result<IpNet, Refusal> {
+    let parsed: Option<IpNet> = text.parse().ok();
+    let invalid = |why: String| Refusal::Invalid(format!("\"{}\" {why}", shown(text)));
+    let net = parsed.ok_or_else(|| invalid("is no prefix; write it as 192.168.50.0/24".into()))?;
+    match net == net.trunc() {
+        true => Ok(net),
+        false => Err(invalid(format!("is a host, not a prefix; write {}", net.trunc()))),
+    }
+}
