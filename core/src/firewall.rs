@@ -58,6 +58,25 @@ impl ChainName {
     }
 }
 
+/// Which packets of an interface an accept is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Those that come in by it.
+    In,
+    /// Those that leave by it.
+    Out,
+}
+
+impl Way {
+    /// As nft calls it.
+    fn key(self) -> &'static str {
+        match self {
+            Self::In => "iifname",
+            Self::Out => "oifname",
+        }
+    }
+}
+
 /// One accept that is needed, or that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accept {
@@ -65,6 +84,8 @@ pub struct Accept {
     pub chain: ChainName,
     /// The interface whose packets it accepts.
     pub interface: String,
+    /// Which of them.
+    pub way: Way,
 }
 
 /// A rule of ours that is there.
@@ -72,7 +93,16 @@ pub struct Accept {
 struct Present {
     chain: ChainName,
     handle: u64,
-    interface: Option<String>,
+    packets: Option<(Way, String)>,
+}
+
+impl Present {
+    fn is(&self, accept: &Accept) -> bool {
+        let Some((way, interface)) = &self.packets else {
+            return false;
+        };
+        self.chain == accept.chain && *way == accept.way && *interface == accept.interface
+    }
 }
 
 /// A machine's rule set.
@@ -132,28 +162,22 @@ impl Ruleset {
 
     /// Lines for nft that put the needed accepts in and take stale ones of ours out; empty where all is as it should be.
     ///
-    /// `own` is the comment that marks our rules, `own_table` the table that is not foreign.
-    pub fn repair(&self, hooks: &[Hook], interfaces: &[String], own: &str, own_table: &str) -> Vec<String> {
-        let needed = self.needed(hooks, interfaces, own_table);
+    /// `wanted` are the hooks and, for each, the interfaces whose packets must pass it; through this machine that is both
+    /// ways. `own` is the comment that marks our rules, `own_table` the table that is not foreign.
+    pub fn repair(&self, wanted: &[(Hook, Vec<String>)], own: &str, own_table: &str) -> Vec<String> {
+        let needed = self.needed(wanted, own_table);
         let present = self.present(own);
-        let is_there = |accept: &Accept| {
-            present
-                .iter()
-                .any(|p| p.chain == accept.chain && p.interface.as_ref() == Some(&accept.interface))
-        };
-        let is_needed = |p: &Present| {
-            needed
-                .iter()
-                .any(|a| a.chain == p.chain && p.interface.as_ref() == Some(&a.interface))
-        };
         let stale = present
             .iter()
-            .filter(|p| !is_needed(p))
+            .filter(|p| !needed.iter().any(|accept| p.is(accept)))
             .map(|p| format!("delete rule {} handle {}", p.chain, p.handle));
-        let missing = needed.iter().filter(|accept| !is_there(accept)).map(|accept| {
+        let is_missing = |accept: &&Accept| !present.iter().any(|p| p.is(accept));
+        let missing = needed.iter().filter(is_missing).map(|accept| {
             format!(
-                "insert rule {} iifname \"{}\" counter accept comment \"{own}\"",
-                accept.chain, accept.interface
+                "insert rule {} {} \"{}\" counter accept comment \"{own}\"",
+                accept.chain,
+                accept.way.key(),
+                accept.interface
             )
         });
         stale.chain(missing).collect()
@@ -168,15 +192,23 @@ impl Ruleset {
             .collect()
     }
 
-    fn needed(&self, hooks: &[Hook], interfaces: &[String], own_table: &str) -> Vec<Accept> {
+    fn needed(&self, wanted: &[(Hook, Vec<String>)], own_table: &str) -> Vec<Accept> {
         let mut needed: Vec<Accept> = Vec::new();
-        for hook in hooks {
+        for (hook, interfaces) in wanted {
+            let ways: &[Way] = match hook {
+                Hook::Input => &[Way::In],
+                Hook::Forward => &[Way::In, Way::Out],
+            };
             for dropper in self.droppers(*hook, own_table) {
                 let chain = self.place(*hook, dropper);
-                for interface in interfaces {
+                for (interface, way) in interfaces
+                    .iter()
+                    .flat_map(|i| ways.iter().map(move |way| (i, *way)))
+                {
                     let accept = Accept {
                         chain: chain.clone(),
                         interface: interface.clone(),
+                        way,
                     };
                     if !needed.contains(&accept) {
                         needed.push(accept);
@@ -229,17 +261,18 @@ impl Ruleset {
         ours.map(|rule| Present {
             chain: rule.name.clone(),
             handle: rule.handle,
-            interface: rule.expr.iter().find_map(interface_of),
+            packets: rule.expr.iter().find_map(packets_of),
         })
         .collect()
     }
 }
 
-/// The name in an `iifname "NAME"` match.
-fn interface_of(expression: &Value) -> Option<String> {
+/// The name in an `iifname "NAME"` or `oifname "NAME"` match.
+fn packets_of(expression: &Value) -> Option<(Way, String)> {
     let matched = expression.get("match")?;
     let key = matched.get("left")?.get("meta")?.get("key")?.as_str()?;
-    (key == "iifname").then(|| matched.get("right")?.as_str().map(str::to_owned))?
+    let way = [Way::In, Way::Out].into_iter().find(|way| way.key() == key)?;
+    Some((way, matched.get("right")?.as_str()?.to_owned()))
 }
 
 #[cfg(test)]
@@ -262,7 +295,8 @@ mod tests {
 
     fn repair(objects: Vec<Value>, hooks: &[Hook], interfaces: &[&str]) -> Vec<String> {
         let interfaces: Vec<String> = interfaces.iter().map(|i| (*i).to_owned()).collect();
-        ruleset(objects).repair(hooks, &interfaces, "meshd-0", "meshd-0")
+        let wanted: Vec<_> = hooks.iter().map(|hook| (*hook, interfaces.clone())).collect();
+        ruleset(objects).repair(&wanted, "meshd-0", "meshd-0")
     }
 
     #[test]
@@ -321,8 +355,12 @@ mod tests {
         let objects = vec![chain("ip", "filter", "FORWARD", "forward", "drop"), docker];
         let lines = repair(objects, &[Hook::Forward], &["meshd0"]);
         assert!(
-            lines[0].starts_with("insert rule ip filter DOCKER-USER "),
+            lines[0].starts_with("insert rule ip filter DOCKER-USER iifname"),
             "{lines:?}"
+        );
+        assert!(
+            lines[1].starts_with("insert rule ip filter DOCKER-USER oifname"),
+            "answers come back the other way: {lines:?}"
         );
     }
 

@@ -25,6 +25,11 @@ pub fn clean(args: CleanArgs) -> anyhow::Result<()> {
         let (netlink, _) = machine::netlink()?;
         Descriptors::open(&config).forget_all();
         let mut left = kernel(&config, &netlink).await;
+        for membership in state.memberships().0 {
+            left.extend(crate::network::gateways::put_back(
+                &state.network(membership.network),
+            ));
+        }
         let hosts = HostsFile::open(
             &config.hosts_file,
             &config.state_dir,

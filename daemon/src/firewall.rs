@@ -6,12 +6,14 @@
 //! Others flush rule sets (`nft flush ruleset`, a firewall that reloads) and bring chains of their own later. The kernel
 //! says when rules changed; then everything is compared, and put back where something is missing ([`Firewall::keep`]).
 
+mod rules;
+
 use crate::config::{Config, FirewallMode};
 use meshd_core::firewall::{Hook, Ruleset};
+use meshd_core::gateway::Service;
 use meshd_net::nft::{Nft, NftError};
 use meshd_net::nft_changes::NftChanges;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,13 +37,18 @@ pub enum FirewallError {
     Ruleset(#[from] meshd_core::firewall::RulesetError),
 }
 
-/// An interface of ours and the addresses that packets coming in by it may have.
+/// An interface of ours, and where packets may go that come in by it: to its addresses, and into the ranges that this
+/// node serves as a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fenced {
     /// Its name.
     pub interface: String,
     /// Its addresses.
     pub addresses: (Ipv4Addr, Ipv6Addr),
+    /// Ranges that this node serves.
+    pub services: Vec<Service>,
+    /// Interfaces that forward only since we serve: what they forward goes to the mesh and nowhere else.
+    pub guarded: Vec<String>,
 }
 
 /// The machine's firewall, for the networks of this instance. Cheap to clone.
@@ -61,6 +68,20 @@ struct Fences {
     all: BTreeMap<String, Fenced>,
     /// Our table as nft printed it when it was made; `None` where it may not be as it should.
     made: Option<String>,
+}
+
+impl Fences {
+    /// The hooks that packets of our interfaces must pass: to this machine, and through it where it is a gateway.
+    fn wanted(&self) -> Vec<(Hook, Vec<String>)> {
+        let serving = self.all.values().filter(|fenced| !fenced.services.is_empty());
+        vec![
+            (Hook::Input, self.all.keys().cloned().collect()),
+            (
+                Hook::Forward,
+                serving.map(|fenced| fenced.interface.clone()).collect(),
+            ),
+        ]
+    }
 }
 
 impl Firewall {
@@ -162,7 +183,7 @@ impl Firewall {
     async fn make(&self, fences: &mut Fences) -> Result<(), FirewallError> {
         fences.made = None;
         let nft = Nft::find()?;
-        nft.run(&table(&self.table, fences.all.values())).await?;
+        nft.run(&rules::table(&self.table, fences.all.values())).await?;
         if !fences.all.is_empty() {
             fences.made = self.own_table(&nft).await?;
         }
@@ -181,17 +202,15 @@ impl Firewall {
     async fn judge_foreign(&self, nft: &Nft, fences: &Fences) -> Result<(), FirewallError> {
         let listed = nft.list(&["--json"], &["ruleset"]).await?.unwrap_or_default();
         let ruleset = Ruleset::parse(listed.as_bytes())?;
-        let interfaces: Vec<String> = match self.mode {
-            FirewallMode::Accept => fences.all.keys().cloned().collect(),
-            FirewallMode::OwnTable => Vec::new(),
-        };
+        let mut wanted = fences.wanted();
         let mut warnings = Vec::new();
-        if self.mode == FirewallMode::OwnTable && !fences.all.is_empty() {
-            let names: Vec<&str> = fences.all.keys().map(String::as_str).collect();
-            let chains = ruleset.dropping(&[Hook::Input], &self.table);
-            warnings.extend(chains.iter().map(|chain| forbidden(chain, &names)));
+        if self.mode == FirewallMode::OwnTable {
+            for (hook, names) in wanted.drain(..).filter(|(_, names)| !names.is_empty()) {
+                let chains = ruleset.dropping(&[hook], &self.table);
+                warnings.extend(chains.iter().map(|chain| forbidden(hook, chain, &names)));
+            }
         }
-        for line in ruleset.repair(&[Hook::Input], &interfaces, &self.table, &self.table) {
+        for line in ruleset.repair(&wanted, &self.table, &self.table) {
             match nft.run(&line).await {
                 Ok(()) => info!("firewall: {line}"),
                 Err(error) => warnings.push(format!(
@@ -213,73 +232,15 @@ impl Firewall {
 }
 
 /// What fails where an accept is needed and forbidden.
-fn forbidden(chain: &str, interfaces: &[&str]) -> String {
+fn forbidden(hook: Hook, chain: &str, interfaces: &[String]) -> String {
     let names = interfaces.join(", ");
+    let whither = match hook {
+        Hook::Input => "to this machine",
+        Hook::Forward => "through this gateway",
+    };
     format!(
-        "the firewall chain \"{chain}\" drops what other nodes send to this machine by {names}, and --firewall own-table \
+        "the firewall chain \"{chain}\" drops what other nodes send {whither} by {names}, and --firewall own-table \
          forbids meshd to add an accept: accept these interfaces there, e.g. nft insert rule {chain} iifname {} accept",
-        interfaces.first().copied().unwrap_or_default()
+        interfaces.first().map_or("", String::as_str)
     )
-}
-
-/// Our table, made anew in one transaction.
-fn table<'a>(name: &str, fenced: impl Iterator<Item = &'a Fenced> + Clone) -> String {
-    let mut script = format!("add table inet {name}\ndelete table inet {name}\n");
-    if fenced.clone().next().is_none() {
-        return script;
-    }
-    let _ = writeln!(
-        script,
-        "table inet {name} {{\n  chain input {{\n    type filter hook input priority -10; policy accept;"
-    );
-    for Fenced {
-        interface,
-        addresses: (v4, v6),
-    } in fenced.clone()
-    {
-        let _ = writeln!(
-            script,
-            "    iifname \"{interface}\" ip daddr != {v4} counter drop"
-        );
-        let _ = writeln!(
-            script,
-            "    iifname \"{interface}\" ip6 daddr != {v6} counter drop"
-        );
-    }
-    let _ = writeln!(
-        script,
-        "  }}\n  chain forward {{\n    type filter hook forward priority -10; policy accept;"
-    );
-    for Fenced { interface, .. } in fenced {
-        let _ = writeln!(script, "    iifname \"{interface}\" counter drop");
-    }
-    let _ = writeln!(script, "  }}\n}}");
-    script
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn without_interfaces_there_is_no_table() {
-        assert_eq!(table("meshd-0", [].iter()).lines().count(), 2);
-    }
-
-    #[test]
-    fn each_network_reaches_its_own_addresses_only() {
-        let fenced = |name: &str, v4: [u8; 4]| Fenced {
-            interface: name.into(),
-            addresses: (v4.into(), Ipv6Addr::LOCALHOST),
-        };
-        let script = table(
-            "meshd-0",
-            [fenced("meshd0", [10, 77, 0, 1]), fenced("meshd1", [10, 88, 0, 1])].iter(),
-        );
-        assert!(
-            script.contains("iifname \"meshd0\" ip daddr != 10.77.0.1 counter drop"),
-            "{script}"
-        );
-        assert!(script.contains("iifname \"meshd1\" counter drop"), "{script}");
-    }
 }

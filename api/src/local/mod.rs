@@ -14,7 +14,7 @@ mod requests;
 mod status;
 
 pub use requests::{CleanRequest, Done, JoinReply, JoinRequest, Membership, NetworkRequest, TemplateRequest};
-pub use status::{NetworkStatus, Out, PathKind, PathStatus, PeerStatus, Status, Transport};
+pub use status::{NetworkStatus, Out, PathKind, PathStatus, PeerStatus, RangeStatus, Status, Transport};
 
 /// Where meshd listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/meshd/meshd.sock";

@@ -67,12 +67,28 @@ pub struct NetworkStatus {
     pub map_version: u64,
     /// The others.
     pub peers: Vec<PeerStatus>,
+    /// Ranges behind egress gateways, as this node sees them.
+    #[serde(default)]
+    pub ranges: Vec<RangeStatus>,
     /// Sentences that somebody should read, e.g. a refused record or a colliding LAN.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// Packets dropped, by reason; reasons with zero are left out.
     #[serde(default)]
     pub drops: BTreeMap<String, u64>,
+}
+
+/// A range behind egress gateways.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeStatus {
+    /// The prefix under which the network knows it.
+    pub prefix: String,
+    /// The name of the gateway that is used now; null where none answers.
+    pub gateway: Option<String>,
+    /// All its gateways that this node may use, the preferred one first.
+    pub gateways: Vec<String>,
+    /// Whether this node is its gateway.
+    pub served: bool,
 }
 
 /// One other node of the network.

@@ -1,7 +1,7 @@
 //! `meshctl status`
 
 use clap::Args;
-use meshd_api::local::{self, NetworkStatus, PathKind, PeerStatus, Transport};
+use meshd_api::local::{self, NetworkStatus, PathKind, PeerStatus, RangeStatus, Transport};
 
 use crate::cli::Global;
 use crate::failure::Failure;
@@ -69,6 +69,9 @@ fn render_network(network: &NetworkStatus) -> String {
     for warning in &network.warnings {
         out += &wrap(&format!("! {warning}"), 2);
     }
+    for range in &network.ranges {
+        out += &wrap(&range_line(range), 2);
+    }
     if network.peers.is_empty() {
         return out + "nobody else is in yet\n";
     }
@@ -80,6 +83,15 @@ fn render_network(network: &NetworkStatus) -> String {
         .into_iter()
         .map(|peer| columns.peer(peer))
         .collect::<String>()
+}
+
+fn range_line(range: &RangeStatus) -> String {
+    let RangeStatus { prefix, gateway, .. } = range;
+    match (range.served, gateway) {
+        (true, _) => format!("range {prefix}: this node is its gateway"),
+        (false, Some(gateway)) => format!("range {prefix}: through {gateway}"),
+        (false, None) => format!("range {prefix}: no gateway answers"),
+    }
 }
 
 /// How wide names and addresses are; the other columns need 6, 7, 9 and 13, so that all of it fits [`WIDTH`].
@@ -183,6 +195,7 @@ mod tests {
             epoch: 1,
             map_version: 42,
             peers,
+            ranges: Vec::new(),
             warnings: Vec::new(),
             drops: Default::default(),
         }

@@ -11,6 +11,7 @@ use std::time::Instant;
 impl Task {
     /// Brings everything in line with what is believed now. What did not change is untouched.
     pub(super) fn map_changed(&mut self) {
+        self.judge_gateways();
         let Some(view) = self.map.view() else { return };
         let others: Vec<_> = view
             .nodes
@@ -18,8 +19,10 @@ impl Task {
             .filter(|node| node.id != self.membership.node)
             .collect();
         // Removed peers first: from here on no packet of theirs passes.
-        self.plane
-            .set_peers(others.iter().map(|node| peer(node)).collect());
+        let peers = others
+            .iter()
+            .map(|node| peer(node, self.gateways.routed_to(node.id)));
+        self.plane.set_peers(peers.collect());
         self.agent.set_peers(
             Instant::now(),
             others.iter().map(|node| super::paths::peer_info(node)),
@@ -31,14 +34,16 @@ impl Task {
     }
 }
 
-fn peer(node: &Node) -> PeerConfig {
+/// A node as the data plane's peer, with the ranges that go to it.
+fn peer(node: &Node, ranges: impl Iterator<Item = IpNet>) -> PeerConfig {
+    let own = [
+        IpNet::from(std::net::IpAddr::from(node.ipv4)),
+        std::net::IpAddr::from(node.ipv6).into(),
+    ];
     PeerConfig {
         node: node.id,
         public_key: node.keys.wireguard,
-        allowed_ips: vec![
-            IpNet::from(std::net::IpAddr::from(node.ipv4)),
-            std::net::IpAddr::from(node.ipv6).into(),
-        ],
+        allowed_ips: own.into_iter().chain(ranges).collect(),
         preshared_key: None,
         keepalive: None,
         roaming: false,

@@ -33,6 +33,8 @@ pub struct Interface {
     preference: u32,
     /// Its MTU in bytes.
     pub mtu: u16,
+    /// Ranges behind gateways.
+    ranges: Vec<IpNet>,
     /// LAN prefixes that keep their own route.
     throws: Vec<IpNet>,
 }
@@ -59,6 +61,7 @@ impl Interface {
             table: config.table(number),
             preference: config.rule_preference(number),
             mtu: params.mtu,
+            ranges: Vec::new(),
             throws: Vec::new(),
         };
         interface.ensure(netlink).await?;
@@ -86,10 +89,15 @@ impl Interface {
         Ok(())
     }
 
-    /// Lets these LAN prefixes keep their own routes; true where that is new.
-    pub async fn yield_to(&mut self, lans: Vec<IpNet>, netlink: &Netlink) -> anyhow::Result<bool> {
-        let new = self.throws != lans;
-        self.throws = lans;
+    /// Leads these ranges into the tunnel and lets these LAN prefixes keep their own routes; true where that is new.
+    pub async fn route(
+        &mut self,
+        ranges: Vec<IpNet>,
+        lans: Vec<IpNet>,
+        netlink: &Netlink,
+    ) -> anyhow::Result<bool> {
+        let new = self.throws != lans || self.ranges != ranges;
+        (self.ranges, self.throws) = (ranges, lans);
         self.ensure(netlink).await?;
         Ok(new)
     }
@@ -125,6 +133,7 @@ impl Interface {
         let ours = self
             .prefixes
             .iter()
+            .chain(&self.ranges)
             .filter(|prefix| !self.throws.contains(prefix))
             .map(route);
         let throws = self

@@ -12,6 +12,7 @@ pub mod coordinator;
 mod exchange;
 mod from_coordinator;
 mod from_plane;
+pub mod gateways;
 mod interface;
 mod map;
 mod paths;

@@ -154,6 +154,7 @@ impl Pending {
             epoch: 0,
             map_version: 0,
             peers: Vec::new(),
+            ranges: Vec::new(),
             warnings: vec![format!(
                 "waits for an admin: `meshctl node approve {}` on the coordinator's host",
                 allotted.hostname

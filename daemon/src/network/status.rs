@@ -47,6 +47,7 @@ impl Task {
             epoch,
             map_version,
             peers: self.peers(),
+            ranges: self.ranges(),
             warnings: self.warnings(),
             drops: self
                 .plane
@@ -122,6 +123,7 @@ impl Task {
             .into_iter()
             .flatten()
             .chain(self.yielded.iter().cloned())
+            .chain(self.gateways.sentences())
             .chain(names)
             .chain(self.carriers.warnings())
             .chain(self.notes.clone())

@@ -9,22 +9,20 @@ use super::candidates::{self, Underlay};
 use super::carrier::Carriers;
 use super::coordinator::{FromCoordinator, Identity, Line, Request, Targets};
 use super::from_plane::Samples;
+use super::gateways::Gateways;
 use super::interface::Interface;
 use super::map::MapKeeper;
 use super::record::{Progress, Recorder};
 use super::{NetworkCommand, Shared, Stop, exchange, paths, sockets};
 use crate::dataplane::{ControlEvent, DataPlane, DataPlaneConfig};
-use crate::firewall::Fenced;
 use crate::state::{Allotted, Membership, NetworkFiles};
 use crate::supervisor::{Command, Ending};
 use anyhow::Context;
 use hyper::body::Bytes;
-use ipnet::IpNet;
 use meshd_api::client::ClientError;
 use meshd_api::local::{JoinReply, Membership as Admission};
 use meshd_core::id::NodeId;
-use meshd_core::path::{Agent, Local};
-use meshd_core::ranges::lan_wins;
+use meshd_core::path::Agent;
 use meshd_core::statement::{Params, Signed};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -80,6 +78,7 @@ pub struct Task {
     /// From whom.
     pub(super) fetching: BTreeSet<NodeId>,
     pub(super) samples: Samples,
+    pub(super) gateways: Gateways,
     /// LANs that keep their own routes, as sentences.
     pub(super) yielded: Vec<String>,
     /// What happened that somebody should read.
@@ -137,6 +136,7 @@ impl Task {
             fetches: JoinSet::new(),
             fetching: BTreeSet::new(),
             samples: Samples::default(),
+            gateways: Gateways::recall(&files),
             yielded: Vec::new(),
             notes: Vec::new(),
             membership,
@@ -152,6 +152,7 @@ impl Task {
             _exchange: server,
             line,
         };
+        task.judge_gateways();
         task.fence().await;
         task.kernel_changed().await;
         task.map_changed();
@@ -200,6 +201,9 @@ impl Task {
         let mut kernel = self.shared.kernel.clone();
         let mut sample = Instant::now();
         loop {
+            if self.gateways.is_stale() {
+                self.serve_gateways().await;
+            }
             self.drain_agent();
             let timers = [self.agent.poll_timeout(), self.map.poll_timeout(), Some(sample)];
             let wake = timers.into_iter().flatten().min().unwrap_or(sample);
@@ -266,21 +270,11 @@ impl Task {
         self.agent.goodbye();
         self.drain_agent();
         self.shared.names.forget(&self.membership.name);
+        self.stop_forwarding();
         self.interface
             .remove(&self.shared.netlink, &self.shared.descriptors)
             .await;
         if let Err(error) = self.shared.firewall.forget(&self.interface.name).await {
-            warn!("{error}");
-        }
-    }
-
-    /// Keeps this network apart from the machine's others.
-    async fn fence(&self) {
-        let fenced = Fenced {
-            interface: self.interface.name.clone(),
-            addresses: self.interface.addresses,
-        };
-        if let Err(error) = self.shared.firewall.set(fenced).await {
             warn!("{error}");
         }
     }
@@ -296,34 +290,14 @@ impl Task {
                 self.underlay = underlay;
                 self.underlay_changed().await;
             }
-            Ok(_) => {}
+            // Routes may have changed, by which a gateway reaches its range.
+            Ok(_) => self.gateways.touch(),
             Err(error) => warn!("cannot read the machine's interfaces: {error:#}"),
         }
     }
 
     async fn underlay_changed(&mut self) {
-        let winners = lan_wins(&self.interface.prefixes, &self.underlay.prefixes);
-        self.yielded = winners
-            .iter()
-            .map(|lan| {
-                format!(
-                    "{} of {} lies in this network's range and keeps its own route",
-                    lan.prefix, lan.owner
-                )
-            })
-            .collect();
-        let throws: Vec<IpNet> = winners.iter().map(|lan| lan.prefix).collect();
-        match self.interface.yield_to(throws, &self.shared.netlink).await {
-            Ok(true) => self.yielded.iter().for_each(|sentence| warn!("{sentence}")),
-            Ok(false) => {}
-            Err(error) => warn!("{error:#}"),
-        }
-        let local = Local {
-            addresses: self.underlay.addresses.clone(),
-            port: self.paths.port,
-            meshes: self.interface.prefixes.to_vec(),
-        };
-        self.agent.set_local(Instant::now(), local);
+        self.serve_gateways().await;
         self.carriers.network_changed();
         self.publish(false);
     }

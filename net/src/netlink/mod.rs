@@ -50,6 +50,11 @@ impl Family {
     /// Both, to iterate over.
     pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
+    /// That of an address.
+    pub fn of(address: std::net::IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
     fn code(self) -> AddressFamily {
         match self {
             Self::V4 => AddressFamily::Inet,

@@ -9,6 +9,7 @@ mod bystander;
 mod clock;
 mod clones;
 mod firewall;
+mod gateways;
 mod hostile;
 mod interop;
 mod joining;

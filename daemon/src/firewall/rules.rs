@@ -1,0 +1,261 @@
+//! Our table's rules, in the order in which a packet meets them.
+//!
+//! 1. `translate` (only where a range is published under another prefix): addresses, one to one;
+//! 2. `input`: by a mesh interface to the addresses of that network alone, and of the ranges that this node serves;
+//! 3. `forward`: from the mesh into the ranges that this node serves, answers back, nothing else;
+//! 4. `leave`: the gateway's own address as the source, or the translated one.
+//!
+//! A rule about a range speaks of the address to which the sender wrote (`ct original`), so that the range itself is no
+//! way around the prefix under which it is published. Connection tracking is asked for by a gateway only.
+
+use super::Fenced;
+use ipnet::IpNet;
+use meshd_core::gateway::Service;
+use std::fmt::Write;
+use std::net::IpAddr;
+
+/// Where an exit node does not lead: its own LAN, and what is nowhere on the internet (RFC 6890).
+const NOT_INTERNET_V4: &str = "{ 0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16, 224.0.0.0/3 }";
+/// The same, IPv6.
+const NOT_INTERNET_V6: &str = "{ ::/16, fc00::/7, fe80::/10, ff00::/8 }";
+
+/// The script that makes our table anew in one transaction.
+pub fn table<'a>(name: &str, fenced: impl Iterator<Item = &'a Fenced> + Clone) -> String {
+    let mut script = format!("add table inet {name}\ndelete table inet {name}\n");
+    if fenced.clone().next().is_none() {
+        return script;
+    }
+    let mut chains = Chains::default();
+    fenced.for_each(|fenced| chains.add(fenced));
+    let _ = writeln!(script, "table inet {name} {{");
+    let all = [
+        (
+            "translate",
+            "type nat hook prerouting priority dstnat",
+            chains.translate,
+        ),
+        ("input", "type filter hook input priority -10", chains.input),
+        ("forward", "type filter hook forward priority -10", chains.forward),
+        ("leave", "type nat hook postrouting priority srcnat", chains.leave),
+    ];
+    for (chain, hook, rules) in all.into_iter().filter(|(.., rules)| !rules.is_empty()) {
+        let _ = writeln!(script, "  chain {chain} {{\n    {hook}; policy accept;");
+        for rule in rules {
+            let _ = writeln!(script, "    {rule}");
+        }
+        script.push_str("  }\n");
+    }
+    script.push_str("}\n");
+    script
+}
+
+#[derive(Default)]
+struct Chains {
+    translate: Vec<String>,
+    input: Vec<String>,
+    forward: Vec<String>,
+    leave: Vec<String>,
+}
+
+impl Chains {
+    fn add(&mut self, fenced: &Fenced) {
+        let Fenced {
+            interface,
+            addresses: (v4, v6),
+            services,
+            guarded,
+        } = fenced;
+        let from_mesh = format!("iifname \"{interface}\"");
+        if !services.is_empty() {
+            self.forward
+                .push(format!("{from_mesh} ct state established,related counter accept"));
+        }
+        services.iter().for_each(|service| self.serve(interface, service));
+        self.input
+            .push(format!("{from_mesh} ip daddr != {v4} counter drop"));
+        self.input
+            .push(format!("{from_mesh} ip6 daddr != {v6} counter drop"));
+        self.forward.push(format!("{from_mesh} counter drop"));
+        let guard = |other: &String| format!("iifname \"{other}\" oifname != \"{interface}\" counter drop");
+        self.forward.extend(guarded.iter().map(guard));
+    }
+
+    fn serve(&mut self, interface: &str, service: &Service) {
+        let Service {
+            range,
+            published,
+            nat,
+            sources,
+        } = service;
+        let ip = ip(range);
+        let from_mesh = format!("iifname \"{interface}\"");
+        let whither = whither(service);
+        if let Some(who) = who(ip, sources.as_deref()) {
+            self.input
+                .push(format!("{from_mesh} {whither} {who}counter accept"));
+            self.forward.push(format!(
+                "{from_mesh} oifname != \"{interface}\" {whither} {who}counter accept"
+            ));
+        }
+        if published != range {
+            self.translate.push(format!(
+                "{from_mesh} {ip} daddr {published} dnat {ip} prefix to {ip} daddr map {{ {published} : {range} }}"
+            ));
+        }
+        if *nat {
+            self.leave.push(format!(
+                "{from_mesh} oifname != \"{interface}\" {whither} masquerade"
+            ));
+        } else if published != range {
+            self.leave.push(format!(
+                "oifname \"{interface}\" {ip} saddr {range} snat {ip} prefix to {ip} saddr map {{ {range} : {published} }}"
+            ));
+        }
+        if *nat && range.prefix_len() > 0 {
+            // Hosts behind a masquerading gateway answer; they begin nothing.
+            self.forward.push(format!(
+                "oifname \"{interface}\" {ip} saddr {range} ct state new counter drop"
+            ));
+        }
+    }
+}
+
+fn ip(range: &IpNet) -> &'static str {
+    if range.addr().is_ipv4() { "ip" } else { "ip6" }
+}
+
+/// What a packet must have been written to.
+fn whither(service: &Service) -> String {
+    let ip = ip(&service.range);
+    match (service.range.prefix_len(), ip) {
+        (0, "ip") => format!("ip daddr != {NOT_INTERNET_V4}"),
+        (0, _) => format!("ip6 daddr != {NOT_INTERNET_V6}"),
+        _ => format!("ct original {ip} daddr {}", service.published),
+    }
+}
+
+/// Whose packets pass, as a match with a space after it; `None` where nobody's do.
+fn who(ip: &str, sources: Option<&[IpAddr]>) -> Option<String> {
+    match sources {
+        None => Some(String::new()),
+        Some([]) => None,
+        Some(sources) => {
+            let all: Vec<String> = sources.iter().map(IpAddr::to_string).collect();
+            Some(format!("{ip} saddr {{ {} }} ", all.join(", ")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv6Addr;
+
+    fn fenced(name: &str, v4: [u8; 4]) -> Fenced {
+        Fenced {
+            interface: name.into(),
+            addresses: (v4.into(), Ipv6Addr::LOCALHOST),
+            services: Vec::new(),
+            guarded: Vec::new(),
+        }
+    }
+
+    fn service(range: &str, published: &str, nat: bool) -> Service {
+        Service {
+            range: range.parse().unwrap(),
+            published: published.parse().unwrap(),
+            nat,
+            sources: None,
+        }
+    }
+
+    fn with(services: Vec<Service>) -> String {
+        let fenced = Fenced {
+            services,
+            guarded: vec!["eth0".into()],
+            ..fenced("meshd0", [10, 77, 0, 1])
+        };
+        table("meshd-0", [fenced].iter())
+    }
+
+    fn place(script: &str, rule: &str) -> usize {
+        script
+            .find(rule)
+            .unwrap_or_else(|| panic!("{rule}\nis not in\n{script}"))
+    }
+
+    #[test]
+    fn without_interfaces_there_is_no_table() {
+        assert_eq!(table("meshd-0", [].iter()).lines().count(), 2);
+    }
+
+    #[test]
+    fn each_network_reaches_its_own_addresses_only() {
+        let script = table(
+            "meshd-0",
+            [fenced("meshd0", [10, 77, 0, 1]), fenced("meshd1", [10, 88, 0, 1])].iter(),
+        );
+        place(&script, "iifname \"meshd0\" ip daddr != 10.77.0.1 counter drop");
+        place(&script, "iifname \"meshd1\" counter drop");
+        assert!(!script.contains("ct ") && !script.contains("nat"), "{script}");
+    }
+
+    #[test]
+    fn what_is_served_passes_before_the_rest_is_dropped() {
+        let script = with(vec![service("192.168.50.0/24", "192.168.50.0/24", true)]);
+        let passes = place(
+            &script,
+            "oifname != \"meshd0\" ct original ip daddr 192.168.50.0/24 counter accept",
+        );
+        assert!(
+            passes < place(&script, "iifname \"meshd0\" counter drop"),
+            "{script}"
+        );
+        place(&script, "ct original ip daddr 192.168.50.0/24 masquerade");
+        place(
+            &script,
+            "oifname \"meshd0\" ip saddr 192.168.50.0/24 ct state new counter drop",
+        );
+        place(&script, "iifname \"eth0\" oifname != \"meshd0\" counter drop");
+    }
+
+    #[test]
+    fn a_limited_range_lets_named_sources_through_and_an_empty_list_nobody() {
+        let limited = |sources: &[&str]| Service {
+            sources: Some(sources.iter().map(|s| s.parse().unwrap()).collect()),
+            ..service("192.168.50.0/24", "192.168.50.0/24", true)
+        };
+        let script = with(vec![limited(&["10.77.0.2", "10.77.0.3"])]);
+        place(&script, "ip saddr { 10.77.0.2, 10.77.0.3 } counter accept");
+        let script = with(vec![limited(&[])]);
+        assert!(!script.contains("192.168.50.0/24 counter accept"), "{script}");
+    }
+
+    #[test]
+    fn a_translated_range_is_reached_by_its_published_prefix_alone() {
+        let script = with(vec![service("fd02::/64", "fd01::/64", false)]);
+        place(
+            &script,
+            "ip6 daddr fd01::/64 dnat ip6 prefix to ip6 daddr map { fd01::/64 : fd02::/64 }",
+        );
+        place(
+            &script,
+            "ip6 saddr fd02::/64 snat ip6 prefix to ip6 saddr map { fd02::/64 : fd01::/64 }",
+        );
+        place(&script, "ct original ip6 daddr fd01::/64 counter accept");
+        assert!(!script.contains("daddr fd02::/64"), "{script}");
+    }
+
+    #[test]
+    fn an_exit_leads_to_the_internet_and_not_into_its_own_lan() {
+        let script = with(vec![
+            service("0.0.0.0/0", "0.0.0.0/0", true),
+            service("::/0", "::/0", true),
+        ]);
+        place(&script, "192.168.0.0/16, 224.0.0.0/3 } counter accept");
+        place(
+            &script,
+            "ip6 daddr != { ::/16, fc00::/7, fe80::/10, ff00::/8 } masquerade",
+        );
+    }
+}
