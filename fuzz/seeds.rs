@@ -11,8 +11,8 @@ use meshd_core::keys::{
 };
 use meshd_core::map::{Body, Entry, MapHolder, NetworkMap, NodeEntry, digest};
 use meshd_core::statement::{
-    Act, Candidate, CandidateKind, Deed, Delegation, Departure, Enrolment, Fixed, Limits, MapHeader, Params,
-    Record, Signed, StatementError, Terms,
+    Act, Candidate, CandidateKind, Deed, Delegation, Departure, Enrolment, Fixed, GatewayTerms, Limits,
+    MapHeader, Params, Record, Signed, StatementError, Terms,
 };
 use meshd_core::token::JoinToken;
 
@@ -227,6 +227,27 @@ fn entries() -> Result<Vec<(&'static str, Entry)>, StatementError> {
             "oust",
             Deed::RevokeTokenAndNodes {
                 token: TokenId::from_bytes([2; 8]),
+            },
+        ),
+        (
+            "gateway",
+            Deed::Gateway {
+                node,
+                terms: GatewayTerms {
+                    range: "192.168.50.0/24".parse().expect("a prefix"),
+                    published: Some("10.200.1.0/24".parse().expect("a prefix")),
+                    nat: true,
+                    priority: 10,
+                    to_nodes: vec![other],
+                    to_tags: vec![name()],
+                },
+            },
+        ),
+        (
+            "withdraw",
+            Deed::WithdrawGateway {
+                node,
+                range: "192.168.50.0/24".parse().expect("a prefix"),
             },
         ),
     ];

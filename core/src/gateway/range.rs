@@ -96,12 +96,10 @@ pub fn check(range: IpNet, published: IpNet, mesh: &[IpNet], others: &[Published
     for prefix in [range, published] {
         fit(prefix)?;
     }
-    for mesh in mesh
-        .iter()
-        .filter(|mesh| overlap(mesh, &range) || overlap(mesh, &published))
-    {
-        let range = if overlap(mesh, &range) { range } else { published };
-        return Err(RangeError::Mesh { range, mesh: *mesh });
+    for range in [range, published] {
+        if let Some(mesh) = mesh.iter().find(|mesh| overlap(mesh, &range)) {
+            return Err(RangeError::Mesh { range, mesh: *mesh });
+        }
     }
     for other in others
         .iter()

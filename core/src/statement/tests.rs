@@ -100,7 +100,7 @@ fn record() -> Record {
     }
 }
 
-fn deeds() -> [Deed; 6] {
+fn deeds() -> [Deed; 8] {
     let name = || "web".to_owned();
     [
         Deed::Remove {
@@ -116,6 +116,21 @@ fn deeds() -> [Deed; 6] {
         Deed::FreeName { name: name() },
         Deed::RevokeToken { token: TOKEN },
         Deed::RevokeTokenAndNodes { token: TOKEN },
+        Deed::Gateway {
+            node: NODE,
+            terms: GatewayTerms {
+                range: "192.168.50.0/24".parse().unwrap(),
+                published: Some("10.200.1.0/24".parse().unwrap()),
+                nat: false,
+                priority: 20,
+                to_nodes: vec![NODE],
+                to_tags: vec!["office".into()],
+            },
+        },
+        Deed::WithdrawGateway {
+            node: NODE,
+            range: "2001:db8::/32".parse().unwrap(),
+        },
     ]
 }
 

@@ -1,4 +1,5 @@
 mod bytes;
+mod gateways;
 mod honest;
 mod malicious;
 mod places;
