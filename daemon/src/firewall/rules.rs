@@ -67,8 +67,9 @@ impl Chains {
         } = fenced;
         let from_mesh = format!("iifname \"{interface}\"");
         if !services.is_empty() {
-            self.forward
-                .push(format!("{from_mesh} ct state established,related counter accept"));
+            let answers = format!("{from_mesh} ct state established,related counter accept");
+            self.input.push(answers.clone());
+            self.forward.push(answers);
         }
         services.iter().for_each(|service| self.serve(interface, service));
         self.input
