@@ -192,6 +192,18 @@ async fn admins(checked: &mut Checked, world: &World) {
             json!({}),
         )
         .await;
+    let gateways = format!("{base}/{{network}}/gateways");
+    let range = json!({ "node": "db2", "range": "192.168.50.0/24", "nat": true, "priority": 10 });
+    checked
+        .admin(world, Method::POST, &gateways, &["prod"], range.clone())
+        .await;
+    checked
+        .admin(world, Method::GET, &gateways, &["prod"], Value::Null)
+        .await;
+    let withdraw = format!("{gateways}/remove");
+    checked
+        .admin(world, Method::POST, &withdraw, &["prod"], range)
+        .await;
     checked
         .admin(
             world,
