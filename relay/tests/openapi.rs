@@ -193,9 +193,11 @@ async fn admins(checked: &mut Checked, world: &World) {
         )
         .await;
     let gateways = format!("{base}/{{network}}/gateways");
-    let range = json!({ "node": "db2", "range": "192.168.50.0/24", "nat": true, "priority": 10 });
+    let range = json!({ "node": "db2", "range": "192.168.50.0/24" });
+    let mut gateway = range.clone();
+    (gateway["nat"], gateway["priority"]) = (json!(true), json!(10));
     checked
-        .admin(world, Method::POST, &gateways, &["prod"], range.clone())
+        .admin(world, Method::POST, &gateways, &["prod"], gateway)
         .await;
     checked
         .admin(world, Method::GET, &gateways, &["prod"], Value::Null)
