@@ -15,7 +15,9 @@ pub mod coordinator;
 pub mod local;
 
 mod bytes;
+mod done;
 mod problem;
 
 pub use bytes::Base64Bytes;
+pub use done::Done;
 pub use problem::Problem;

@@ -90,6 +90,11 @@ impl Failure {
         self.code == "unanswered" || self.code == "malformed"
     }
 
+    /// Whether the coordinator refused a statement because another was signed in the meantime.
+    pub fn is_stale(&self) -> bool {
+        self.code == "stale-serial"
+    }
+
     /// The same failure with a further sentence.
     pub fn and(mut self, sentence: &str) -> Self {
         self.message = format!("{}; {sentence}", self.message);

@@ -27,6 +27,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
+/// Code of the problem that no coordinator answers.
+pub const UNREACHABLE: &str = "coordinator-unreachable";
+/// Most ranges of its own that a machine tells the coordinator.
+const MAX_AVOID: usize = 64;
+
 /// A join that can begin: the token is whole and keys exist.
 pub struct Join {
     membership: Membership,
@@ -45,20 +50,27 @@ pub fn check_token(word: &str) -> Result<JoinToken, Problem> {
 }
 
 /// Refuses a join with other wishes than what this machine has in the network already.
-pub fn check_wishes(request: &local::JoinRequest, held: &local::JoinReply) -> Result<(), Problem> {
+pub fn check_wishes(
+    request: &local::JoinRequest,
+    held: &local::JoinReply,
+    port: Option<u16>,
+) -> Result<(), Problem> {
     let label = request.hostname.as_deref().and_then(to_label);
     let other_name = label.is_some_and(|label| {
         let numbered = held.hostname.strip_prefix(&label);
         !numbered.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     });
-    if !other_name && request.ip.is_none_or(|ip| ip == held.ipv4) {
+    let other_port = request
+        .listen_port
+        .is_some_and(|wanted| port.is_some_and(|port| port != wanted));
+    if !other_name && !other_port && request.ip.is_none_or(|ip| ip == held.ipv4) {
         return Ok(());
     }
     Err(Problem::new(
         "already-in",
         format!(
             "this machine is in {0} already, as {1} with {2}; an admin renames it with `meshctl node rename {1} NAME`, and for \
-             another address it leaves first: `meshctl leave {0}`",
+             another address or port it leaves first: `meshctl leave {0}`",
             held.network, held.hostname, held.ipv4
         ),
     ))
@@ -84,6 +96,7 @@ pub fn prepare(request: &local::JoinRequest, state: &StateDir) -> Result<Join, P
         enrolment: membership.enrolment.clone().into(),
         hostname: request.hostname.clone().unwrap_or_else(machine::host_name),
         ip: request.ip,
+        avoid: Vec::new(),
         listen_port: request.listen_port,
         facts: machine::hashed_facts(network),
     };
@@ -105,6 +118,7 @@ pub fn again(membership: Membership, state: &StateDir) -> Join {
             .as_ref()
             .map_or_else(machine::host_name, |a| a.hostname.clone()),
         ip: None,
+        avoid: Vec::new(),
         listen_port: membership.allotted.as_ref().and_then(|a| a.listen_port),
         facts: machine::hashed_facts(membership.network),
     };
@@ -133,9 +147,12 @@ impl Join {
             .post("/v1/join/preview", &self.request)
             .await
             .map_err(problem)?;
+        let machine = machine::local_prefixes(shared).await;
+        let machine = machine.map_err(|e| Problem::new("netlink", format!("{e:#}")))?;
         if !self.membership.force {
-            self.refuse_collisions(&preview, shared).await?;
+            self.refuse_collisions(&preview, &machine)?;
         }
+        self.request.avoid = avoided(&preview, &machine);
         let reply: node::JoinReply = connection
             .post("/v1/join", &self.request)
             .await
@@ -154,27 +171,15 @@ impl Join {
     }
 
     async fn connect(&self) -> Result<Connection, Problem> {
-        connect_any(&self.membership).await.map_err(|failures| {
-            let failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
-            Problem::new(
-                "coordinator-unreachable",
-                format!(
-                    "no coordinator of the token can be used: {}; is this machine online, and meshrelay running?",
-                    failures.join("; ")
-                ),
-            )
-        })
+        connect_any(&self.membership).await.map_err(unreachable)
     }
 
-    async fn refuse_collisions(&self, preview: &JoinPreview, shared: &Shared) -> Result<(), Problem> {
+    fn refuse_collisions(&self, preview: &JoinPreview, machine: &[LocalPrefix]) -> Result<(), Problem> {
         let prefixes: Vec<_> = [&preview.cidr, &preview.cidr6]
             .iter()
             .filter_map(|p| p.parse().ok())
             .collect();
-        let machine = machine::local_prefixes(shared)
-            .await
-            .map_err(|e| Problem::new("netlink", e.to_string()))?;
-        let local = [self.others.clone(), machine].concat();
+        let local = [&self.others[..], machine].concat();
         let Some(first) = collisions(&prefixes, &local).into_iter().next() else {
             return Ok(());
         };
@@ -226,6 +231,35 @@ impl Join {
         });
         Ok(delegation.value().clone())
     }
+}
+
+/// What of the machine's ranges lies in the network's: a forced join takes no address that is somebody's there.
+fn avoided(preview: &JoinPreview, machine: &[LocalPrefix]) -> Vec<String> {
+    let Ok(network) = preview.cidr.parse() else {
+        return Vec::new();
+    };
+    let met = collisions(&[network], machine).into_iter();
+    let ranges: BTreeSet<_> = met.map(|met| met.theirs.prefix).collect();
+    ranges.iter().map(ToString::to_string).take(MAX_AVOID).collect()
+}
+
+/// What the coordinator says of a token: its network, and whether it is for templates. Nothing is kept.
+pub async fn preview(word: &str) -> Result<JoinPreview, Problem> {
+    let token = check_token(word)?;
+    let membership = fresh(&token, 0);
+    let request = node::JoinRequest {
+        enrolment: membership.enrolment.clone().into(),
+        hostname: machine::host_name(),
+        ip: None,
+        avoid: Vec::new(),
+        listen_port: None,
+        facts: Default::default(),
+    };
+    let mut connection = connect_any(&membership).await.map_err(unreachable)?;
+    connection
+        .post("/v1/join/preview", &request)
+        .await
+        .map_err(problem)
 }
 
 fn fresh(token: &JoinToken, interface: u16) -> Membership {
@@ -310,10 +344,64 @@ fn ranges_of_others(present: &[Membership], own: NetworkId) -> Vec<LocalPrefix> 
         .collect()
 }
 
+fn unreachable(failures: Vec<ClientError>) -> Problem {
+    let failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
+    let sentence = format!(
+        "no coordinator of the token can be used: {}; is this machine online, and meshrelay running?",
+        failures.join("; ")
+    );
+    Problem::new(UNREACHABLE, sentence)
+}
+
 /// A failed exchange as a problem: the coordinator's own word where it said one.
 fn problem(error: ClientError) -> Problem {
     match error {
         ClientError::Refused { problem, .. } => problem,
-        other => Problem::new("coordinator-unreachable", other.to_string()),
+        other => Problem::new(UNREACHABLE, other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meshd_core::keys::{CoordinatorSecret, JoinSecret, RootSecret};
+    use meshd_core::token::CoordinatorAddress;
+
+    fn memberships(interfaces: impl IntoIterator<Item = u16>) -> Vec<Membership> {
+        let token = JoinToken {
+            id: [1; 8].into(),
+            secret: JoinSecret::from_seed(&[2; 32]),
+            coordinator: CoordinatorSecret::from_seed(&[3; 32]).public(),
+            root: RootSecret::from_seed(&[4; 32]).public(),
+            addresses: vec![CoordinatorAddress::new("192.0.2.1", 443).unwrap()],
+        };
+        interfaces.into_iter().map(|n| fresh(&token, n)).collect()
+    }
+
+    #[test]
+    fn the_lowest_free_interface_is_taken_and_a_full_machine_is_told_what_to_do() {
+        assert_eq!(free_interface(&memberships([0, 1, 3])).unwrap(), 2);
+        let said = free_interface(&memberships(0..MAX_NETWORKS)).unwrap_err();
+        assert_eq!(said.code, "too-many-networks");
+        assert!(
+            said.message.contains("64 networks") && said.message.contains("leave one"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn only_the_machines_ranges_that_the_network_meets_are_avoided() {
+        let local = |prefix: &str| LocalPrefix {
+            prefix: prefix.parse().unwrap(),
+            owner: "eth0".into(),
+        };
+        let preview = JoinPreview {
+            network: "prod".into(),
+            cidr: "10.77.0.0/16".into(),
+            cidr6: "fd00::/64".into(),
+            template: false,
+        };
+        let machine = ["10.77.3.0/24", "10.77.3.0/24", "192.168.1.0/24", "fd00::/64"].map(local);
+        assert_eq!(avoided(&preview, &machine), ["10.77.3.0/24"]);
     }
 }

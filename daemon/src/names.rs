@@ -49,6 +49,13 @@ impl Names {
         });
     }
 
+    /// Waits until the names of this network were written, or could not be.
+    pub async fn written(&self, network: &str) {
+        let mut report = self.report.clone();
+        let tried = |report: &HostsReport| report.networks.iter().any(|name| name == network);
+        let _ = report.wait_for(tried).await;
+    }
+
     /// The names of this network go.
     pub fn forget(&self, network: &str) {
         self.wanted.send_if_modified(|wanted| {

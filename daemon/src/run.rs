@@ -25,6 +25,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
     machine::check_kernel()?;
     let state = StateDir::open(&config.state_dir)?;

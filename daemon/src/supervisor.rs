@@ -4,6 +4,7 @@
 //! command, so that `meshctl status` never waits.
 
 mod presence;
+mod template;
 
 use crate::config::Config;
 use crate::join::{self, Joined};
@@ -42,16 +43,21 @@ pub enum Command {
     Joined(Box<Result<Joined, Problem>>, Reply<JoinReply>),
     /// Leave a network for good.
     Leave(NetworkRequest, Reply<Done>),
-    /// A network's task ended: it left, or was removed.
+    /// A network's task ended by itself.
     Ended(NetworkId, Ending),
+    /// A network's task ended because it was told to leave. The answer is given when the keys are forgotten: a crash after it
+    /// must not bring them back.
+    Left(NetworkId, Result<Done, Problem>, Reply<Done>),
     /// Take interfaces, rules and names away; keep everything in mind.
     Down(Reply<Done>),
     /// The opposite.
     Up(Reply<Done>),
     /// The machine as it was before meshd.
     Clean(CleanRequest, Reply<Done>),
-    /// Keep a token for a clone's first boot.
+    /// Keep a token for a clone's first boot, where it is one for templates.
     Template(TemplateRequest, Reply<Done>),
+    /// It is, as the note says.
+    Seal(TemplateRequest, String, Reply<Done>),
     /// The process was told to end; the reply comes when networks have handed their descriptors over.
     Stop(oneshot::Sender<()>),
 }
@@ -61,8 +67,6 @@ pub enum Command {
 pub enum Ending {
     /// It stopped and keeps its place: down, or the process restarts.
     Stopped,
-    /// This node is no longer in the network; its files may go.
-    Left,
     /// This node was put out, as was proven to it; its files may go.
     Out(Death),
     /// It starts anew, with an interface: an admin let this node in, or somebody deleted the one that was there.
@@ -170,6 +174,12 @@ impl Supervisor {
                 }
                 Command::Leave(request, reply) => self.leave(&request.network, reply),
                 Command::Ended(network, ending) => self.ended(network, ending).await,
+                Command::Left(network, answer, reply) => {
+                    self.networks.remove(&network);
+                    info!(%network, "left the network; its keys are forgotten");
+                    self.forget_for_good(network);
+                    let _ = reply.send(answer);
+                }
                 Command::Down(reply) => {
                     let answer = self.down().await;
                     let _ = reply.send(answer);
@@ -183,7 +193,10 @@ impl Supervisor {
                     let _ = reply.send(answer);
                 }
                 Command::Template(request, reply) => {
-                    let _ = reply.send(self.template(&request));
+                    self.template(request, reply);
+                }
+                Command::Seal(request, note, reply) => {
+                    let _ = reply.send(self.seal(&request, &note));
                 }
                 Command::Stop(done) => {
                     self.stop_networks(network::Stop::Restart).await;
@@ -221,8 +234,17 @@ impl Supervisor {
             Err(problem) => return drop(reply.send(Err(problem))),
         };
         if let Some(running) = self.networks.get(&network) {
-            let held = running.join_reply();
-            return drop(reply.send(join::check_wishes(&request, &held).map(|()| held)));
+            let (mut held, status) = (running.join_reply(), running.ask_status());
+            tokio::spawn(async move {
+                let status = status.await;
+                let port = status.as_ref().map(|status| status.listen_port);
+                // an admin may have renamed it since
+                if let Some(status) = status {
+                    held.hostname = status.hostname;
+                }
+                let _ = reply.send(join::check_wishes(&request, &held, port).map(|()| held));
+            });
+            return;
         }
         let join = match join::prepare(&request, &self.state) {
             Ok(join) => join,
@@ -266,10 +288,6 @@ impl Supervisor {
         let handle = self.networks.remove(&network);
         match ending {
             Ending::Stopped => {}
-            Ending::Left => {
-                info!(%network, "left the network; its keys are forgotten");
-                self.forget_for_good(network);
-            }
             Ending::Out(death) => {
                 let name = handle.map_or_else(|| network.to_string(), |handle| handle.name().to_owned());
                 self.say_farewell(network, name, death);
@@ -333,6 +351,7 @@ impl Supervisor {
     }
 
     async fn clean(&mut self, request: &CleanRequest) -> Result<Done, Problem> {
+        let names: Vec<String> = self.state.memberships().0.into_iter().map(|m| m.name).collect();
         self.stop_networks(network::Stop::Down).await;
         let mut left = crate::clean::machine(&self.config, &self.shared).await;
         if request.forget {
@@ -340,7 +359,7 @@ impl Supervisor {
         }
         match left.is_empty() {
             true => Ok(Done {
-                message: "this machine is as it was before meshd".into(),
+                message: cleaned(request.forget, &names.join(", ")),
             }),
             false => Err(Problem::new(
                 "not-clean",
@@ -349,20 +368,25 @@ impl Supervisor {
         }
     }
 
-    fn template(&self, request: &TemplateRequest) -> Result<Done, Problem> {
-        join::check_token(&request.token)?;
-        self.state
-            .set_template(Some(&request.token))
-            .map_err(|e| Problem::new("state", e.to_string()))?;
-        Ok(Done {
-            message: "sealed: each clone of this machine joins on its first boot".into(),
-        })
-    }
-
     /// Stops every network and waits until each has let go of its interface.
     async fn stop_networks(&mut self, stop: network::Stop) {
         for (_, network) in std::mem::take(&mut self.networks) {
             network.stop(stop).await;
         }
+    }
+}
+
+/// What a person should know of a clean machine that was in these networks.
+fn cleaned(forgotten: bool, networks: &str) -> String {
+    let clean = "this machine is as it was before meshd";
+    match forgotten {
+        _ if networks.is_empty() => clean.to_owned(),
+        true => format!(
+            "{clean}; the others still list it in {networks}, which `meshctl node remove NAME` ends (and `meshctl leave` instead would \
+             have)"
+        ),
+        false => format!(
+            "{clean}; it is still in {networks}, and `meshctl up` or a restart of meshd brings that back"
+        ),
     }
 }

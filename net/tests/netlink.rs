@@ -31,6 +31,32 @@ fn with_interface() -> Option<Namespace> {
 }
 
 #[test]
+fn lists_asked_for_at_once_all_come_also_where_some_are_given_up() {
+    let Some(namespace) = with_interface() else { return };
+    namespace.block_on(|| async {
+        let netlink = Netlink::new().unwrap();
+        for number in 0..2000 {
+            let rule = Rule::new(Family::V4, 1000 + number, RuleAction::Table(TABLE));
+            netlink.add_rule(&rule).await.unwrap();
+        }
+        let lists: Vec<_> = (0..16)
+            .map(|_| {
+                let netlink = netlink.clone();
+                tokio::spawn(async move { netlink.rules(None).await.map(|rules| rules.len()) })
+            })
+            .collect();
+        lists[3].abort();
+        for (number, list) in lists.into_iter().enumerate().filter(|(number, _)| *number != 3) {
+            let listed = list.await.unwrap();
+            assert!(
+                listed.as_ref().is_ok_and(|count| *count >= 2000),
+                "{number}: {listed:?}"
+            );
+        }
+    });
+}
+
+#[test]
 fn links_are_listed_found_and_changed() {
     let Some(namespace) = with_interface() else { return };
     namespace.block_on(|| async {

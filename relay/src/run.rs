@@ -148,6 +148,9 @@ impl Running {
                 .join(" ")
         };
         let (https, udp) = (shown(&self.https), shown(&self.plane.local_addrs()));
+        if let Err(unknown) = self.coordinator.call(|state| state.addresses().map(drop)).await {
+            warn!("{unknown}; until then no token can be made");
+        }
         let identity = self.coordinator.identity().await?;
         info!(https, udp, %identity, "meshrelay is up");
         if self

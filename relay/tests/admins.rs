@@ -124,7 +124,7 @@ async fn with_the_root_elsewhere_only_its_statements_change_anything() {
             },
         )
     };
-    assert_eq!(code(world.post::<Done>(path, &remove(2)).await), "conflict");
+    assert_eq!(code(world.post::<Done>(path, &remove(2)).await), "stale-serial");
     let forged = Act {
         network: token.network(),
         serial: 3,

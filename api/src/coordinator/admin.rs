@@ -23,6 +23,8 @@
 //! | `GET /backup` (admin socket only) | | the backup file, `application/octet-stream` |
 //! | `POST /restore` (admin socket only) | a backup file | [`Done`] |
 
+pub use crate::Done;
+
 use crate::Base64Bytes;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -78,6 +80,9 @@ pub struct NetworkInfo {
     pub addresses: Vec<String>,
     /// The highest serial used in a root-signed statement (for statements made elsewhere).
     pub last_serial: u64,
+    /// Sentences that whoever makes a network should read: ranges that it meets here, and what nodes will lack.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// `POST /v1/admin/networks/{name}/tokens`.
@@ -296,12 +301,4 @@ pub struct GatewayInfo {
     pub to_tags: Vec<String>,
     /// Whether the node is connected to the coordinator now.
     pub connected: bool,
-}
-
-/// Done; one sentence says what.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Done {
-    /// For a person.
-    pub message: String,
 }

@@ -21,6 +21,9 @@ pub struct JoinRequest {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub ip: Option<Ipv4Addr>,
+    /// IPv4 prefixes that the machine has: it gets no address from these unless it asks for one; at most 64.
+    #[serde(default)]
+    pub avoid: Vec<String>,
     /// Wanted UDP port.
     #[serde(default)]
     pub listen_port: Option<u16>,
@@ -29,7 +32,8 @@ pub struct JoinRequest {
     pub facts: BTreeMap<String, String>,
 }
 
-/// `POST /v1/join/preview` (body [`JoinRequest`]): what the token's network is; allots nothing and costs no use.
+/// `POST /v1/join/preview` (body [`JoinRequest`]): what the token's network is, or why the token admits nobody; allots
+/// nothing and costs no use.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JoinPreview {
@@ -39,6 +43,9 @@ pub struct JoinPreview {
     pub cidr: String,
     /// IPv6 prefix.
     pub cidr6: String,
+    /// Whether the token is one for VM templates.
+    #[serde(default)]
+    pub template: bool,
 }
 
 /// Answer to a join: what was allotted.

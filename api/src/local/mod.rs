@@ -13,7 +13,8 @@
 mod requests;
 mod status;
 
-pub use requests::{CleanRequest, Done, JoinReply, JoinRequest, Membership, NetworkRequest, TemplateRequest};
+pub use crate::Done;
+pub use requests::{CleanRequest, JoinReply, JoinRequest, Membership, NetworkRequest, TemplateRequest};
 pub use status::{NetworkStatus, Out, PathKind, PathStatus, PeerStatus, RangeStatus, Status, Transport};
 
 /// Where meshd listens unless told otherwise.

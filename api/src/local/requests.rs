@@ -100,10 +100,3 @@ pub struct TemplateRequest {
     /// The join word. A secret.
     pub token: String,
 }
-
-/// Done; one sentence says what.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Done {
-    /// For a person.
-    pub message: String,
-}

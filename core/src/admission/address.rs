@@ -44,6 +44,12 @@ pub enum AddressRefusal {
     /// The wanted address is the first or the last of the prefix.
     #[error("address {0} is the network's own or its broadcast address; ask for another")]
     Ends(Ipv4Addr),
+    /// What is left lies in ranges that the joining machine has.
+    #[error(
+        "every free address of {0} lies in a range that this machine has; with --ip it takes one all the same, which no machine \
+         there may have"
+    )]
+    Avoided(Ipv4Net),
     /// No address is left.
     #[error("all addresses of {0} are held; remove nodes that are gone, or make a larger network")]
     Full(Ipv4Net),
@@ -58,10 +64,14 @@ pub fn allot(
     prefix6: Ipv6Net,
     held: &Holders,
     wanted: Option<Ipv4Addr>,
+    avoid: &[Ipv4Net],
 ) -> Result<Address, AddressRefusal> {
     let ipv4 = match wanted {
         Some(wanted) => free(prefix4, held, wanted)?,
-        None => lowest_free(prefix4, held).ok_or(AddressRefusal::Full(prefix4))?,
+        None => lowest_free(prefix4, held, avoid).ok_or_else(|| match lowest_free(prefix4, held, &[]) {
+            Some(_) => AddressRefusal::Avoided(prefix4),
+            None => AddressRefusal::Full(prefix4),
+        })?,
     };
     let ipv6 = matching_v6(prefix4, prefix6, ipv4);
     debug_assert!(is_for_nodes_v6(prefix4, prefix6, ipv6));
@@ -88,20 +98,18 @@ fn free(prefix: Ipv4Net, held: &Holders, wanted: Ipv4Addr) -> Result<Ipv4Addr, A
 }
 
 /// Walks the held addresses, not the prefix: a /8 costs no more than its nodes.
-fn lowest_free(prefix: Ipv4Net, held: &Holders) -> Option<Ipv4Addr> {
-    let mut next = u32::from(prefix.network()) + 1;
-    for address in held
-        .range(prefix.network()..=prefix.broadcast())
-        .map(|(address, _)| u32::from(*address))
-    {
-        if address == next {
-            next += 1;
-        } else if address > next {
-            break;
+fn lowest_free(prefix: Ipv4Net, held: &Holders, avoid: &[Ipv4Net]) -> Option<Ipv4Addr> {
+    let mut next = u32::from(prefix.network()).checked_add(1)?;
+    loop {
+        let address = Ipv4Addr::from(next);
+        if let Some(range) = avoid.iter().find(|range| range.contains(&address)) {
+            next = u32::from(range.broadcast()).checked_add(1)?;
+        } else if held.contains_key(&address) {
+            next = next.checked_add(1)?;
+        } else {
+            return is_for_nodes_v4(prefix, address).then_some(address);
         }
     }
-    let next = Ipv4Addr::from(next);
-    is_for_nodes_v4(prefix, next).then_some(next)
 }
 
 #[cfg(test)]
@@ -121,7 +129,23 @@ mod tests {
             prefix6,
             &held,
             wanted.map(|wanted| wanted.parse().unwrap()),
+            &[],
         )
+    }
+
+    #[test]
+    fn no_address_comes_from_a_range_of_the_joining_machine() {
+        let (prefix4, prefix6) = ("10.77.0.0/24".parse().unwrap(), "fd01::/64".parse().unwrap());
+        let held: Holders = [("10.77.0.128".parse().unwrap(), "db1".to_owned())].into();
+        let ask = |avoid: &[&str]| {
+            let avoid: Vec<Ipv4Net> = avoid.iter().map(|range| range.parse().unwrap()).collect();
+            allot(prefix4, prefix6, &held, None, &avoid).map(|address| address.ipv4.to_string())
+        };
+        assert_eq!(ask(&["10.0.0.0/30"]).unwrap(), "10.77.0.1", "it is elsewhere");
+        assert_eq!(ask(&["10.77.0.0/26", "10.77.0.64/26"]).unwrap(), "10.77.0.129");
+        let none = Err(AddressRefusal::Avoided(prefix4));
+        assert_eq!(ask(&["10.77.0.0/24"]), none);
+        assert_eq!(ask(&["0.0.0.0/0"]), none);
     }
 
     #[test]
@@ -165,10 +189,10 @@ mod tests {
         let prefix: Ipv4Net = "10.77.0.0/28".parse().unwrap();
         let mut held = Holders::new();
         for _ in 0..13 {
-            let next = allot(prefix, "fd01::/64".parse().unwrap(), &held, None).unwrap();
+            let next = allot(prefix, "fd01::/64".parse().unwrap(), &held, None, &[]).unwrap();
             assert_eq!(held.insert(next.ipv4, "x".into()), None);
         }
-        let full = allot(prefix, "fd01::/64".parse().unwrap(), &held, None);
+        let full = allot(prefix, "fd01::/64".parse().unwrap(), &held, None, &[]);
         assert_eq!(full, Err(AddressRefusal::Full(prefix)));
     }
 
@@ -178,7 +202,7 @@ mod tests {
             let prefix = Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), length);
             let base = u32::from(prefix.network());
             let held: Holders = held.into_iter().map(|offset| ((base + offset).into(), String::new())).collect();
-            if let Ok(got) = allot(prefix, "fd01::/64".parse().unwrap(), &held, None) {
+            if let Ok(got) = allot(prefix, "fd01::/64".parse().unwrap(), &held, None, &[]) {
                 prop_assert!(!held.contains_key(&got.ipv4) && is_for_nodes_v4(prefix, got.ipv4));
             }
         }

@@ -41,11 +41,16 @@ pub enum NameRefusal {
     /// Means something to every machine.
     #[error("\"{0}\" is reserved and cannot be a node's name; give another with --hostname")]
     Reserved(String),
+    /// Means something to every machine, and was typed by an admin.
+    #[error("\"{0}\" is reserved and cannot be a node's name; take another one")]
+    NotForNodes(String),
     /// Not written as a label, where it must be.
     #[error("\"{0}\" is not a DNS label: 1 to 63 lower-case letters, digits and inner hyphens")]
     NotLabel(String),
     /// Another node's.
-    #[error("the name \"{name}\" is held by node {holder}")]
+    #[error(
+        "another node has the name \"{name}\" (its id is {holder}); take another name, or rename that node first"
+    )]
     Held {
         /// The name.
         name: String,
@@ -54,7 +59,8 @@ pub enum NameRefusal {
     },
     /// A removed node's.
     #[error(
-        "the name \"{name}\" was a removed node's and is blocked for {days} more day(s); an admin can free it"
+        "the name \"{name}\" was a removed node's and is blocked for {}; an admin frees it with `meshctl name free {name}`",
+        if *days == 1 { "1 more day".to_owned() } else { format!("{days} more days") }
     )]
     Blocked {
         /// The name.
@@ -109,7 +115,7 @@ pub fn rename(name: &str, names: &impl Names, now: u64) -> Result<(), NameRefusa
         return Err(NameRefusal::NotLabel(crate::id::excerpt(name)));
     }
     if is_reserved(name) {
-        return Err(NameRefusal::Reserved(name.to_owned()));
+        return Err(NameRefusal::NotForNodes(name.to_owned()));
     }
     free(name, names, now)
 }

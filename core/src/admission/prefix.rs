@@ -20,7 +20,7 @@ pub enum PrefixRefusal {
     },
     /// Somebody else's addresses.
     #[error(
-        "{0} is not private: other machines on the internet have these addresses; take one from 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or 100.64.0.0/10"
+        "{0} is not private: these addresses are other machines' on the internet, or no network's at all; take one from 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or 100.64.0.0/10"
     )]
     NotPrivate(Ipv4Net),
     /// Too large or too small.

@@ -20,6 +20,9 @@ pub use statements::{act, delegate, params};
 use crate::cli::Global;
 use crate::failure::Failure;
 
+/// How often a statement is signed anew because others were quicker.
+const MAX_TRIES: u32 = 20;
+
 /// A connection to the coordinator's admin API.
 pub struct Admin {
     connection: Connection,
@@ -104,6 +107,28 @@ impl Admin {
         parse(&self.request(Method::POST, path, body).await?)
     }
 
+    /// `POST` of what is signed here, where the root key is kept here. `make` gives the body, and what is to be kept of
+    /// making it. Where somebody else's statement came in between, it is made and signed again, over the new serial.
+    pub async fn post_signed<B: Serialize, K, A: DeserializeOwned>(
+        &mut self,
+        network: &NetworkInfo,
+        path: &str,
+        make: impl Fn(Option<&AdminKey>, &NetworkInfo) -> Result<(B, K), Failure>,
+    ) -> Result<(A, K), Failure> {
+        let mut network = network.clone();
+        let mut tries = 1;
+        loop {
+            let (body, kept) = make(self.key.as_ref(), &network)?;
+            match self.post(path, &body).await {
+                Err(failure) if failure.is_stale() && tries < MAX_TRIES => {
+                    tries += 1;
+                    network = self.network(Some(&network.name)).await?;
+                }
+                answer => return answer.map(|answer| (answer, kept)),
+            }
+        }
+    }
+
     /// `DELETE` under `/v1/admin`.
     pub async fn delete<A: DeserializeOwned>(&mut self, path: &str) -> Result<A, Failure> {
         parse(&self.request(Method::DELETE, path, Vec::new()).await?)
@@ -142,6 +167,11 @@ impl Admin {
         let mut networks: Vec<NetworkInfo> = self.get("networks").await?;
         if let Some(key) = &self.key {
             networks.retain(|network| network.id == key.network().to_string());
+            if networks.is_empty() {
+                return Err(Failure::failed(
+                    "the network of --admin-key-file is not at this meshrelay: it was deleted, or this is another meshrelay",
+                ));
+            }
         }
         match networks.len() {
             1 => Ok(networks.remove(0)),

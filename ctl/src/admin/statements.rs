@@ -140,6 +140,7 @@ mod tests {
             coordinator: "07".repeat(32),
             addresses: vec!["vpn.example.net:443".into()],
             last_serial: 41,
+            warnings: Vec::new(),
         }
     }
 

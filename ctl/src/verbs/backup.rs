@@ -1,7 +1,7 @@
 //! `meshctl backup`
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
@@ -56,9 +56,23 @@ impl Backup {
             file.sync_all()
         });
         if let Err(e) = written {
+            let advice = match e.kind() {
+                ErrorKind::AlreadyExists => {
+                    "there is such a file, and a backup is never written over another; name a new one"
+                        .to_owned()
+                }
+                ErrorKind::NotFound => "there is no such folder; make it, or name another".to_owned(),
+                ErrorKind::PermissionDenied => {
+                    "permission denied; run it as root, or name another place".to_owned()
+                }
+                ErrorKind::StorageFull => {
+                    "the disk is full; remove what is there of it, and name another place".to_owned()
+                }
+                _ => e.to_string(),
+            };
+            let file = self.file.display();
             return Err(Failure::failed(format!(
-                "the backup cannot be written to {}: {e}",
-                self.file.display()
+                "the backup cannot be written to {file}: {advice}"
             )));
         }
         let saved = Saved {

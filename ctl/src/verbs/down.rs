@@ -9,7 +9,7 @@ use crate::local::Local;
 
 /// Take interfaces, routes and names away; nothing is forgotten.
 ///
-/// The machine stays a member of its networks, and stays down over a restart, until `meshctl up`.
+/// The machine stays a member of its networks; `meshctl up`, or a restart of meshd, brings them back.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  meshctl down")]
 pub struct Down {}

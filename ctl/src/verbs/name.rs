@@ -1,10 +1,10 @@
 //! `meshctl name free`
 
 use clap::{Args, Subcommand};
-use meshd_api::coordinator::admin::{Done, NameFree};
+use meshd_api::coordinator::admin::{Done, NameFree, NetworkInfo};
 use meshd_core::statement::Deed;
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, AdminKey};
 use crate::cli::{Global, label};
 use crate::failure::Failure;
 
@@ -34,16 +34,14 @@ impl Name {
         let Self::Free(Free { name, network }) = self;
         let mut admin = Admin::connect(global).await?;
         let network = admin.network(network.as_deref()).await?;
-        let mut request = NameFree {
-            name: name.clone(),
-            statement: None,
+        let make = |key: Option<&AdminKey>, network: &NetworkInfo| {
+            let deed = Deed::FreeName { name: name.clone() };
+            let statement = key.map(|key| admin::act(key, network, deed)).transpose()?;
+            let name = name.clone();
+            Ok((NameFree { name, statement }, ()))
         };
-        if let Some(key) = admin.key() {
-            request.statement = Some(admin::act(key, &network, Deed::FreeName { name })?);
-        }
-        let done: Done = admin
-            .post(&format!("networks/{}/names/free", network.name), &request)
-            .await?;
+        let path = format!("networks/{}/names/free", network.name);
+        let (done, ()): (Done, ()) = admin.post_signed(&network, &path, make).await?;
         global
             .output()
             .answer(&done, |done| format!("{}\n", done.message))

@@ -122,6 +122,17 @@ impl Create {
                 .output()
                 .answer(&network, |network| created(network, false));
         };
+        if global.relay.is_some() {
+            return Err(Failure::usage(format!(
+                "a network is made over meshrelay's own socket, not with --relay: from elsewhere a meshrelay answers only whom a \
+                 network's root key proves, and this network has none yet. Forward the socket, and leave --relay out: \
+                 `ssh -L ./forwarded.sock:/run/meshrelay/admin.sock HOST`, then \
+                 `meshctl --relay-socket ./forwarded.sock --admin-key-file {} network create {} --cidr {}`",
+                path.display(),
+                self.name,
+                self.cidr
+            )));
+        }
         let mut key = AdminKey::create(path, &self.name)?;
         let mut admin = match Admin::connect_with(global, Some(key.clone())).await {
             Ok(admin) => admin,
@@ -200,6 +211,9 @@ fn created(network: &NetworkInfo, kept: bool) -> String {
     if kept {
         text += "its root key is in the admin key file and nowhere else: keep a copy\n";
     }
+    for warning in &network.warnings {
+        text += &table::wrap(&format!("! {warning}"), 2);
+    }
     text + &format!("next: meshctl token create --network {name}\n")
 }
 
@@ -267,6 +281,7 @@ pub(crate) mod tests {
             coordinator: "0c".repeat(32),
             addresses: vec!["vpn.example.net:443".into()],
             last_serial: 7,
+            warnings: Vec::new(),
         }
     }
 

@@ -6,7 +6,7 @@ use meshd_core::id::NodeId;
 use meshd_core::statement::Deed;
 
 use super::token;
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, AdminKey};
 use crate::cli::{Global, label};
 use crate::failure::Failure;
 use crate::{table, units};
@@ -158,17 +158,18 @@ impl Found {
         global: &Global,
         verb: &str,
         name: Option<String>,
-        deed: impl FnOnce(NodeId, &NodeInfo) -> Deed,
+        deed: impl Fn(NodeId, &NodeInfo) -> Deed,
     ) -> Result<(), Failure> {
         let (id, path) = (self.id()?, self.path(verb));
-        let mut request = NodeAct {
-            name,
-            statement: None,
+        let node = &self.node;
+        let make = |key: Option<&AdminKey>, network: &NetworkInfo| {
+            let statement = key
+                .map(|key| admin::act(key, network, deed(id, node)))
+                .transpose()?;
+            let name = name.clone();
+            Ok((NodeAct { name, statement }, ()))
         };
-        if let Some(key) = self.admin.key() {
-            request.statement = Some(admin::act(key, &self.network, deed(id, &self.node))?);
-        }
-        let done: Done = self.admin.post(&path, &request).await?;
+        let (done, ()): (Done, ()) = self.admin.post_signed(&self.network, &path, make).await?;
         global
             .output()
             .answer(&done, |done| format!("{}\n", done.message))
@@ -184,7 +185,7 @@ fn list(nodes: &[NodeInfo]) -> String {
         let seen = match (node.connected, node.last_seen) {
             (true, _) => "connected".to_owned(),
             (false, Some(seconds)) => format!("{} ago", units::seconds(seconds)),
-            (false, None) => "not yet".to_owned(),
+            (false, None) => "unknown".to_owned(),
         };
         let state = if node.moved {
             format!("{}, moved", node.state)
@@ -207,7 +208,7 @@ fn show(node: &NodeInfo) -> String {
     let seen = match (node.connected, node.last_seen) {
         (true, _) => "connected now".to_owned(),
         (false, Some(seconds)) => format!("{} ago", units::seconds(seconds)),
-        (false, None) => "not since the coordinator started".to_owned(),
+        (false, None) => "unknown: not since the coordinator started".to_owned(),
     };
     let moved = if node.moved {
         "its machine is not the one that it joined on"

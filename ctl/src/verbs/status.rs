@@ -126,6 +126,8 @@ impl Columns {
         let path = match peer.path.kind {
             PathKind::Direct => "direct",
             PathKind::Relay => "relay",
+            // nobody has asked for a path yet, or all is quiet
+            PathKind::None if peer.rx_bytes == 0 && peer.tx_bytes == 0 => "idle",
             PathKind::None => "none",
         };
         let rtt = peer.path.rtt_ms.map_or("-".to_owned(), units::milliseconds);

@@ -4,13 +4,15 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
+use meshd_api::Base64Bytes;
 use meshd_api::coordinator::admin::{
     Done, NetworkInfo, NodeAct, NodeInfo, TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
 };
 use meshd_core::id::{NodeId, TokenId};
 use meshd_core::statement::Deed;
+use serde::Serialize;
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, AdminKey};
 use crate::cli::{Global, label};
 use crate::failure::Failure;
 use crate::output::remark;
@@ -115,7 +117,7 @@ impl Create {
         let network = admin.network(self.network.as_deref()).await?;
         // what a token fixes can be one machine's only
         let one = self.hostname.is_some() || self.ip.is_some();
-        let mut request = TokenCreate {
+        let request = TokenCreate {
             uses: self.uses.or(one.then_some(1)),
             expires_in: self.expires.map(|expires| expires.as_secs()),
             tags: self.tags,
@@ -127,18 +129,14 @@ impl Create {
             template: self.template,
             statement: None,
         };
-        let mut made_here = None;
-        if let Some(key) = admin.key() {
-            let (statement, _, word) = admin::delegate(key, &network, &request, None, unix_now())?;
-            request.statement = Some(statement);
-            made_here = Some(word);
-        }
         let path = format!("networks/{}/tokens", network.name);
-        let mut created: TokenCreated = admin.post(&path, &request).await?;
-        if let Some(word) = made_here {
-            created.token = Some(word.to_string());
-        }
-        tell(global, &network, &created)
+        let created = post(&mut admin, &network, &path, (&request, None), |statement| {
+            TokenCreate {
+                statement,
+                ..request.clone()
+            }
+        });
+        tell(global, &network, &created.await?)
     }
 }
 
@@ -162,19 +160,23 @@ impl Revoke {
     async fn run(self, global: &Global) -> Result<(), Failure> {
         let mut admin = Admin::connect(global).await?;
         let network = admin.network(self.network.as_deref()).await?;
-        let mut request = TokenRevoke {
-            with_nodes: self.with_nodes,
-            statement: None,
-        };
-        if let Some(key) = admin.key() {
-            let deed = match self.with_nodes {
-                true => Deed::RevokeTokenAndNodes { token: self.id },
-                false => Deed::RevokeToken { token: self.id },
+        let (with_nodes, token) = (self.with_nodes, self.id);
+        let make = |key: Option<&AdminKey>, network: &NetworkInfo| {
+            let deed = match with_nodes {
+                true => Deed::RevokeTokenAndNodes { token },
+                false => Deed::RevokeToken { token },
             };
-            request.statement = Some(admin::act(key, &network, deed)?);
-        }
-        let path = format!("networks/{}/tokens/{}/revoke", network.name, self.id);
-        let done: Done = admin.post(&path, &request).await?;
+            let statement = key.map(|key| admin::act(key, network, deed)).transpose()?;
+            Ok((
+                TokenRevoke {
+                    with_nodes,
+                    statement,
+                },
+                (),
+            ))
+        };
+        let path = format!("networks/{}/tokens/{token}/revoke", network.name);
+        let (done, ()): (Done, ()) = admin.post_signed(&network, &path, make).await?;
         global
             .output()
             .answer(&done, |done| format!("{}\n", done.message))
@@ -190,12 +192,11 @@ pub async fn replacement(
     path: &str,
 ) -> Result<TokenCreated, Failure> {
     let tokens = format!("networks/{}/tokens", network.name);
-    let mut request = NodeAct::default();
-    let mut made_here = None;
+    let (mut wanted, mut replaced) = (TokenCreate::default(), None);
     if admin.key().is_some() {
         let tokens: Vec<TokenInfo> = admin.get(&tokens).await?;
         let came_by = tokens.iter().find(|token| token.id == node.token);
-        let wanted = TokenCreate {
+        wanted = TokenCreate {
             uses: Some(1),
             tags: node.tags.clone(),
             ephemeral: came_by.is_some_and(|token| token.ephemeral),
@@ -208,13 +209,31 @@ pub async fn replacement(
             .id
             .parse()
             .map_err(|e| Failure::failed(format!("the answer is odd: {e}")))?;
-        if let Some(key) = admin.key() {
-            let (statement, _, word) = admin::delegate(key, network, &wanted, Some(id), unix_now())?;
-            request.statement = Some(statement);
-            made_here = Some(word);
-        }
+        replaced = Some(id);
     }
-    let mut created: TokenCreated = admin.post(path, &request).await?;
+    post(admin, network, path, (&wanted, replaced), |statement| NodeAct {
+        statement,
+        ..NodeAct::default()
+    })
+    .await
+}
+
+/// Has a token made: by the coordinator, or, where the root key is kept here, here; then its word is made here as well.
+async fn post<B: Serialize>(
+    admin: &mut Admin,
+    network: &NetworkInfo,
+    path: &str,
+    (wanted, replaces): (&TokenCreate, Option<NodeId>),
+    body: impl Fn(Option<Base64Bytes>) -> B,
+) -> Result<TokenCreated, Failure> {
+    let make = |key: Option<&AdminKey>, network: &NetworkInfo| {
+        let Some(key) = key else {
+            return Ok((body(None), None));
+        };
+        let (statement, _, word) = admin::delegate(key, network, wanted, replaces, unix_now())?;
+        Ok((body(Some(statement)), Some(word)))
+    };
+    let (mut created, made_here): (TokenCreated, _) = admin.post_signed(network, path, make).await?;
     if let Some(word) = made_here {
         created.token = Some(word.to_string());
     }

@@ -31,6 +31,8 @@ pub struct HostsReport {
     pub withheld: Vec<Withheld>,
     /// Why the file is not as it should be; `None` where it is.
     pub problem: Option<String>,
+    /// The networks whose names were tried last, with or without success.
+    pub networks: Vec<String>,
     /// How often another program's rewriting made us write again.
     pub restored: u64,
 }
@@ -58,9 +60,10 @@ pub async fn keep(
             watch.arm();
         }
         let now = wanted.borrow_and_update().clone();
+        let networks = now.networks.iter().map(|n| n.network.clone()).collect();
         let result = apply(Arc::clone(&file), now).await;
         let restored = by_event && matches!(result, Ok((change, _)) if change != Change::None);
-        let retry = tell(&report, result, restored);
+        let retry = tell(&report, result, (networks, restored));
         let settle = fight.settle(restored, Instant::now());
         by_event = false;
         tokio::select! {
@@ -122,7 +125,11 @@ async fn event(watch: Option<&mut HostsWatch>) {
 }
 
 /// Reports the outcome, warns where it is a new problem, and says when to look again without being told.
-fn tell(report: &watch::Sender<HostsReport>, outcome: Outcome, restored: bool) -> Duration {
+fn tell(
+    report: &watch::Sender<HostsReport>,
+    outcome: Outcome,
+    (networks, restored): (Vec<String>, bool),
+) -> Duration {
     let (withheld, problem, retry) = match outcome {
         Ok((_, withheld)) => (Some(withheld), None, RETRY),
         Err(e) => (
@@ -139,6 +146,7 @@ fn tell(report: &watch::Sender<HostsReport>, outcome: Outcome, restored: bool) -
             _ => {}
         }
         report.problem = problem;
+        report.networks = networks;
         report.restored += u64::from(restored);
         if let Some(withheld) = withheld {
             report.withheld = withheld;

@@ -210,32 +210,43 @@ impl Task {
         }
     }
 
-    /// Signs and delivers this node's departure; without the coordinator the others learn of it from nobody.
+    /// Leaves, under the name that it has now.
     pub(super) async fn leave(&mut self) -> Result<Done, Problem> {
-        let serial = self.map.serial_of(self.membership.node) + 1;
-        let departure = Departure {
-            network: self.membership.network,
-            node: self.membership.node,
-            serial,
-        };
-        let signed = Signed::sign(departure, &self.membership.identity)
-            .map_err(|error| Problem::new("departure", error.to_string()))?;
-        let name = self.membership.name.clone();
-        let request = Request::Leave(signed.bytes().to_vec());
-        let message = match tokio::time::timeout(GOODBYE, deliver_anew(&self.membership, &request)).await {
-            Ok(Ok(())) => format!("left {name}"),
-            Ok(Err(why)) => format!(
-                "left {name} without telling the coordinator ({why}); `meshctl node remove {}` tells it",
-                self.allotted().hostname
-            ),
-            Err(_) => format!(
-                "left {name} without telling the coordinator (it did not answer within {} s); `meshctl node remove {}` tells it",
-                GOODBYE.as_secs(),
-                self.allotted().hostname
-            ),
-        };
-        Ok(Done { message })
+        let serial = self.map.serial_of(self.membership.node);
+        depart(&self.membership, serial, &self.present_name()).await
     }
+}
+
+/// Signs and delivers this node's departure; without the coordinator the others learn of it from nobody. `serial` is that of
+/// its last record.
+pub(super) async fn depart(m: &Membership, serial: u64, hostname: &str) -> Result<Done, Problem> {
+    let departure = Departure {
+        network: m.network,
+        node: m.node,
+        serial: serial + 1,
+    };
+    let signed =
+        Signed::sign(departure, &m.identity).map_err(|error| Problem::new("departure", error.to_string()))?;
+    let request = Request::Leave(signed.bytes().to_vec());
+    let why = match tokio::time::timeout(GOODBYE, deliver_anew(m, &request)).await {
+        Ok(Ok(())) => None,
+        // it is out already, or there is no such network any more: nobody waits for this
+        Ok(Err(ClientError::Refused { problem, .. }))
+            if ["node-removed", "unknown-node", "unknown-network"].contains(&problem.code.as_str()) =>
+        {
+            None
+        }
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("it did not answer within {} s", GOODBYE.as_secs())),
+    };
+    let name = &m.name;
+    let message = match why {
+        None => format!("left {name}"),
+        Some(why) => format!(
+            "left {name} without telling the coordinator ({why}); `meshctl node remove {hostname} --network {name}` tells it"
+        ),
+    };
+    Ok(Done { message })
 }
 
 /// Over a connection of its own: the line may be down, or about to be dropped.

@@ -41,7 +41,8 @@ use tokio::task::JoinHandle;
 const QUEUE: usize = 16;
 /// How long a status or a stop waits for a network's task.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long a join waits for the coordinator to take the first record, so that others know us when it returns.
+/// How long a join waits for the coordinator to take the first record and for names to be written, so that when it returns others
+/// know us, and we them.
 const FIRST_RECORD: Duration = Duration::from_secs(5);
 
 /// What all networks of this process share.
@@ -104,6 +105,7 @@ pub async fn start(
         return pending(membership, (files, map), shared, commands, receiver);
     }
     let first = files.load("progress").ok().flatten().is_none();
+    let names = shared.names.clone();
     let task = task::Task::start(membership, (files, map), shared, receiver, published).await?;
     let handle = NetworkHandle {
         commands,
@@ -112,7 +114,11 @@ pub async fn start(
         task: tokio::spawn(task.run()),
     };
     if first {
-        let _ = tokio::time::timeout(FIRST_RECORD, publishing.wait_for(|done| *done)).await;
+        let known = async {
+            let _ = publishing.wait_for(|done| *done).await;
+            names.written(handle.name()).await;
+        };
+        let _ = tokio::time::timeout(FIRST_RECORD, known).await;
     }
     Ok(handle)
 }

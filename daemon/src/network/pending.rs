@@ -2,16 +2,17 @@
 //! comes is the approval.
 
 use super::coordinator::{FromCoordinator, Request};
-use super::from_coordinator::proven_death;
+use super::from_coordinator::{depart, proven_death};
 use super::map::MapKeeper;
 use super::record::{Changing, Progress, Recorder};
+use super::status::{join_reply, outline};
 use super::task::{Coordinator, start_line};
 use super::{NetworkCommand, Shared};
 use crate::machine;
 use crate::state::{Membership, NetworkFiles};
 use crate::supervisor::{Command, Ending};
 use meshd_api::coordinator::node::StreamLine;
-use meshd_api::local::{Done, JoinReply, Membership as Admission, NetworkStatus};
+use meshd_api::local::{JoinReply, NetworkStatus};
 use std::ops::ControlFlow;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -58,46 +59,40 @@ impl Pending {
 
     /// What a join answers for now.
     pub fn join_reply(&self) -> JoinReply {
-        let allotted = self
-            .membership
-            .allotted
-            .as_ref()
-            .expect("pending starts with what was allotted");
-        JoinReply {
-            network: self.membership.name.clone(),
-            hostname: allotted.hostname.clone(),
-            ipv4: allotted.ipv4,
-            ipv6: allotted.ipv6,
-            interface: self.shared.config.interface(self.membership.interface),
-            state: Admission::Pending,
-        }
+        join_reply(&self.membership, &self.interface())
+    }
+
+    /// The name that its interface will have.
+    fn interface(&self) -> String {
+        self.shared.config.interface(self.membership.interface)
     }
 
     /// Waits until approved, stopped, or told to leave.
     pub async fn run(mut self) {
         let id = self.membership.network;
         let supervisor = self.shared.supervisor.clone();
-        let ending = loop {
+        let ended = |ending| Command::Ended(id, ending);
+        let last_word = loop {
             tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(NetworkCommand::Status(reply)) => drop(reply.send(self.status())),
                     Some(NetworkCommand::Stop(_, done)) => {
                         let _ = done.send(());
-                        break Ending::Stopped;
+                        break ended(Ending::Stopped);
                     }
                     Some(NetworkCommand::Leave(reply)) => {
-                        let message = format!("{} is forgotten; it had not let this node in", self.membership.name);
-                        let _ = reply.send(Ok(Done { message }));
-                        break Ending::Left;
+                        let hostname = &self.membership.allotted.as_ref().expect("it is pending").hostname;
+                        let answer = depart(&self.membership, self.map.serial_of(self.membership.node), hostname).await;
+                        break Command::Left(id, answer, reply);
                     }
-                    None => break Ending::Stopped,
+                    None => break ended(Ending::Stopped),
                 },
                 Some(word) = self.coordinator.events.recv() => if let ControlFlow::Break(ending) = self.heard(word) {
-                    break ending;
+                    break ended(ending);
                 },
             }
         };
-        let _ = supervisor.send(Command::Ended(id, ending)).await;
+        let _ = supervisor.send(last_word).await;
     }
 
     fn heard(&mut self, word: FromCoordinator) -> ControlFlow<Ending> {
@@ -133,33 +128,11 @@ impl Pending {
     }
 
     fn status(&self) -> NetworkStatus {
-        let allotted = self
-            .membership
-            .allotted
-            .as_ref()
-            .expect("pending starts with what was allotted");
-        NetworkStatus {
-            name: self.membership.name.clone(),
-            id: self.membership.network.to_string(),
-            node: self.membership.node.to_string(),
-            hostname: allotted.hostname.clone(),
-            interface: self.shared.config.interface(self.membership.interface),
-            ipv4: allotted.ipv4,
-            ipv6: allotted.ipv6,
-            public_key: self.membership.wireguard.public().to_string(),
-            listen_port: 0,
-            mtu: 0,
-            coordinator: self.coordinator.state.clone(),
-            home_relay: None,
-            epoch: 0,
-            map_version: 0,
-            peers: Vec::new(),
-            ranges: Vec::new(),
-            warnings: vec![format!(
-                "waits for an admin: `meshctl node approve {}` on the coordinator's host",
-                allotted.hostname
-            )],
-            drops: Default::default(),
-        }
+        let mut status = outline(&self.membership, &self.interface(), &self.coordinator.state);
+        let (node, network) = (&status.hostname, &status.name);
+        status.warnings.push(format!(
+            "waits for an admin: `meshctl node approve {node} --network {network}` on the coordinator's host"
+        ));
+        status
     }
 }

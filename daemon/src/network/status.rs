@@ -2,7 +2,10 @@
 
 use super::task::Task;
 use crate::dataplane::PeerStats;
-use meshd_api::local::{NetworkStatus, PathKind as Kind, PathStatus, PeerStatus, Transport};
+use crate::state::Membership;
+use meshd_api::local::{
+    JoinReply, Membership as Admission, NetworkStatus, PathKind as Kind, PathStatus, PeerStatus, Transport,
+};
 use meshd_core::id::NodeId;
 use meshd_core::map::Node;
 use meshd_core::path::PathKind;
@@ -26,23 +29,10 @@ impl Task {
     /// The status, as it is now.
     pub(super) fn status(&self) -> NetworkStatus {
         let (epoch, map_version) = self.map.at();
-        let allotted = self.allotted();
-        let view = self.map.view();
-        let own = view
-            .as_ref()
-            .and_then(|view| view.nodes.get(&self.membership.node));
         NetworkStatus {
-            name: self.membership.name.clone(),
-            id: self.membership.network.to_string(),
-            node: self.membership.node.to_string(),
-            hostname: own.map_or_else(|| allotted.hostname.clone(), |node| node.name.clone()),
-            interface: self.interface.name.clone(),
-            ipv4: allotted.ipv4,
-            ipv6: allotted.ipv6,
-            public_key: self.membership.wireguard.public().to_string(),
+            hostname: self.present_name(),
             listen_port: self.paths.port,
             mtu: self.interface.mtu,
-            coordinator: self.coordinator.state.clone(),
             home_relay: self.paths.home_relay().map(|relay| relay.to_string()),
             epoch,
             map_version,
@@ -56,7 +46,17 @@ impl Task {
                 .filter(|(_, n)| *n > 0)
                 .map(|(reason, n)| (reason.name().to_owned(), n))
                 .collect(),
+            ..outline(&self.membership, &self.interface.name, &self.coordinator.state)
         }
+    }
+
+    /// What this node is called now: an admin may have renamed it.
+    pub(super) fn present_name(&self) -> String {
+        let view = self.map.view();
+        let own = view
+            .as_ref()
+            .and_then(|view| view.nodes.get(&self.membership.node));
+        own.map_or_else(|| self.allotted().hostname.clone(), |node| node.name.clone())
     }
 
     fn peers(&self) -> Vec<PeerStatus> {
@@ -128,5 +128,52 @@ impl Task {
             .chain(self.carriers.warnings())
             .chain(self.notes.clone())
             .collect()
+    }
+}
+
+/// What a membership alone says of a network; nothing runs in it.
+pub(super) fn outline(m: &Membership, interface: &str, coordinator: &str) -> NetworkStatus {
+    let allotted = m
+        .allotted
+        .as_ref()
+        .expect("a network starts with what was allotted");
+    NetworkStatus {
+        name: m.name.clone(),
+        id: m.network.to_string(),
+        node: m.node.to_string(),
+        hostname: allotted.hostname.clone(),
+        interface: interface.to_owned(),
+        ipv4: allotted.ipv4,
+        ipv6: allotted.ipv6,
+        public_key: m.wireguard.public().to_string(),
+        listen_port: 0,
+        mtu: 0,
+        coordinator: coordinator.to_owned(),
+        home_relay: None,
+        epoch: 0,
+        map_version: 0,
+        peers: Vec::new(),
+        ranges: Vec::new(),
+        warnings: Vec::new(),
+        drops: BTreeMap::new(),
+    }
+}
+
+/// What a join of this network answers.
+pub(super) fn join_reply(m: &Membership, interface: &str) -> JoinReply {
+    let allotted = m
+        .allotted
+        .as_ref()
+        .expect("a network starts with what was allotted");
+    JoinReply {
+        network: m.name.clone(),
+        hostname: allotted.hostname.clone(),
+        ipv4: allotted.ipv4,
+        ipv6: allotted.ipv6,
+        interface: interface.to_owned(),
+        state: match allotted.params {
+            Some(_) => Admission::Joined,
+            None => Admission::Pending,
+        },
     }
 }

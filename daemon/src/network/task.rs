@@ -13,6 +13,7 @@ use super::gateways::Gateways;
 use super::interface::Interface;
 use super::map::MapKeeper;
 use super::record::{Progress, Recorder};
+use super::status::join_reply;
 use super::{NetworkCommand, Shared, Stop, exchange, paths, sockets};
 use crate::dataplane::{ControlEvent, DataPlane, DataPlaneConfig};
 use crate::state::{Allotted, Membership, NetworkFiles};
@@ -20,7 +21,7 @@ use crate::supervisor::{Command, Ending};
 use anyhow::Context;
 use hyper::body::Bytes;
 use meshd_api::client::ClientError;
-use meshd_api::local::{JoinReply, Membership as Admission};
+use meshd_api::local::JoinReply;
 use meshd_core::id::NodeId;
 use meshd_core::path::Agent;
 use meshd_core::statement::{Params, Signed};
@@ -167,19 +168,7 @@ impl Task {
 
     /// What a join of this network answers.
     pub fn join_reply(&self) -> JoinReply {
-        let allotted = self.allotted();
-        JoinReply {
-            network: self.membership.name.clone(),
-            hostname: allotted.hostname.clone(),
-            ipv4: allotted.ipv4,
-            ipv6: allotted.ipv6,
-            interface: self.interface.name.clone(),
-            state: if allotted.params.is_some() {
-                Admission::Joined
-            } else {
-                Admission::Pending
-            },
-        }
+        join_reply(&self.membership, &self.interface.name)
     }
 
     pub(super) fn allotted(&self) -> &Allotted {
@@ -192,12 +181,15 @@ impl Task {
     /// Runs until stopped, or until this node is no longer in the network.
     pub async fn run(mut self) {
         let span = info_span!("network", name = %self.membership.name);
-        let (id, supervisor) = (self.membership.network, self.shared.supervisor.clone());
-        let ending = self.until_ended().instrument(span).await;
-        let _ = supervisor.send(Command::Ended(id, ending)).await;
+        let supervisor = self.shared.supervisor.clone();
+        let last_word = self.until_ended().instrument(span).await;
+        let _ = supervisor.send(last_word).await;
     }
 
-    async fn until_ended(&mut self) -> Ending {
+    /// The last word is for the supervisor.
+    async fn until_ended(&mut self) -> Command {
+        let ended = Command::Ended;
+        let id = self.membership.network;
         let mut kernel = self.shared.kernel.clone();
         let mut sample = Instant::now();
         loop {
@@ -209,18 +201,18 @@ impl Task {
             let wake = timers.into_iter().flatten().min().unwrap_or(sample);
             tokio::select! {
                 command = self.commands.recv() => match command {
-                    Some(command) => if let ControlFlow::Break(ending) = self.obey(command).await {
-                        return ending;
+                    Some(command) => if let ControlFlow::Break(last_word) = self.obey(command).await {
+                        return last_word;
                     },
-                    None => return Ending::Stopped,
+                    None => return ended(id, Ending::Stopped),
                 },
                 Some(word) = self.coordinator.events.recv() => if let ControlFlow::Break(ending) = self.coordinator_said(word).await {
                     self.take_away().await;
-                    return ending;
+                    return ended(id, ending);
                 },
                 Some(event) = self.plane_events.recv() => if self.plane_said(event).is_break() {
                     self.take_away().await;
-                    return Ending::Anew;
+                    return ended(id, Ending::Anew);
                 },
                 Some((relay, state)) = self.carriers.next() => self.carrier_changed(relay, state),
                 beacons = self.beacons.recv() => self.heard_beacons(&beacons),
@@ -241,7 +233,7 @@ impl Task {
         }
     }
 
-    async fn obey(&mut self, command: NetworkCommand) -> ControlFlow<Ending> {
+    async fn obey(&mut self, command: NetworkCommand) -> ControlFlow<Command> {
         match command {
             NetworkCommand::Status(reply) => {
                 let _ = reply.send(self.status());
@@ -249,8 +241,7 @@ impl Task {
             NetworkCommand::Leave(reply) => {
                 let answer = self.leave().await;
                 self.take_away().await;
-                let _ = reply.send(answer);
-                return ControlFlow::Break(Ending::Left);
+                return ControlFlow::Break(Command::Left(self.membership.network, answer, reply));
             }
             NetworkCommand::Stop(stop, done) => {
                 self.paths.save(&self.agent, &self.carriers, &self.files);
@@ -259,7 +250,7 @@ impl Task {
                     self.take_away().await;
                 }
                 let _ = done.send(());
-                return ControlFlow::Break(Ending::Stopped);
+                return ControlFlow::Break(Command::Ended(self.membership.network, Ending::Stopped));
             }
         }
         ControlFlow::Continue(())

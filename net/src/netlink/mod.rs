@@ -13,6 +13,7 @@ mod routes;
 mod rules;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, pin_mut};
@@ -22,6 +23,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use thiserror::Error;
+use tokio::sync::Mutex;
 
 pub use self::addresses::{Address, AddressState, Scope};
 pub use self::links::{Link, LinkChange};
@@ -138,6 +140,8 @@ impl Mode {
 #[derive(Clone, Debug)]
 pub struct Netlink {
     handle: rtnetlink::Handle,
+    /// The kernel gives one list at a time to a socket, and refuses a second one as "busy".
+    lists: Arc<Mutex<()>>,
 }
 
 impl Netlink {
@@ -146,7 +150,10 @@ impl Netlink {
         let (connection, handle, _) =
             rtnetlink::new_connection_with_strict_check().map_err(NetlinkError::Start)?;
         tokio::spawn(connection);
-        Ok(Self { handle })
+        Ok(Self {
+            handle,
+            lists: Arc::default(),
+        })
     }
 
     /// Sends a request and waits for its acknowledgement. Error numbers in `fine` count as success.
@@ -170,8 +177,17 @@ impl Netlink {
         message: RouteNetlinkMessage,
         what: &'static str,
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
-        let flags = NLM_F_REQUEST | NLM_F_DUMP;
-        match self.exchange(message, flags, &|| what.to_owned()).await {
+        let this = self.clone();
+        // a task: who stops waiting for a list does not stop the kernel from giving it, and the next one waits for that
+        let list = tokio::spawn(async move {
+            let _turn = this.lists.lock().await;
+            let flags = NLM_F_REQUEST | NLM_F_DUMP;
+            this.exchange(message, flags, &|| what.to_owned()).await
+        });
+        let stopping = |_| NetlinkError::NoAnswer {
+            what: what.to_owned(),
+        };
+        match list.await.map_err(stopping)? {
             Err(error) if error.code() == Some(libc::ENOENT) => Ok(Vec::new()),
             other => other,
         }

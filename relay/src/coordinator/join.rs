@@ -7,6 +7,7 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use meshd_api::coordinator::node::{JoinPreview, JoinReply};
 use meshd_api::local::Membership;
 use meshd_core::admission::{
@@ -40,16 +41,22 @@ pub struct JoinInput {
     pub host_name: String,
     /// Wanted address.
     pub ip: Option<Ipv4Addr>,
+    /// Ranges of the machine, from which it gets no address unless it asks for one.
+    pub avoid: Vec<Ipv4Net>,
     /// The machine.
     pub newcomer: Newcomer,
 }
 
 impl State {
-    /// What the token's network is.
+    /// What the token's network is, where the token admits.
     pub fn preview(&mut self, input: &JoinInput) -> Result<JoinPreview, Refusal> {
         let network = self.joined_network(input)?;
+        let enrolment = input.enrolment.value();
+        let token = network.token_state(enrolment.token);
+        admit(token.as_ref(), network.returning(enrolment).0, unix_now())?;
         let params = network.params.value();
         Ok(JoinPreview {
+            template: token.is_some_and(|token| token.delegation.terms.template),
             network: params.name.clone(),
             cidr: params.ipv4.to_string(),
             cidr6: params.ipv6.to_string(),
@@ -162,6 +169,7 @@ impl Network {
             params.ipv6,
             &self.holders(&replaced),
             fixed.ipv4.or(input.ip),
+            &input.avoid,
         )?;
         Ok(NodeRow {
             enrolment: input.enrolment.bytes().into(),
@@ -186,7 +194,13 @@ impl Network {
         let address = match self.nodes.get(&id) {
             Some(node) if self.is_held(id, node.row.ipv4) => {
                 let params = self.params.value();
-                Some(allot(params.ipv4, params.ipv6, &self.holders(&[]), None)?)
+                Some(allot(
+                    params.ipv4,
+                    params.ipv6,
+                    &self.holders(&[]),
+                    None,
+                    &input.avoid,
+                )?)
             }
             _ => None,
         };

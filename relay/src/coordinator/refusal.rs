@@ -52,8 +52,8 @@ pub enum Refusal {
         /// Whether it may join anew by its template token.
         new_identity: bool,
     },
-    /// A record is not newer than the one held.
-    #[error("the record's serial {got} is not above {held}, which is held; sign a newer one")]
+    /// A record, or what the root signed, is not newer than the one held.
+    #[error("the statement's serial {got} is not above {held}, which is held; sign a newer one")]
     StaleSerial {
         /// Its serial.
         got: u64,

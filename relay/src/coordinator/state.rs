@@ -246,7 +246,9 @@ impl State {
         let addresses = addresses.collect::<Result<Vec<_>, _>>().map_err(refused)?;
         if addresses.is_empty() {
             return Err(Refusal::Invalid(
-                "this meshrelay does not know how nodes reach it: start it with --public-addr HOST".into(),
+                "this meshrelay does not know how nodes reach it: set public-addr in /etc/meshrelay/config.toml, or start it with \
+                 --public-addr HOST; then restart it"
+                    .into(),
             ));
         }
         Ok(addresses)

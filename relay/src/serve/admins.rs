@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::{Answer, Failure, parse};
+use super::overlaps;
 use super::proof::Admin;
 use crate::coordinator::{Coordinator, Once, Refusal, State as Everything};
 
@@ -121,7 +122,7 @@ pub async fn create_network(
     let made = coordinator
         .call(move |state| state.once(once, |state| state.create_network(&wanted)))
         .await?;
-    Ok(Json(made))
+    Ok(Json(overlaps::told(made).await))
 }
 
 /// `GET /v1/admin/networks/{network}`.

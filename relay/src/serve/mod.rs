@@ -12,6 +12,7 @@ pub mod listen;
 mod nodes;
 mod openapi;
 pub mod over_tls;
+mod overlaps;
 mod proof;
 mod router;
 pub mod session;

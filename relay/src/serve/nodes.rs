@@ -9,6 +9,7 @@ use axum::extract::{FromRequestParts, Query, Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use ipnet::Ipv4Net;
 use meshd_api::Base64Bytes;
 use meshd_api::coordinator::admin::Done;
 use meshd_api::coordinator::node::{Entries, JoinPreview, JoinReply, JoinRequest, Leave, Pong, RecordUpdate};
@@ -24,6 +25,8 @@ use crate::coordinator::{Asked, Coordinator, JoinInput, Newcomer, Opening, Refus
 
 /// How long an older connection has to show that it is alive.
 const PONG_TIME: Duration = Duration::from_secs(2);
+/// Ranges in which a machine wants no address: so many.
+const MAX_AVOID: usize = 64;
 /// Facts of a machine: so many, so long.
 const MAX_FACTS: usize = 16;
 const MAX_FACT_BYTES: usize = 128;
@@ -71,6 +74,7 @@ fn join_input(claim: Claim, request: JoinRequest) -> Answer<JoinInput> {
         exporter: claim.exporter,
         host_name: request.hostname,
         ip: request.ip,
+        avoid: avoid(&request.avoid)?,
         newcomer: Newcomer {
             facts: facts(request.facts)?,
             from,
@@ -246,6 +250,17 @@ async fn answers(asked: Option<Asked>) -> bool {
 
 fn statement<T: Statement>(bytes: &Base64Bytes) -> Answer<Signed<T>> {
     Signed::decode(bytes.as_ref()).map_err(|error| Refusal::from(error).into())
+}
+
+fn avoid(given: &[String]) -> Answer<Vec<Ipv4Net>> {
+    let wrong = || Failure::bad_request("avoid is at most 64 IPv4 prefixes");
+    match given.len() <= MAX_AVOID {
+        true => given
+            .iter()
+            .map(|range| range.parse().map_err(|_| wrong()))
+            .collect(),
+        false => Err(wrong()),
+    }
 }
 
 fn facts(given: std::collections::BTreeMap<String, String>) -> Answer<Facts> {

@@ -218,6 +218,7 @@ impl TestNode {
             enrolment: self.enrolment.bytes().into(),
             hostname: hostname.into(),
             ip: None,
+            avoid: Vec::new(),
             listen_port: None,
             facts: self.facts.clone(),
         }

@@ -111,3 +111,91 @@ fn with_the_root_key_elsewhere_an_admin_makes_networks_and_tokens_that_the_relay
         words(&alone)
     );
 }
+
+#[test]
+fn two_admins_who_sign_at_once_do_not_get_in_each_others_way() {
+    let world = World::new();
+    let relay = Relay::start(&world.cloud());
+    let key = ["--admin-key-file", "/var/lib/prod.key"];
+    relay.ctl(&[&["network", "create", "prod", "--cidr", "10.77.0.0/16"], &key[..]].concat());
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                relay.ctl(&[&["token", "create", "--network", "prod"], &key[..]].concat());
+            });
+        }
+    });
+    let tokens = relay.json(&["token", "list", "--network", "prod"]);
+    assert_eq!(tokens.as_array().map(Vec::len), Some(6), "{tokens:#}");
+    let fixed = [
+        &["token", "create", "--network", "prod", "--hostname", "db1"],
+        &key[..],
+    ]
+    .concat();
+    relay.ctl(&fixed);
+    let tokens = relay.json(&["token", "list", "--network", "prod"]);
+    let fixed = tokens
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|token| token["hostname"] == "db1");
+    assert_eq!(fixed.expect("listed")["uses"], 1, "a name is one machine's");
+}
+
+#[test]
+fn messages_say_what_to_do() {
+    let world = World::new();
+    let cloud = world.cloud();
+    let relay = Relay::start(&cloud);
+    cloud.sh("ip link add name lan type bridge; ip addr add 10.20.3.1/24 dev lan; ip link set lan up");
+    let said = relay.ctl(&["network", "create", "prod", "--cidr", "10.20.0.0/16"]);
+    assert!(
+        said.contains("10.20.3.0/24 of lan on this host") && said.contains("--force"),
+        "{said}"
+    );
+    let twin = relay.json(&["network", "create", "twin", "--cidr", "10.20.128.0/17"]);
+    assert!(twin["warnings"].to_string().contains("network prod"), "{twin:#}");
+    let quiet = relay.json(&["network", "create", "quiet", "--cidr", "10.30.0.0/16"]);
+    assert_eq!(quiet["warnings"], serde_json::json!([]), "{quiet:#}");
+
+    relay.ctl(&["backup", "/var/lib/backup"]);
+    let said = words(&relay.try_ctl(&["backup", "/var/lib/backup"]));
+    assert!(
+        said.contains("never written over") && !said.contains("os error"),
+        "{said}"
+    );
+    let said = words(&relay.try_ctl(&["backup", "/no/where"]));
+    assert!(said.contains("no such folder"), "{said}");
+
+    let arguments = ["network", "create", "far", "--cidr", "10.40.0.0/16"];
+    let elsewhere = [
+        "--relay",
+        "https://203.0.113.1",
+        "--admin-key-file",
+        "/var/lib/far.key",
+    ];
+    let said = words(&relay.try_ctl(&[&arguments[..], &elsewhere].concat()));
+    assert!(
+        said.contains("ssh -L") && said.contains("--relay-socket"),
+        "{said}"
+    );
+    assert!(!cloud.file("/var/lib/far.key").exists(), "no key is left behind");
+
+    let site = world.site(Nat::PortRestricted);
+    let node = meshd_tests::mesh::Node::start(&site.machine("db1", 2));
+    node.join(&relay.token("quiet", &[]));
+    let said = words(&relay.try_ctl(&["node", "rename", "db1", "localhost", "--network", "quiet"]));
+    assert!(
+        said.contains("take another") && !said.contains("--hostname"),
+        "{said}"
+    );
+    let id = relay.json(&["node", "show", "db1", "--network", "quiet"])["id"].clone();
+    let said = words(&relay.try_ctl(&[
+        "node",
+        "approve",
+        id.as_str().expect("text"),
+        "--network",
+        "quiet",
+    ]));
+    assert!(said.contains("\"db1\" is in already"), "{said}");
+}

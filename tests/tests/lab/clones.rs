@@ -1,6 +1,6 @@
 //! Copies and moves of machines: who is the original, who gets an identity of its own, and when nothing changes at all.
 
-use meshd_tests::mesh::Node;
+use meshd_tests::mesh::{Node, words};
 use meshd_tests::{Machine, Nat, eventually, timed};
 
 use crate::bed::{self, Bed, NET, SOON};
@@ -152,4 +152,25 @@ fn a_rebuilt_machine_takes_over_name_and_address_and_the_old_key_is_dead_at_once
     assert!(said.contains("took this node's place"), "{said}");
     assert!(old.network(NET).is_none(), "it is not in it any more");
     bed.nodes.push(rebuilt);
+}
+
+#[test]
+fn only_a_templates_token_is_sealed_and_an_unreachable_coordinator_is_said() {
+    let bed = bed::empty();
+    let site = bed.world.site(Nat::PortRestricted);
+    let machine = Node::start(&site.machine("template", 30));
+    let said = words(&machine.try_ctl(&["template", "seal", &bed.relay.token(NET, &[])]));
+    assert!(
+        said.contains("not one for templates") && said.contains("--template"),
+        "{said}"
+    );
+    let token = bed.relay.token(NET, &["--template"]);
+    assert!(machine.ctl(&["template", "seal", &token]).contains("joins prod"));
+    let member = Node::start(&site.machine("member", 31));
+    member.join(&bed.relay.token(NET, &[]));
+    let said = member.ctl(&["template", "seal", &token]);
+    assert!(said.contains("meshctl leave prod"), "{said}");
+    bed.relay.kill();
+    let said = machine.ctl(&["template", "seal", &token]);
+    assert!(said.contains("could not be asked"), "{said}");
 }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use meshd_tests::mesh::Node;
-use meshd_tests::{Nat, UdpFlow, figure};
+use meshd_tests::mesh::{Node, words};
+use meshd_tests::{Nat, UdpFlow, eventually, figure};
 
 use crate::bed::{self, NET, SOON};
 
@@ -96,4 +96,70 @@ fn joining_again_costs_no_use_and_gives_the_same_node() {
     let nodes = bed.relay.json(&["node", "list", "--network", NET]);
     assert_eq!(nodes.as_array().map(Vec::len), Some(1), "{nodes:#}");
     bed.nodes.push(node);
+}
+
+#[test]
+fn when_a_join_returns_the_names_are_written_and_an_admins_name_for_the_node_is_the_one_told() {
+    let bed = bed::together(&["db1"]);
+    let db1 = &bed.nodes[0];
+    let token = bed.relay.token(NET, &[]);
+    for host in 10..13 {
+        let machine = bed.sites[0].machine(&format!("new{host}"), host);
+        let node = Node::start(&machine);
+        node.join(&token);
+        assert!(
+            machine.read("/etc/hosts").contains("db1.prod.mesh"),
+            "the others' names are there at once"
+        );
+    }
+    bed.relay.ctl(&["node", "rename", "db1", "db7", "--network", NET]);
+    eventually(SOON, "db1 knows its name", || {
+        (db1.network(NET)?["hostname"] == "db7").then_some(())
+    });
+    assert_eq!(db1.join(&token)["hostname"], "db7");
+    let port = db1.network(NET).expect("joined")["listen_port"]
+        .as_u64()
+        .expect("a port");
+    let other = (port + 1).to_string();
+    let said = words(&db1.try_ctl(&["join", &token, "--listen-port", &other]));
+    assert!(said.contains("already") && said.contains("leave"), "{said}");
+    bed.relay.kill();
+    let said = db1.ctl(&["leave", NET]);
+    assert!(said.contains("meshctl node remove db7"), "{said}");
+}
+
+#[test]
+fn two_joins_of_one_machine_at_once_are_one_node() {
+    let bed = bed::empty();
+    let node = Node::start(&bed.world.site(Nat::PortRestricted).machine("db1", 2));
+    let token = bed.relay.token(NET, &["--uses", "1"]);
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let joins: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| node.try_ctl(&["join", &token, "--json"])))
+            .collect();
+        joins.into_iter().map(|join| join.join().expect("ran")).collect()
+    });
+    for answer in &answers {
+        assert!(answer.status.success(), "{}", words(answer));
+        assert_eq!(answer.stdout, answers[0].stdout, "all get the same answer");
+    }
+    let nodes = bed.relay.json(&["node", "list", "--network", NET]);
+    assert_eq!(nodes.as_array().map(Vec::len), Some(1), "{nodes:#}");
+    let tokens = bed.relay.json(&["token", "list", "--network", NET]);
+    assert_eq!(tokens[0]["used"], 1, "and cost one use");
+}
+
+#[test]
+fn who_left_and_is_killed_in_the_next_moment_has_left() {
+    let bed = bed::together(&["a", "b"]);
+    let a = &bed.nodes[0];
+    let token = bed.relay.token(NET, &[]);
+    for _ in 0..5 {
+        a.ctl(&["leave", NET]);
+        a.kill();
+        a.start_again();
+        assert!(a.network(NET).is_none(), "it is not in it any more");
+        a.join(&token);
+        a.reaches("b", SOON);
+    }
 }

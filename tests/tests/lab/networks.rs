@@ -146,3 +146,85 @@ fn a_network_that_is_down_is_named_with_the_way_back_and_is_not_forgotten() {
     a.reaches("b", SOON);
     b.reaches("a", SOON);
 }
+
+#[test]
+fn a_forced_join_takes_no_address_of_the_machines_own_lan() {
+    let bed = bed::empty();
+    let machine = bed.world.site(Nat::PortRestricted).machine("host", 2);
+    machine.sh("ip link add name lan type bridge; ip addr add 10.77.0.3/25 dev lan; ip link set lan up");
+    let node = Node::start(&machine);
+    let joined = node.json(&["join", &bed.relay.token(NET, &[]), "--force"]);
+    assert_eq!(joined["ipv4"], "10.77.0.128", "the first one outside the LAN");
+    machine.sh("ip addr add 10.78.0.3/16 dev lan");
+    bed.relay.create_network("ovl", "10.78.1.0/24");
+    let token = bed.relay.token("ovl", &[]);
+    let said = words(&node.try_ctl(&["join", &token, "--force"]));
+    assert!(said.contains("10.78.1.0/24") && said.contains("--ip"), "{said}");
+    let joined = node.json(&["join", &token, "--force", "--ip", "10.78.1.9"]);
+    assert_eq!(joined["ipv4"], "10.78.1.9");
+}
+
+#[test]
+fn ranges_of_a_lan_and_of_another_mesh_are_refused_by_name_and_taken_by_force() {
+    let bed = bed::together(&["host"]);
+    let host = &bed.nodes[0];
+    host.machine().sh(
+        "ip link add name office type bridge; ip addr add 10.90.7.1/24 dev office; ip link set office up",
+    );
+    for (name, cidr, theirs) in [
+        ("lan", "10.90.0.0/16", "office"),
+        ("twin", "10.77.128.0/17", "network prod"),
+    ] {
+        bed.relay.create_network(name, cidr);
+        let token = bed.relay.token(name, &[]);
+        let output = host.try_ctl(&["join", &token]);
+        let said = words(&output);
+        assert!(!output.status.success(), "{name} was joined");
+        for part in [name, cidr, theirs, "--force"] {
+            assert!(said.contains(part), "{part} is not in: {said}");
+        }
+        assert!(host.network(name).is_none());
+        host.ctl(&["join", &token, "--force"]);
+        assert!(host.network(name).is_some());
+    }
+}
+
+#[test]
+#[ignore = "sixty-four networks take a minute: ./test --long"]
+fn a_machine_is_in_as_many_networks_as_it_can_be_and_says_what_to_do_then() {
+    let bed = bed::empty();
+    let node = Node::start(&bed.world.site(Nat::PortRestricted).machine("host", 2));
+    node.join(&bed.relay.token(NET, &[]));
+    let mut joined = 1;
+    let said = loop {
+        let name = format!("net{joined}");
+        bed.relay
+            .create_network(&name, &format!("10.{}.0.0/16", 100 + joined));
+        let output = node.try_ctl(&["join", &bed.relay.token(&name, &[])]);
+        if !output.status.success() {
+            break words(&output);
+        }
+        joined += 1;
+        assert!(joined < 100, "there is no limit");
+    };
+    assert!(
+        said.contains(&format!("in {joined} networks")) && said.contains("leave one"),
+        "{said}"
+    );
+    let interfaces = |node: &Node| {
+        let status = eventually(SOON, "all networks answer", || node.status());
+        let mut names: Vec<_> = status["networks"]
+            .as_array()
+            .expect("networks")
+            .iter()
+            .map(|n| n["interface"].to_string())
+            .collect();
+        names.sort();
+        names.dedup();
+        names.len()
+    };
+    assert_eq!(interfaces(&node), joined, "one interface each");
+    node.ctl(&["leave", "net1"]);
+    node.join(&bed.relay.token(&format!("net{joined}"), &[]));
+    assert_eq!(interfaces(&node), joined);
+}

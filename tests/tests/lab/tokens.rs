@@ -155,3 +155,22 @@ fn who_was_removed_says_so_and_why_also_after_a_restart_and_comes_back_by_a_new_
     guest.ctl(&["leave", NET]);
     assert_eq!(guest.status().expect("answers")["out"], serde_json::json!([]));
 }
+
+#[test]
+fn who_waits_for_approval_and_leaves_is_gone_at_the_coordinator_too() {
+    let bed = bed::together(&["db1"]);
+    let guest = Node::start(&bed.sites[0].machine("guest", 9));
+    let token = bed.relay.token(NET, &["--approve"]);
+    let first = guest.join(&token);
+    guest.ctl(&["leave", NET]);
+    let again = guest.join(&token);
+    for kept in ["hostname", "ipv4"] {
+        assert_eq!(first[kept], again[kept], "{kept} was given back");
+    }
+    let nodes = bed.relay.json(&["node", "list", "--network", NET]);
+    assert_eq!(nodes.as_array().map(Vec::len), Some(2), "{nodes:#}");
+    bed.relay.ctl(&["node", "remove", "guest", "--network", NET]);
+    eventually(SOON, "who was removed while it waited says so", || {
+        (guest.status()?["out"][0]["name"] == NET).then_some(())
+    });
+}

@@ -80,10 +80,10 @@ impl Network {
     fn check_serial(&self, serial: u64) -> Result<(), Refusal> {
         match serial > self.last_serial {
             true => Ok(()),
-            false => Err(Refusal::Conflict(format!(
-                "the statement's serial {serial} is not above {}, the last one used; sign it anew",
-                self.last_serial
-            ))),
+            false => Err(Refusal::StaleSerial {
+                got: serial,
+                held: self.last_serial,
+            }),
         }
     }
 

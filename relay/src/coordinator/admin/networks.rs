@@ -1,12 +1,13 @@
 //! Networks: made, listed, shown, deleted.
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use meshd_api::coordinator::admin::{Done, NetworkCreate, NetworkInfo};
 use meshd_core::admission::{check_ipv4_prefix, check_ipv6_prefix, check_mtu, ula_prefix};
 use meshd_core::id::NetworkId;
 use meshd_core::keys::{LanKey, RootSecret};
 use meshd_core::map::Body;
 use meshd_core::names;
+use meshd_core::ranges::{LocalPrefix, collisions};
 use meshd_core::statement::{MTU_DEFAULT, Params, Signed};
 
 use super::shown;
@@ -41,12 +42,38 @@ impl State {
         self.audit
             .add(&format!("network {} ({id}) created", network.name()), &mut batch);
         self.networks.insert(id, network);
-        let info = self.show_network(id)?;
+        let mut info = self.show_network(id)?;
+        info.warnings = self.warnings_about(id);
         if let Err(failed) = self.commit(&info, batch) {
             self.networks.remove(&id);
             return Err(failed);
         }
         Ok(info)
+    }
+
+    /// What whoever made a network should know: no machine can be in two networks whose ranges meet.
+    fn warnings_about(&self, id: NetworkId) -> Vec<String> {
+        let prefixes = |network: &Network| -> [IpNet; 2] {
+            let params = network.params.value();
+            [params.ipv4.into(), params.ipv6.into()]
+        };
+        let Some(own) = self.networks.get(&id) else {
+            return Vec::new();
+        };
+        let others = self.networks.values().filter(|network| network.id != id);
+        let others: Vec<LocalPrefix> = others
+            .flat_map(|network| {
+                prefixes(network).map(|prefix| LocalPrefix {
+                    prefix,
+                    owner: format!("network {}", network.name()),
+                })
+            })
+            .collect();
+        let met = collisions(&prefixes(own), &others).into_iter();
+        let met =
+            met.map(|collision| format!("{collision}: a machine can be in both only with `join --force`"));
+        met.chain(self.addresses().err().map(|unknown| unknown.to_string()))
+            .collect()
     }
 
     fn check_params(&self, params: &Params) -> Result<(), Refusal> {
@@ -101,6 +128,7 @@ impl State {
             coordinator,
             addresses: addresses.iter().map(ToString::to_string).collect(),
             last_serial: network.last_serial,
+            warnings: Vec::new(),
         })
     }
 

@@ -16,11 +16,13 @@ impl State {
     /// All nodes of a network.
     pub fn list_nodes(&mut self, network: NetworkId) -> Result<Vec<NodeInfo>, Refusal> {
         let network = self.network(network)?;
-        Ok(network
+        let mut nodes: Vec<_> = network
             .nodes
             .keys()
             .filter_map(|id| network.node_info(*id))
-            .collect())
+            .collect();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(nodes)
     }
 
     /// One node, by name or id.
@@ -41,7 +43,7 @@ impl State {
             {
                 return Err(Refusal::Conflict(format!(
                     "node \"{}\" is in already",
-                    shown(name)
+                    network.shown_name(node)
                 )));
             }
             let act = network.act(Deed::Approve { node }, how.statement.as_ref())?;
