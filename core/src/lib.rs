@@ -57,6 +57,7 @@ pub mod keys;
 pub mod map;
 pub mod names;
 pub mod nat;
+pub mod netcheck;
 pub mod packet;
 pub mod path;
 pub mod ranges;

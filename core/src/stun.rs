@@ -30,8 +30,54 @@ pub fn binding_request(transaction: [u8; 12]) -> Vec<u8> {
     encode(&request.build()).unwrap_or_default()
 }
 
+/// From where the answer to a request is wanted (RFC 5780 section 7.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// From another IP address of the server.
+    pub ip: bool,
+    /// From another port.
+    pub port: bool,
+}
+
+const CHANGE_REQUEST: u16 = 0x0003;
+const CHANGE_IP: u32 = 4;
+const CHANGE_PORT: u32 = 2;
+
+/// A binding request whose answer is to come from elsewhere; 52 bytes.
+pub fn changed_request(transaction: [u8; 12], change: Change) -> Vec<u8> {
+    let mut bytes = binding_request(transaction);
+    let flags = u32::from(change.ip) * CHANGE_IP + u32::from(change.port) * CHANGE_PORT;
+    bytes.extend(CHANGE_REQUEST.to_be_bytes());
+    bytes.extend(4_u16.to_be_bytes());
+    bytes.extend(flags.to_be_bytes());
+    let body = u16::try_from(bytes.len() - HEADER_LEN).unwrap_or(0);
+    bytes[2..4].copy_from_slice(&body.to_be_bytes());
+    bytes
+}
+
+/// From where `request` wants its answer: from where it was sent to, unless it has a whole CHANGE-REQUEST.
+pub fn wanted_change(request: &[u8]) -> Change {
+    let mut rest = request.get(HEADER_LEN..).unwrap_or_default();
+    while let Some((&[k0, k1, l0, l1], after)) = rest.split_first_chunk::<4>() {
+        let (kind, len) = (
+            u16::from_be_bytes([k0, k1]),
+            usize::from(u16::from_be_bytes([l0, l1])),
+        );
+        if kind == CHANGE_REQUEST {
+            let flags = after.first_chunk().map_or(0, |flags| u32::from_be_bytes(*flags));
+            let flags = if len == 4 { flags } else { 0 };
+            return Change {
+                ip: flags & CHANGE_IP != 0,
+                port: flags & CHANGE_PORT != 0,
+            };
+        }
+        rest = after.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Change::default()
+}
+
 /// The answer to a binding request that came from `seen`; none for what is no such request, or is shorter than its
-/// answer. The request's attributes are not looked at.
+/// answer. Of the request's attributes only [`wanted_change`] matters, which the caller looks at.
 pub fn binding_answer(request: &[u8], seen: SocketAddr) -> Option<Vec<u8>> {
     if !whole(request) {
         return None;
@@ -114,6 +160,18 @@ mod tests {
     }
 
     #[test]
+    fn a_request_says_from_where_it_wants_its_answer() {
+        for (ip, port) in [(false, false), (true, false), (false, true), (true, true)] {
+            let request = changed_request([7; 12], Change { ip, port });
+            assert_eq!(wanted_change(&request), Change { ip, port });
+            let seen = "[2001:db8::7]:40000".parse().unwrap();
+            let answer = binding_answer(&request, seen).unwrap();
+            assert!(answer.len() <= request.len());
+        }
+        assert_eq!(wanted_change(&binding_request([7; 12])), Change::default());
+    }
+
+    #[test]
     fn answers_are_not_answered() {
         let seen = "192.0.2.1:5".parse().unwrap();
         let answer = binding_answer(&binding_request([7; 12]), seen).unwrap();
@@ -125,7 +183,7 @@ mod tests {
         #[test]
         fn any_bytes_are_survived(body in proptest::collection::vec(any::<u8>(), 0..200), kind in 0..4u8) {
             let seen = "192.0.2.1:5".parse().unwrap();
-            let _ = (binding_answer(&body, seen), parse_answer(&body));
+            let _ = (binding_answer(&body, seen), parse_answer(&body), wanted_change(&body));
             let mut framed = vec![kind & 1, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
             framed.extend([9; 12]);
             framed.extend(&body[..body.len() & !3]);

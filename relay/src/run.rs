@@ -111,6 +111,7 @@ impl Running {
             .and_then(|listener| listener.local_addr().ok());
         let members = Members::new(&keys.relay_secret, fresh_seed(), config.relay_limit);
         let plane = PacketPlane::start(&config.listen_udp, members.clone())?;
+        plane.set_own_addresses(config.public_addrs.iter().filter_map(|host| host.parse().ok()));
         let tls = Arc::new(tls::server_config(&keys.coordinator)?);
         let site = site_of(config, &keys, &https, &plane);
         let state = State::load(store, keys.coordinator, site, members)?;

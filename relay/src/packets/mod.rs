@@ -14,10 +14,10 @@ mod runs;
 pub mod streams;
 mod worker;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -111,6 +111,8 @@ impl Counters {
 struct Shared {
     sockets: Vec<UdpSocket>,
     streams: Arc<Streams>,
+    /// Addresses of this host, as nodes know them: STUN answers may be asked for from another one.
+    own_addresses: OnceLock<Vec<IpAddr>>,
     members: Members,
     counters: Counters,
     stop: AtomicBool,
@@ -200,6 +202,7 @@ impl PacketPlane {
         let shared = Arc::new(Shared {
             sockets,
             streams: Arc::default(),
+            own_addresses: OnceLock::new(),
             members,
             counters: Counters::default(),
             stop: AtomicBool::new(false),
@@ -223,6 +226,16 @@ impl PacketPlane {
     /// Resolves when the plane cannot go on.
     pub async fn until_failed(&self) {
         self.shared.failed.notified().await;
+    }
+
+    /// Says, once, by which of this host's addresses nodes know it. Others than the host's own are left out: nothing can be sent
+    /// from them.
+    pub fn set_own_addresses(&self, addresses: impl IntoIterator<Item = IpAddr>) {
+        let own = |address: &IpAddr| std::net::UdpSocket::bind((*address, 0)).is_ok();
+        let _ = self
+            .shared
+            .own_addresses
+            .set(addresses.into_iter().filter(own).collect());
     }
 
     /// The addresses listened on, in the order asked for.

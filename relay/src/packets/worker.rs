@@ -7,13 +7,14 @@
 //! 4. Under the write lock the control messages are handled and answered.
 
 use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use meshd_core::demux::{Class, classify};
 use meshd_core::relay::{Channel, RelayServer, Verdict};
-use meshd_core::stun;
+use meshd_core::stun::{self, Change};
 use meshd_net::poll::{Events, Poller, Waker};
 use meshd_net::udp::{GRO_BUFFER, Received, RecvBatch, Transmit, UdpSocket};
 use tracing::warn;
@@ -220,6 +221,7 @@ impl Judge<'_> {
         match stun::binding_answer(request, from.address) {
             Some(answer) => {
                 self.metrics.stun += 1;
+                let from = elsewhere(self.shared, from, stun::wanted_change(request));
                 reply(&self.shared.sockets, from, &answer);
             }
             None => self.metrics.dropped += 1,
@@ -267,6 +269,42 @@ fn answer_control(shared: &Shared, now: Instant, queue: &ControlQueue, metrics: 
             _ => metrics.dropped += 1,
         }
     }
+}
+
+/// The way of an answer that is to come from another port or address of ours: to nobody but who asked. Where there is no
+/// such other, the usual way, by which the asker sees that it cannot be had.
+fn elsewhere(shared: &Shared, asked: Channel, change: Change) -> Channel {
+    let Some(local) = asked.local.filter(|_| change.ip || change.port) else {
+        return asked;
+    };
+    let others = shared.own_addresses.get().map_or(&[][..], Vec::as_slice);
+    let ip = match change.ip {
+        false => Some(local),
+        true => others.iter().copied().find(|other| {
+            *other != local.to_canonical() && other.is_ipv4() == local.to_canonical().is_ipv4()
+        }),
+    };
+    let port = shared
+        .sockets
+        .get(asked.listener as usize)
+        .map(|socket| socket.local_addr().port());
+    let fits = |ip: IpAddr, at: SocketAddr| {
+        at.is_ipv4() == ip.to_canonical().is_ipv4()
+            && (at.ip().is_unspecified() || at.ip() == ip)
+            && (Some(at.port()) != port) == change.port
+    };
+    let way = ip.and_then(|ip| {
+        let listener = shared
+            .sockets
+            .iter()
+            .position(|socket| fits(ip, socket.local_addr()))?;
+        Some(Channel {
+            listener: u32::try_from(listener).ok()?,
+            local: Some(ip),
+            ..asked
+        })
+    });
+    way.unwrap_or(asked)
 }
 
 /// Answers by the way that the question came, from the address that it was sent to; if there is no room, the other side
