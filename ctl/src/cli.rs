@@ -11,7 +11,7 @@ use crate::output::Output;
 use crate::verbs::{
     backup, clean, completion, down, gateway, join, leave, man, name, network, node, restore, status,
 };
-use crate::verbs::{template, token, up, version};
+use crate::verbs::{netcheck, ping, template, token, up, version, why};
 
 /// Joins machines into meshes and looks after them.
 #[derive(Debug, Parser)]
@@ -95,6 +95,9 @@ impl Global {
 pub enum Verb {
     Join(join::Join),
     Status(status::Status),
+    Netcheck(netcheck::Netcheck),
+    Ping(ping::Ping),
+    Why(why::Why),
     Leave(leave::Leave),
     Down(down::Down),
     Up(up::Up),
@@ -133,6 +136,9 @@ impl Cli {
         match self.verb {
             Verb::Join(verb) => verb.run(global).await,
             Verb::Status(verb) => verb.run(global).await,
+            Verb::Netcheck(verb) => verb.run(global).await,
+            Verb::Ping(verb) => verb.run(global).await,
+            Verb::Why(verb) => verb.run(global).await,
             Verb::Leave(verb) => verb.run(global).await,
             Verb::Down(verb) => verb.run(global).await,
             Verb::Up(verb) => verb.run(global).await,
@@ -212,6 +218,9 @@ mod tests {
             "meshctl join --token-file /run/token",
             "meshctl join -",
             "meshctl status --json",
+            "meshctl netcheck --network prod --json",
+            "meshctl ping db1 -c 3 --until-direct",
+            "meshctl why db1 --network prod",
             "meshctl leave prod",
             "meshctl down",
             "meshctl up --socket /tmp/x",
@@ -272,6 +281,8 @@ mod tests {
             ("meshctl network create prod --cidr 10.0.0.0", "10.77.0.0/16"),
             ("meshctl token create --expires 7", "as in 7d"),
             ("meshctl token create --uses 0", "--uses"),
+            ("meshctl ping", "PEER"),
+            ("meshctl ping db1 -c 0", "--count"),
             ("meshctl token revoke xyz", "16 hexadecimal digits"),
             ("meshctl node remove ../x", "small letters"),
             ("meshctl gateway add gw1", "--range"),

@@ -95,6 +95,16 @@ impl Failure {
         self.code == "stale-serial"
     }
 
+    /// What it is, for programs.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// What it is, for people.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The same failure with a further sentence.
     pub fn and(mut self, sentence: &str) -> Self {
         self.message = format!("{}; {sentence}", self.message);

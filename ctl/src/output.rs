@@ -1,6 +1,7 @@
 //! Where answers go: stdout, as text or as JSON.
 
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -53,6 +54,16 @@ pub fn remark(text: &str) {
     if std::io::stderr().is_terminal() {
         eprintln!("{text}");
     }
+}
+
+/// Does `work`; where that takes longer than `patience`, a person who watches is told what goes on.
+pub async fn with_progress<T>(patience: Duration, text: &str, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    tokio::select! {
+        done = &mut work => return done,
+        () = tokio::time::sleep(patience) => remark(text),
+    }
+    work.await
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub mod hosts;
 pub mod join;
 pub mod machine;
 pub mod names;
+pub mod netcheck;
 pub mod network;
 pub mod run;
 pub mod serve;

@@ -3,6 +3,7 @@
 //! Each handler sends a [`Command`] to the supervisor and waits for its answer; it decides nothing itself. The socket
 //! is 0600: whoever may open it may do everything.
 
+use crate::network::Question;
 use crate::supervisor::{Command, Handle};
 use anyhow::Context;
 use axum::extract::State;
@@ -12,6 +13,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use meshd_api::Problem;
 use meshd_api::local::{CleanRequest, Done, JoinReply, JoinRequest, NetworkRequest, Status, TemplateRequest};
+use meshd_api::local::{Netcheck, NetcheckRequest, PeerRequest, PingReply, Why};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tokio::net::UnixListener;
@@ -51,6 +53,9 @@ fn router(supervisor: Handle) -> Router {
         .route("/v1/up", post(up))
         .route("/v1/clean", post(clean))
         .route("/v1/template", post(template))
+        .route("/v1/netcheck", post(netcheck))
+        .route("/v1/ping", post(ping))
+        .route("/v1/why", post(why))
         .with_state(supervisor)
 }
 
@@ -102,4 +107,31 @@ async fn clean(State(supervisor): State<Handle>, Json(request): Json<CleanReques
 
 async fn template(State(supervisor): State<Handle>, Json(request): Json<TemplateRequest>) -> Answer<Done> {
     ask(&supervisor, |reply| Command::Template(request, reply)).await
+}
+
+async fn netcheck(
+    State(supervisor): State<Handle>,
+    Json(request): Json<NetcheckRequest>,
+) -> Answer<Netcheck> {
+    let question = Question::Netcheck;
+    ask(&supervisor, |reply| {
+        Command::Question(request.network, question(reply))
+    })
+    .await
+}
+
+async fn ping(State(supervisor): State<Handle>, Json(request): Json<PeerRequest>) -> Answer<PingReply> {
+    let question = |reply| Question::Ping(request.peer, reply);
+    ask(&supervisor, |reply| {
+        Command::Question(request.network, question(reply))
+    })
+    .await
+}
+
+async fn why(State(supervisor): State<Handle>, Json(request): Json<PeerRequest>) -> Answer<Why> {
+    let question = |reply| Question::Why(request.peer, reply);
+    ask(&supervisor, |reply| {
+        Command::Question(request.network, question(reply))
+    })
+    .await
 }

@@ -8,7 +8,7 @@ mod template;
 
 use crate::config::Config;
 use crate::join::{self, Joined};
-use crate::network::{self, NetworkHandle, Shared};
+use crate::network::{self, NetworkCommand, NetworkHandle, Question, Shared};
 use crate::state::{Membership, StateDir};
 use meshd_api::Problem;
 use meshd_api::local::{
@@ -41,6 +41,8 @@ pub enum Command {
     Join(JoinRequest, Reply<JoinReply>),
     /// A join task ended.
     Joined(Box<Result<Joined, Problem>>, Reply<JoinReply>),
+    /// What a person wants to know of a network's paths; of the only one where none is named.
+    Question(Option<String>, Question),
     /// Leave a network for good.
     Leave(NetworkRequest, Reply<Done>),
     /// A network's task ended by itself.
@@ -172,6 +174,7 @@ impl Supervisor {
                     let answer = self.joined(*outcome).await;
                     let _ = reply.send(answer);
                 }
+                Command::Question(network, question) => self.question(network.as_deref(), question),
                 Command::Leave(request, reply) => self.leave(&request.network, reply),
                 Command::Ended(network, ending) => self.ended(network, ending).await,
                 Command::Left(network, answer, reply) => {
@@ -205,6 +208,36 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    fn question(&self, name: Option<&str>, question: Question) {
+        let mut named = self
+            .networks
+            .values()
+            .filter(|network| name.is_none_or(|name| network.name() == name));
+        let names: Vec<&str> = self.networks.values().map(NetworkHandle::name).collect();
+        let problem = match (named.next(), named.next(), name) {
+            (Some(network), None, _) => return network.send(NetworkCommand::Question(question)),
+            (Some(_), Some(_), _) => {
+                let sentence = format!(
+                    "this machine is in {}; say which with --network NAME",
+                    names.join(", ")
+                );
+                Problem::new("which-network", sentence)
+            }
+            (None, _, Some(name)) if !names.is_empty() => {
+                let sentence = format!(
+                    "this machine is not in a network {name}; it is in {}",
+                    names.join(", ")
+                );
+                Problem::new("not-a-member", sentence)
+            }
+            _ => Problem::new(
+                "not-a-member",
+                "this machine is in no network that is up; join one, or `meshctl up`",
+            ),
+        };
+        question.refuse(problem);
     }
 
     fn status(&self, reply: Reply<Status>) {

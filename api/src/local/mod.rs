@@ -9,11 +9,18 @@
 //! | `POST /v1/up` | | [`Done`]: the opposite |
 //! | `POST /v1/clean` | [`CleanRequest`] | [`Done`]: the machine as it was before meshd |
 //! | `POST /v1/template` | [`TemplateRequest`] | [`Done`]: a token kept for the first boot of a clone |
+//! | `POST /v1/netcheck` | [`NetcheckRequest`] | [`Netcheck`], within 6 s |
+//! | `POST /v1/ping` | [`PeerRequest`] | [`PingReply`]: one pong, within 2 s |
+//! | `POST /v1/why` | [`PeerRequest`] | [`Why`] |
 
+mod paths;
 mod requests;
 mod status;
 
 pub use crate::Done;
+pub use paths::{
+    Attempt, Nat, Netcheck, NetcheckRequest, PeerRequest, PingReply, PortMapping, RelayCheck, Why,
+};
 pub use requests::{CleanRequest, JoinReply, JoinRequest, Membership, NetworkRequest, TemplateRequest};
 pub use status::{NetworkStatus, Out, PathKind, PathStatus, PeerStatus, RangeStatus, Status, Transport};
 

@@ -209,6 +209,13 @@ impl Agent {
         self.settle(now);
     }
 
+    /// Somebody wants to know how `peer` answers: it is pinged by its present path, as if packets went to it. What comes back
+    /// is told by [`Event::Ponged`].
+    pub fn ping(&mut self, now: Instant, peer: NodeId) {
+        self.with_peer(now, peer, |peer, shared| peer.ping_by_path(now, shared));
+        self.settle(now);
+    }
+
     /// Authenticated WireGuard packets came from `peer` by `from` since this was last called.
     pub fn note_received(&mut self, now: Instant, peer: NodeId, from: Endpoint) {
         self.with_peer(now, peer, |peer, shared| peer.received(now, from, shared));

@@ -66,6 +66,15 @@ pub enum Event {
         /// The peer.
         peer: NodeId,
     },
+    /// A pong came from `peer`.
+    Ponged {
+        /// The peer.
+        peer: NodeId,
+        /// The way that was asked about.
+        way: Endpoint,
+        /// How long it took.
+        rtt: Duration,
+    },
     /// The peer is in a new life: its sessions are gone.
     PeerRestarted {
         /// The peer.

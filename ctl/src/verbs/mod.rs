@@ -9,13 +9,16 @@ pub mod join;
 pub mod leave;
 pub mod man;
 pub mod name;
+pub mod netcheck;
 pub mod network;
 pub mod node;
+pub mod ping;
 pub mod restore;
 pub mod status;
 pub mod template;
 pub mod token;
 pub mod up;
 pub mod version;
+pub mod why;
 
 mod token_source;

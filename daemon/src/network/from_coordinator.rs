@@ -12,7 +12,7 @@ use meshd_api::local::Done;
 use meshd_core::map::{Body, Changes, Death, Entry, MapError, NodeEntry, RemovalProof};
 use meshd_core::statement::{Delegation, Departure, Enrolment, Signed};
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
 /// How long leaving waits for the coordinator before it leaves without a word.
@@ -185,6 +185,7 @@ impl Task {
     async fn take_relays(&mut self, relays: &[Relay]) {
         self.carriers
             .set_relays(super::paths::over_tls(relays, &self.membership.coordinators));
+        self.checks.set_relays(Instant::now(), relays);
         let relays = super::paths::resolve_relays(relays).await;
         self.use_relays(relays);
     }

@@ -33,13 +33,14 @@ impl Task {
     pub(super) fn plane_said(&mut self, event: ControlEvent) -> ControlFlow<()> {
         let now = Instant::now();
         match event {
-            ControlEvent::Datagram { from, bytes, .. } => {
+            ControlEvent::Datagram { from, bytes, .. } if self.floods.admit(now, from.into()) => {
                 let source = match from {
                     Endpoint::Direct(remote) => Source::Socket(remote),
                     Endpoint::Relay { relay, session } => Source::Relay { relay, session },
                 };
                 self.agent.handle_datagram(now, source, &bytes);
             }
+            ControlEvent::Datagram { .. } => {}
             ControlEvent::Handshake { node, from } => {
                 debug!(peer = %self.name_of(node), from = %from.address(), "handshake");
                 self.agent.note_received(now, node, from);

@@ -8,8 +8,10 @@ mod beacons;
 mod believed;
 mod candidates;
 mod carrier;
+mod checks;
 pub mod coordinator;
 mod exchange;
+mod floods;
 mod from_coordinator;
 mod from_plane;
 pub mod gateways;
@@ -17,6 +19,7 @@ mod interface;
 mod map;
 mod paths;
 mod pending;
+mod questions;
 mod record;
 mod sockets;
 mod status;
@@ -30,7 +33,8 @@ use crate::state::{Membership, NetworkFiles};
 use crate::supervisor::{self, Reply};
 use anyhow::Context;
 use map::MapKeeper;
-use meshd_api::local::{Done, JoinReply, NetworkStatus};
+use meshd_api::Problem;
+use meshd_api::local::{Done, JoinReply, Netcheck, NetworkStatus, PingReply, Why};
 use meshd_net::netlink::Netlink;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,10 +81,33 @@ pub enum Stop {
 pub enum NetworkCommand {
     /// Its status.
     Status(oneshot::Sender<NetworkStatus>),
+    /// What a person wants to know of paths.
+    Question(Question),
     /// Leave for good.
     Leave(Reply<Done>),
     /// Stop; the reply comes when it has let go.
     Stop(Stop, oneshot::Sender<()>),
+}
+
+/// What a person wants to know of paths.
+pub enum Question {
+    /// What is between this node and the internet.
+    Netcheck(Reply<Netcheck>),
+    /// One pong of the peer called so.
+    Ping(String, Reply<PingReply>),
+    /// Why the peer called so is reached as it is.
+    Why(String, Reply<Why>),
+}
+
+impl Question {
+    /// Answers that it cannot be answered.
+    pub fn refuse(self, problem: Problem) {
+        match self {
+            Self::Netcheck(reply) => drop(reply.send(Err(problem))),
+            Self::Ping(_, reply) => drop(reply.send(Err(problem))),
+            Self::Why(_, reply) => drop(reply.send(Err(problem))),
+        }
+    }
 }
 
 /// A running network.

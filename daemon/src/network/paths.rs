@@ -143,6 +143,15 @@ impl Paths {
         self.home_relay
     }
 
+    /// A node whose packets go straight to this address.
+    pub fn node_at(&self, ip: IpAddr) -> Option<NodeId> {
+        let at = |path: &Path| path.direct().is_some_and(|remote| remote.address.ip() == ip);
+        self.current
+            .iter()
+            .find(|(_, (path, _))| at(path))
+            .map(|(node, _)| *node)
+    }
+
     /// Forgets nodes that are gone.
     pub fn retain(&mut self, keep: impl Fn(&NodeId) -> bool) {
         self.current.retain(|node, _| keep(node));
@@ -287,6 +296,7 @@ impl Task {
             }
             Event::Initiate { peer } => self.plane.initiate(peer),
             Event::PeerRestarted { peer } => debug!(peer = %self.name_of(peer), "was restarted"),
+            Event::Ponged { peer, way, rtt } => self.ponged(peer, way, rtt),
             Event::Goodbye { peer } => info!(peer = %self.name_of(peer), "goes away"),
             Event::MapNewer { peer, map } => {
                 debug!(peer = %self.name_of(peer), epoch = map.epoch, version = map.version, "holds a newer map");

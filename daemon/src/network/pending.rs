@@ -11,6 +11,7 @@ use super::{NetworkCommand, Shared};
 use crate::machine;
 use crate::state::{Membership, NetworkFiles};
 use crate::supervisor::{Command, Ending};
+use meshd_api::Problem;
 use meshd_api::coordinator::node::StreamLine;
 use meshd_api::local::{JoinReply, NetworkStatus};
 use std::ops::ControlFlow;
@@ -76,6 +77,10 @@ impl Pending {
             tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(NetworkCommand::Status(reply)) => drop(reply.send(self.status())),
+                    Some(NetworkCommand::Question(question)) => {
+                        let sentence = format!("an admin has not let this node into {} yet", self.membership.name);
+                        question.refuse(Problem::new("pending", sentence));
+                    }
                     Some(NetworkCommand::Stop(_, done)) => {
                         let _ = done.send(());
                         break ended(Ending::Stopped);

@@ -1,5 +1,6 @@
 //! What a network says of itself.
 
+use super::floods::Sender;
 use super::task::Task;
 use crate::dataplane::PeerStats;
 use crate::state::Membership;
@@ -87,7 +88,7 @@ impl Task {
         }
     }
 
-    fn path(&self, node: NodeId) -> PathStatus {
+    pub(super) fn path(&self, node: NodeId) -> PathStatus {
         let Some((path, rtt)) = self.paths.of(node) else {
             return PathStatus {
                 kind: Kind::None,
@@ -127,7 +128,24 @@ impl Task {
             .chain(names)
             .chain(self.carriers.warnings())
             .chain(self.notes.clone())
+            .chain(self.flood_warnings())
             .collect()
+    }
+
+    /// Who floods this node, in sentences.
+    pub(super) fn flood_warnings(&self) -> Vec<String> {
+        self.floods.sentences(|sender| {
+            let (address, node) = match sender {
+                Sender::Host(ip) => (ip.to_string(), self.paths.node_at(ip)),
+                Sender::Session(relay, session) => (
+                    format!("relay {}", relay.ip()),
+                    self.agent.peer_of_session(relay, session),
+                ),
+            };
+            node.map_or(address.clone(), |node| {
+                format!("{} ({address})", self.name_of(node))
+            })
+        })
     }
 }
 

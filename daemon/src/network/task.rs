@@ -7,11 +7,14 @@
 use super::beacons::Beacons;
 use super::candidates::{self, Underlay};
 use super::carrier::Carriers;
+use super::checks::Checks;
 use super::coordinator::{FromCoordinator, Identity, Line, Request, Targets};
+use super::floods::Floods;
 use super::from_plane::Samples;
 use super::gateways::Gateways;
 use super::interface::Interface;
 use super::map::MapKeeper;
+use super::questions::Pings;
 use super::record::{Progress, Recorder};
 use super::status::join_reply;
 use super::{NetworkCommand, Shared, Stop, exchange, paths, sockets};
@@ -80,6 +83,11 @@ pub struct Task {
     pub(super) fetching: BTreeSet<NodeId>,
     pub(super) samples: Samples,
     pub(super) gateways: Gateways,
+    /// Measurements of what is between this node and the internet.
+    pub(super) checks: Checks,
+    /// Pings that people wait for.
+    pub(super) pings: Pings,
+    pub(super) floods: Floods,
     /// LANs that keep their own routes, as sentences.
     pub(super) yielded: Vec<String>,
     /// What happened that somebody should read.
@@ -138,6 +146,9 @@ impl Task {
             fetching: BTreeSet::new(),
             samples: Samples::default(),
             gateways: Gateways::recall(&files),
+            checks: Checks::default(),
+            pings: Pings::default(),
+            floods: Floods::default(),
             yielded: Vec::new(),
             notes: Vec::new(),
             membership,
@@ -197,7 +208,16 @@ impl Task {
                 self.serve_gateways().await;
             }
             self.drain_agent();
-            let timers = [self.agent.poll_timeout(), self.map.poll_timeout(), Some(sample)];
+            let people = [self.checks.poll_timeout(), self.pings.poll_timeout()]
+                .into_iter()
+                .flatten()
+                .min();
+            let timers = [
+                self.agent.poll_timeout(),
+                self.map.poll_timeout(),
+                people,
+                Some(sample),
+            ];
             let wake = timers.into_iter().flatten().min().unwrap_or(sample);
             tokio::select! {
                 command = self.commands.recv() => match command {
@@ -216,6 +236,7 @@ impl Task {
                 },
                 Some((relay, state)) = self.carriers.next() => self.carrier_changed(relay, state),
                 beacons = self.beacons.recv() => self.heard_beacons(&beacons),
+                Some(Ok(checked)) = self.checks.under_way.join_next() => self.checked(checked),
                 Some(Ok((peer, map))) = self.fetches.join_next() => self.fetched(peer, map),
                 Ok(()) = kernel.changed() => {
                     tokio::time::sleep(SETTLE).await;
@@ -226,6 +247,8 @@ impl Task {
             }
             let now = Instant::now();
             self.agent.handle_timeout(now);
+            self.check_when_due(now);
+            self.give_up_pings(now);
             self.map.save_when_due(now);
             if now >= sample {
                 sample = now + if self.sample(now) { BUSY_TICK } else { IDLE_TICK };
@@ -238,6 +261,7 @@ impl Task {
             NetworkCommand::Status(reply) => {
                 let _ = reply.send(self.status());
             }
+            NetworkCommand::Question(question) => self.answer(question),
             NetworkCommand::Leave(reply) => {
                 let answer = self.leave().await;
                 self.take_away().await;
@@ -290,6 +314,7 @@ impl Task {
     async fn underlay_changed(&mut self) {
         self.serve_gateways().await;
         self.carriers.network_changed();
+        self.checks.want(Instant::now());
         self.publish(false);
     }
 }

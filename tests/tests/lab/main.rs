@@ -17,6 +17,7 @@ mod lab_itself;
 mod malicious;
 mod names;
 mod nat;
+mod netcheck;
 mod networks;
 mod packaging;
 mod restart;

@@ -93,6 +93,11 @@ impl Peer {
             shared.counters.unasked += 1;
             return;
         };
+        shared.event(Event::Ponged {
+            peer: self.info.node,
+            way,
+            rtt,
+        });
         self.saw_map(pong.map, shared);
         let lesson = self.life.learn(pong.boot, pong.sequence);
         if lesson == Lesson::Restarted {

@@ -146,6 +146,15 @@ impl Peer {
         )
     }
 
+    /// Pings by the present path, which is wanted from now on.
+    pub(in crate::path) fn ping_by_path(&mut self, now: Instant, shared: &mut Shared) {
+        self.sent(now, shared);
+        if let Some(way) = self.path.primary {
+            // a way in use has answered: no limit holds for it
+            let _ = self.ping(now, shared, way);
+        }
+    }
+
     /// Pings, at the cost of `purpose` where the way has not answered yet.
     ///
     /// # Errors
