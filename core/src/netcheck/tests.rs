@@ -5,13 +5,25 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::nat::{Allocation, Filtering, Mapping};
 
+/// What of a destination a mapping depends on.
+type Scope = (Option<IpAddr>, Option<u16>);
+type Scoped = fn(SocketAddr) -> Scope;
+/// The port of the n-th mapping of a socket's port.
+type Ports = fn(u16, u16) -> u16;
+/// Whether an answer comes in from there, where one was asked here.
+type Filter = fn(SocketAddr, SocketAddr) -> bool;
+
+#[expect(clippy::disallowed_methods, reason = "a test begins now")]
+fn start() -> Instant {
+    Instant::now()
+}
+
 /// A NAT, or none, and what a check meets behind it.
 struct World {
     /// What the mapping depends on, given the destination; none without a NAT.
-    key: Option<fn(SocketAddr) -> (Option<IpAddr>, Option<u16>)>,
-    /// The port of the n-th mapping of a socket's port.
-    port: fn(u16, u16) -> u16,
-    filter: fn(asked: SocketAddr, from: SocketAddr) -> bool,
+    key: Option<Scoped>,
+    port: Ports,
+    filter: Filter,
     hairpins: bool,
     honours_change: bool,
     relays: Vec<SocketAddr>,
@@ -20,17 +32,17 @@ struct World {
     lie: Option<(SocketAddr, SocketAddr)>,
 }
 
-type Key = (u8, (Option<IpAddr>, Option<u16>));
+type Key = (u8, Scope);
 
 const OUTSIDE: &str = "198.51.100.9";
 const INSIDE: &str = "192.168.1.5";
 const ONE: [&str; 2] = ["203.0.113.1:3478", "203.0.113.1:3479"];
 const TWO: [&str; 4] = [ONE[0], ONE[1], "203.0.113.2:3478", "203.0.113.2:3479"];
 
-fn independent(_: SocketAddr) -> (Option<IpAddr>, Option<u16>) {
+fn independent(_: SocketAddr) -> Scope {
     (None, None)
 }
-fn dependent(to: SocketAddr) -> (Option<IpAddr>, Option<u16>) {
+fn dependent(to: SocketAddr) -> Scope {
     (Some(to.ip()), Some(to.port()))
 }
 
@@ -56,7 +68,7 @@ impl World {
             .iter()
             .map(|&address| Observer { relay, address })
             .collect();
-        let mut now = Instant::now();
+        let mut now = start();
         let mut check = Netcheck::new(now, observers, vec![INSIDE.parse().unwrap()], [3; 32]);
         let (mut mappings, mut elsewhere) = (BTreeMap::<Key, u16>::new(), BTreeMap::new());
         loop {
@@ -128,7 +140,7 @@ fn with_two_addresses_everything_can_be_told() {
 
 #[test]
 fn each_filtering_is_told_apart() {
-    let filters: [(fn(SocketAddr, SocketAddr) -> bool, Filtering); 3] = [
+    let filters: [(Filter, Filtering); 3] = [
         (|_, _| true, Filtering::EndpointIndependent),
         (|asked, from| asked.ip() == from.ip(), Filtering::AddressDependent),
         (|asked, from| asked == from, Filtering::AddressAndPortDependent),
@@ -172,7 +184,7 @@ fn ports_that_count_are_told_from_random_ones() {
         port,
         ..World::new(&TWO)
     };
-    let cases: [(fn(u16, u16) -> u16, Allocation); 3] = [
+    let cases: [(Ports, Allocation); 3] = [
         (|_, count| 30_000 + count, Allocation::Sequential { step: 1 }),
         (|_, count| 60_000 - 2 * count, Allocation::Sequential { step: -2 }),
         (
@@ -188,7 +200,7 @@ fn ports_that_count_are_told_from_random_ones() {
             (expected, Some(false))
         );
     }
-    let by_address: fn(SocketAddr) -> (Option<IpAddr>, Option<u16>) = |to| (Some(to.ip()), None);
+    let by_address: Scoped = |to| (Some(to.ip()), None);
     let (report, _) = World {
         key: Some(by_address),
         ..world(|_, count| 30_000 + count)
@@ -254,7 +266,7 @@ fn a_lie_about_our_address_reaches_nobody_with_more_than_two_datagrams() {
 
 #[test]
 fn it_ends_in_three_seconds_and_sends_few_datagrams() {
-    let begin = Instant::now();
+    let begin = start();
     let world = World {
         silent: true,
         ..World::new(&TWO)

@@ -206,7 +206,11 @@ fn ping_shows_the_path_of_each_pong_and_waits_for_a_direct_one() {
 #[test]
 fn why_names_both_nats_and_what_would_help() {
     let bed = bed::apart(&[("s", Nat::Symmetric), ("t", Nat::Symmetric)]);
-    let known = |why: &Value| why["theirs"]["mapping"].as_str().is_some_and(|mapping| mapping != "unknown");
+    let known = |why: &Value| {
+        why["theirs"]["mapping"]
+            .as_str()
+            .is_some_and(|mapping| mapping != "unknown")
+    };
     let asked = || {
         bed.nodes[0].pings("t");
         Some(bed.nodes[0].json(&["why", "t"])).filter(known)

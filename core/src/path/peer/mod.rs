@@ -236,6 +236,8 @@ impl Peer {
 
     /// What is known of our own NAT changed: other ways may make sense now.
     pub(super) fn nat_changed(&mut self, now: Instant, shared: &mut Shared) {
+        // the peer is told with the next pong, however lately it was called
+        self.rounds.called = None;
         self.try_new(now, shared);
     }
 
