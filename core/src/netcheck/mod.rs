@@ -269,6 +269,3 @@ impl Netcheck {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
