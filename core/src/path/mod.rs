@@ -26,8 +26,8 @@
 //! - [`Agent::initiation_sent`] and [`Agent::handshake_done`]: a handshake that comes to nothing although the peer is there
 //!   makes the agent ask it to initiate.
 //!
-//! What the packet path has to do: send to `primary` of the last [`Event::PathChanged`] and, where it says so, to
-//! `duplicate` as well; receive by any endpoint; answer a handshake to where it came from; start one on
+//! What the packet path has to do: send to `primary` of the last [`Event::PathChanged`] (when [`Switch`] says so) and, where
+//! it says so, to `duplicate` as well; receive by any endpoint; answer a handshake to where it came from; start one on
 //! [`Event::Initiate`] (WireGuard's own limits on initiations stay in force).
 //!
 //! Order at start: `set_local`, `set_map`, `set_relays`, `set_peers`, `import_hints`. [`Agent::hints`] is what to store,
@@ -83,6 +83,7 @@ mod reflexive;
 mod relays;
 mod shared;
 mod socket_ids;
+mod switch;
 mod timers;
 mod window;
 
@@ -97,3 +98,4 @@ pub use hint::Hint;
 pub use limits::{PER_ADDRESS, PER_HOST, PER_SECOND, PER_SECOND_BIRTHDAY};
 pub use peer::{PeerInfo, PeerView};
 pub use relays::{MAX_RELAYS, RelayView};
+pub use switch::Switch;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::demux::{Class, RELAY_CONTROL_SESSION, classify, split_relay};
 use crate::id::NodeId;
-use crate::path::{Agent, Destination, Endpoint, Event, Path, Remote, SocketId, Source, Transmit};
+use crate::path::{Agent, Destination, Endpoint, Event, Path, Remote, SocketId, Source, Switch, Transmit};
 
 use super::tunnel::{self, Heard, Tunnel};
 use super::world::NODE_PORT;
@@ -35,7 +35,7 @@ pub struct Delivery {
 #[derive(Default)]
 struct PeerState {
     tunnel: Tunnel,
-    path: Path,
+    switch: Switch,
     noted_sent: Option<Instant>,
     noted_received: BTreeMap<Endpoint, Instant>,
 }
@@ -80,9 +80,12 @@ impl Node {
         }
     }
 
-    /// The path that the data plane uses to a peer.
+    /// The path that the data plane uses to a peer; a direct one that it will use waits for a session.
     pub fn path(&self, peer: NodeId) -> Path {
-        self.peers.get(&peer).map(|state| state.path).unwrap_or_default()
+        self.peers
+            .get(&peer)
+            .map(|state| state.switch.path())
+            .unwrap_or_default()
     }
 
     /// The port of one of its sockets, while that is open.
@@ -107,7 +110,11 @@ impl Node {
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        let tunnels = self.peers.values().filter_map(|state| state.tunnel.next());
+        let tunnels = self
+            .peers
+            .values()
+            .flat_map(|state| [state.tunnel.next(), state.switch.poll_timeout()])
+            .flatten();
         tunnels.chain(self.agent.poll_timeout()).min()
     }
 
@@ -115,6 +122,9 @@ impl Node {
         if self.agent.poll_timeout().is_some_and(|due| due <= now) {
             self.agent.handle_timeout(now);
             self.drain(now);
+        }
+        for state in self.peers.values_mut() {
+            state.switch.handle_timeout(now);
         }
         let due = |state: &PeerState| state.tunnel.next().is_some_and(|next| next <= now);
         let peers: Vec<NodeId> = self
@@ -174,7 +184,13 @@ impl Node {
         while let Some(event) = self.agent.poll_event() {
             self.events.push((now, event));
             match event {
-                Event::PathChanged { peer, path, .. } => self.state(peer).path = path,
+                Event::PathChanged { peer, path, .. } => {
+                    let state = self.state(peer);
+                    let last_sent = state.tunnel.last_sent();
+                    if state.switch.set(now, path, last_sent) {
+                        self.initiate(now, peer, true);
+                    }
+                }
                 Event::Initiate { peer } => self.initiate(now, peer, true),
                 Event::OpenSockets { first, count, .. } => {
                     self.sockets.extend((first.0..first.0 + count).map(SocketId));
@@ -259,24 +275,31 @@ impl Node {
             self.drain(now);
         }
         match heard {
-            Heard::Initiation { session } => {
-                self.emit_by(from, &tunnel::response(self.id, session));
+            Heard::Initiation { session } => self.emit_by(from, &tunnel::response(self.id, session)),
+            Heard::Response => {
+                let id = self.id;
+                if let Some(keepalive) = self.state(peer).tunnel.data(now, id, None) {
+                    self.emit_by(from, &keepalive);
+                }
                 self.handshake_done(now, peer);
             }
-            Heard::Response => self.handshake_done(now, peer),
-            Heard::Data { number: Some(number) } => {
-                self.deliveries.push(Delivery {
+            Heard::Data { number, confirmed } => {
+                if confirmed {
+                    self.handshake_done(now, peer);
+                }
+                let delivery = number.map(|number| Delivery {
                     at: now,
                     from: peer,
                     number,
                     by: from,
                 });
+                self.deliveries.extend(delivery);
             }
-            Heard::Data { number: None } => {}
         }
     }
 
     fn handshake_done(&mut self, now: Instant, peer: NodeId) {
+        self.state(peer).switch.session_began();
         self.agent.handshake_done(now, peer);
         self.drain(now);
         let id = self.id;

@@ -1,4 +1,5 @@
-//! A toy WireGuard: handshakes with timestamps, sessions that end with the process, numbered packets. No secrets: what
+//! A toy WireGuard: handshakes with timestamps, sessions that end with the process, each with counters and a replay window,
+//! numbered packets. No secrets: what
 //! matters here is when packets get through, and what the agent must do so that they do.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -15,6 +16,33 @@ const NO_ANSWER: Duration = Duration::from_secs(15);
 /// Data came and nothing went out: a keepalive.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const MAX_QUEUE: usize = 64;
+/// What is so far behind the highest counter seen is dropped (boringtun's replay window).
+const WINDOW: u64 = 1_024;
+
+/// Sessions kept to receive in (boringtun keeps as many).
+const SESSIONS: usize = 8;
+
+/// One session.
+struct SessionState {
+    id: u64,
+    /// The peer is known to have it: packets may be sent in it.
+    confirmed: bool,
+    sent: u64,
+    highest: u64,
+    seen: BTreeSet<u64>,
+}
+
+impl SessionState {
+    /// Whether a counter is new.
+    fn accept(&mut self, counter: u64) -> bool {
+        self.highest = self.highest.max(counter);
+        let oldest = self.highest.saturating_sub(WINDOW - 1);
+        while self.seen.first().is_some_and(|first| *first < oldest) {
+            self.seen.pop_first();
+        }
+        counter >= oldest && self.seen.insert(counter)
+    }
+}
 
 /// What a packet did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +51,9 @@ pub(super) enum Heard {
     Initiation { session: u64 },
     /// A valid response: the session is open.
     Response,
-    /// A number that was not seen before; none in a keepalive.
-    Data { number: Option<u64> },
+    /// A packet that was not seen before; without a number it is a keepalive. The first of a session in which we answered
+    /// confirms it: from now on we send in it.
+    Data { number: Option<u64>, confirmed: bool },
 }
 
 /// What the tunnel wants to be sent.
@@ -33,25 +62,25 @@ pub(super) type Packet = Vec<u8>;
 /// The tunnel to one peer.
 #[derive(Default)]
 pub(super) struct Tunnel {
-    /// The last three, newest first: to send by the first, to receive by any.
-    sessions: VecDeque<u64>,
+    /// The last few, newest first: to send by the first that is confirmed, to receive by any.
+    sessions: VecDeque<SessionState>,
     offered: Option<u64>,
     initiated: Option<Instant>,
     queue: VecDeque<u64>,
     unanswered: Option<Instant>,
     keepalive: Option<Instant>,
     highest_stamp: u64,
-    seen: BTreeSet<u64>,
+    last_sent: Option<Instant>,
 }
 
 impl Tunnel {
     /// A numbered packet is to go out; gives it where there is a session, else keeps it.
     pub(super) fn send(&mut self, now: Instant, own: NodeId, number: u64) -> Option<Packet> {
-        match self.sessions.front().copied() {
-            Some(session) => {
+        match self.data(now, own, Some(number)) {
+            Some(packet) => {
                 self.unanswered.get_or_insert(now);
                 self.keepalive = None;
-                Some(data(own, session, Some(number)))
+                Some(packet)
             }
             None => {
                 if self.queue.len() == MAX_QUEUE {
@@ -61,6 +90,20 @@ impl Tunnel {
                 None
             }
         }
+    }
+
+    /// A packet of the present session; without a number it is a keepalive.
+    pub(super) fn data(&mut self, now: Instant, own: NodeId, number: Option<u64>) -> Option<Packet> {
+        let session = self.sessions.iter_mut().find(|session| session.confirmed)?;
+        self.last_sent = Some(now);
+        session.sent += 1;
+        Some(data(own, session.id, session.sent, number))
+    }
+
+    /// When a packet last went out in the present session.
+    pub(super) fn last_sent(&self) -> Option<Instant> {
+        self.last_sent
+            .filter(|_| self.sessions.iter().any(|session| session.confirmed))
     }
 
     /// Whether packets wait for a session.
@@ -112,14 +155,9 @@ impl Tunnel {
             self.initiated = Some(now);
         }
         let silence = self.unanswered.take_if(|at| now >= *at + NO_ANSWER).is_some();
-        let keepalive = self
-            .keepalive
-            .take_if(|at| now >= *at)
-            .and(self.sessions.front().copied());
-        (
-            retry || silence,
-            keepalive.map(|session| data(own, session, None)),
-        )
+        let due = self.keepalive.take_if(|at| now >= *at).is_some();
+        let keepalive = due.then(|| self.data(now, own, None)).flatten();
+        (retry || silence, keepalive)
     }
 
     /// Takes a packet of the peer; none where it is dropped.
@@ -132,34 +170,43 @@ impl Tunnel {
                     return None;
                 }
                 self.highest_stamp = stamp;
-                self.open(session);
+                self.open(session, false);
                 Some(Heard::Initiation { session })
             }
             (2, _) => {
                 let session = r.u64()?;
                 (self.offered == Some(session)).then(|| {
                     self.offered = None;
-                    self.open(session);
+                    self.open(session, true);
                     Heard::Response
                 })
             }
             (4, _) => {
-                self.sessions.contains(&r.u64()?).then_some(())?;
+                let (id, counter) = (r.u64()?, r.u64()?);
+                let session = self.sessions.iter_mut().find(|session| session.id == id)?;
+                session.accept(counter).then_some(())?;
+                let confirmed = !std::mem::replace(&mut session.confirmed, true);
                 self.unanswered = None;
-                let number = r.u64().filter(|number| self.seen.insert(*number));
+                let number = r.u64();
                 if number.is_some() {
                     self.keepalive.get_or_insert(now + KEEPALIVE);
                 }
-                Some(Heard::Data { number })
+                Some(Heard::Data { number, confirmed })
             }
             _ => None,
         }
     }
 
-    fn open(&mut self, session: u64) {
-        if !self.sessions.contains(&session) {
-            self.sessions.push_front(session);
-            self.sessions.truncate(3);
+    fn open(&mut self, id: u64, confirmed: bool) {
+        if !self.sessions.iter().any(|session| session.id == id) {
+            self.sessions.push_front(SessionState {
+                id,
+                confirmed,
+                sent: 0,
+                highest: 0,
+                seen: BTreeSet::new(),
+            });
+            self.sessions.truncate(SESSIONS);
         }
         self.unanswered = None;
     }
@@ -184,11 +231,12 @@ pub(super) fn framed(endpoint: Endpoint, packet: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn data(own: NodeId, session: u64, number: Option<u64>) -> Packet {
+fn data(own: NodeId, session: u64, counter: u64, number: Option<u64>) -> Packet {
     let number = number.map(u64::to_le_bytes);
     [
         &header(4, own)[..],
         &session.to_le_bytes(),
+        &counter.to_le_bytes(),
         number.as_ref().map_or(&[], |bytes| &bytes[..]),
     ]
     .concat()

@@ -11,5 +11,6 @@ mod quiet;
 mod reaching;
 mod relay_client;
 mod relay_server;
+mod switching;
 mod trouble;
 mod worlds;

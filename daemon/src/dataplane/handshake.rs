@@ -288,6 +288,7 @@ impl HandshakeThread {
             }
             HandshakeDone::Established(length) => {
                 state.sent(length, 0, now);
+                state.switch.session_began();
                 self.outbox.copy(&back, 0, &answer[..length])?;
                 let event = || ControlEvent::Handshake {
                     node: peer.node,
@@ -349,6 +350,7 @@ impl HandshakeThread {
                 continue;
             }
             self.timeout(peer, &mut state, now);
+            state.switch.handle_timeout(now);
             self.send_staged(peer, &mut state, now);
             if let Some(from) = state.roamed(now) {
                 self.shared

@@ -28,6 +28,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use meshd_core::id::NodeId;
@@ -131,12 +132,17 @@ impl DataPlane {
         }
     }
 
-    /// Sets where packets for a peer go, and where a copy of each goes as well. Unknown nodes are ignored.
+    /// Sets where packets for a peer go, and where a copy of each goes as well. From a relay to a direct path they change with
+    /// the next session ([`meshd_core::path::Switch`]). Unknown nodes are ignored.
     pub fn set_path(&self, node: NodeId, primary: Option<Endpoint>, duplicate: Option<Endpoint>) {
         let Some(peer) = self.peer(&node) else { return };
         let mut state = peer.lock();
-        let is_new = primary.is_some() && primary != state.path.primary;
-        state.path = Path { primary, duplicate };
+        let is_new = primary.is_some() && primary != state.switch.path().primary;
+        let last_sent = state.traffic.last_tx.filter(|_| state.session.is_ready());
+        let path = Path { primary, duplicate };
+        if state.switch.set(Instant::now(), path, last_sent) {
+            peer.forced.store(true, Ordering::Release);
+        }
         if is_new && !state.session.is_ready() && (state.staged || state.session.pending_since().is_some()) {
             peer.forced.store(true, Ordering::Release);
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use meshd_core::id::NodeId;
 use meshd_core::keys::WireGuardPublic;
-use meshd_core::path::{Endpoint, Path};
+use meshd_core::path::{Endpoint, Switch};
 use meshd_core::wireguard::Session;
 
 use super::config::PeerStats;
@@ -39,7 +39,7 @@ pub(super) struct PeerState {
     /// False once the peer was removed: then nothing may pass any more.
     pub(super) alive: bool,
     pub(super) roaming: bool,
-    pub(super) path: Path,
+    pub(super) switch: Switch,
     /// Packets wait for it in the staging pool.
     pub(super) staged: bool,
     /// Largest inner packet in bytes that may go to it.
@@ -74,7 +74,7 @@ impl Peer {
             session,
             alive: true,
             roaming,
-            path: Path::default(),
+            switch: Switch::default(),
             staged: false,
             max_packet: mtu,
             traffic: Traffic::default(),
@@ -121,7 +121,7 @@ impl PeerState {
     /// came from.
     #[inline]
     pub(super) fn route(&self) -> Option<Route> {
-        match (self.path.primary, self.last_from) {
+        match (self.switch.path().primary, self.last_from) {
             (Some(_) | None, Some(last)) if self.roaming => Some(last),
             (Some(endpoint), Some(last)) if endpoint == last.endpoint => Some(last),
             (Some(endpoint), _) => Some(Route {
@@ -135,7 +135,7 @@ impl PeerState {
     /// Where a copy of each packet goes as well.
     #[inline]
     pub(super) fn duplicate(&self) -> Option<Route> {
-        self.path.duplicate.map(|endpoint| Route {
+        self.switch.path().duplicate.map(|endpoint| Route {
             endpoint,
             source: None,
         })
@@ -214,6 +214,13 @@ mod tests {
         Peer::new(NodeId::from_bytes([7; 16]), key, 5, session, roaming, 1408)
     }
 
+    fn path(primary: Endpoint) -> meshd_core::path::Path {
+        meshd_core::path::Path {
+            primary: Some(primary),
+            duplicate: None,
+        }
+    }
+
     fn direct(last: u8) -> Endpoint {
         Endpoint::direct(([192, 0, 2, last], 51820).into())
     }
@@ -233,9 +240,9 @@ mod tests {
                     source: local
                 })
             );
-            state.path.primary = Some(direct(1));
+            state.switch.set(now, path(direct(1)), None);
             assert_eq!(state.route().map(|route| route.endpoint), Some(expected));
-            state.path.primary = Some(direct(2));
+            state.switch.set(now, path(direct(2)), None);
             assert_eq!(
                 state.route(),
                 Some(Route {

@@ -264,6 +264,7 @@ impl Sink {
         }
         if opened.confirmed {
             state.session.confirm(outside.now);
+            state.switch.session_began();
             let event = || ControlEvent::Handshake {
                 node: peer.node,
                 from: outside.from,

@@ -122,10 +122,11 @@ impl Direct {
     }
 
     /// Something authentic came from it; does nothing where it is not proven.
-    pub(super) fn heard(&mut self, now: Instant) {
+    /// What the peer sends shows that it is there, not that it hears us: while a ping asks that, doubt stays.
+    pub(super) fn heard(&mut self, now: Instant, asking: bool) {
         if let Some(proof) = self.proof(now) {
             self.proof = Some(Proof { heard: now, ..proof });
-            self.doubt = false;
+            self.doubt &= asking;
         }
     }
 

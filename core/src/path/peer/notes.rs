@@ -59,10 +59,12 @@ impl Peer {
     /// Something fresh and authentic came from this address.
     pub(super) fn heard_direct(&mut self, now: Instant, address: Remote) {
         if self.directs.is_proven(now, address) {
+            let in_use = self.path.direct() == Some(address);
+            let asking = in_use && self.watch.is_asking();
             if let Some(direct) = self.directs.get_mut(address) {
-                direct.heard(now);
+                direct.heard(now, asking);
             }
-            if self.path.direct() == Some(address) {
+            if in_use {
                 self.watch.heard();
             }
             return;
@@ -87,7 +89,7 @@ impl Peer {
 
     /// The peer uses the relay although there is a direct way. Where it used that until just now it has lost it in its
     /// direction, or does not hear us: then both ways are used until a pong comes.
-    fn heard_by_relay(&mut self, now: Instant) {
+    pub(super) fn heard_by_relay(&mut self, now: Instant) {
         let Some(direct) = self
             .path
             .direct()

@@ -84,6 +84,9 @@ impl Peer {
             self.heard_direct(now, address);
         }
         if ping.in_use {
+            if from.is_relay() {
+                self.heard_by_relay(now);
+            }
             self.wake(now, CALLED_FOR, shared);
         }
     }

@@ -377,8 +377,10 @@ impl Peer {
                     .get_mut(address)
                     .map(|direct| std::mem::replace(&mut direct.doubt, true));
                 if before == Some(false) {
-                    // one of them may have to take over
+                    // one of them may have to take over; and the peer may hear nothing of us while we hear it: what it gets by
+                    // both ways tells it nothing, since the second copy of each packet is dropped
                     self.ping_spares(now, shared);
+                    self.ping_relay(now, shared);
                 }
             }
             Some(Demand::Ping) => {}

@@ -41,6 +41,11 @@ impl Watch {
         self.next
     }
 
+    /// Whether a ping waits for its pong.
+    pub(super) fn is_asking(&self) -> bool {
+        self.unanswered > 0
+    }
+
     /// A packet went out by the way.
     pub(super) fn sent(&mut self, now: Instant) {
         if !self.awaiting {

@@ -37,9 +37,14 @@ impl World {
 
     /// A relay on the public network, running.
     pub fn add_relay(&mut self, addresses: &[&str]) -> usize {
+        self.add_relay_at(INTERNET, addresses)
+    }
+
+    /// A relay in a site, whose link its packets take twice.
+    pub fn add_relay_at(&mut self, site: SiteId, addresses: &[&str]) -> usize {
         let host = self
             .net
-            .add_host(INTERNET, addresses.iter().map(|address| ip(address)).collect());
+            .add_host(site, addresses.iter().map(|address| ip(address)).collect());
         let id = RelayId::from_bytes([self.relays.len() as u8 + 1; 8]);
         self.relays.push(Relay {
             id,
