@@ -1,7 +1,9 @@
 //! This machine's firewall: our own table, and the accepts that foreign dropping chains need.
 //!
 //! Our table (`inet meshd-INSTANCE`) keeps networks apart: what comes in by one mesh interface may reach the addresses of
-//! that network alone. What foreign chains need is decided in [`meshd_core::firewall`].
+//! that network alone, and what comes in from the machine's own networks is no mesh traffic: the kernel would take a packet
+//! to a mesh address on any interface, and one with a mesh address as its source as well (RFC 1122 section 3.3.4.2, the weak
+//! host model). What foreign chains need is decided in [`meshd_core::firewall`].
 //!
 //! Others flush rule sets (`nft flush ruleset`, a firewall that reloads) and bring chains of their own later. The kernel
 //! says when rules changed; then everything is compared, and put back where something is missing ([`Firewall::keep`]).
@@ -9,11 +11,12 @@
 mod rules;
 
 use crate::config::{Config, FirewallMode};
+use ipnet::IpNet;
 use meshd_core::firewall::{Hook, Ruleset};
 use meshd_core::gateway::Service;
 use meshd_net::nft::{Nft, NftError};
 use meshd_net::nft_changes::NftChanges;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -49,6 +52,12 @@ pub struct Fenced {
     pub services: Vec<Service>,
     /// Interfaces that forward only since we serve: what they forward goes to the mesh and nowhere else.
     pub guarded: Vec<String>,
+    /// The network's prefixes: addresses of peers.
+    pub prefixes: [IpNet; 2],
+    /// LANs inside those prefixes, whose machines are no peers.
+    pub lans: Vec<IpNet>,
+    /// Interfaces that lead to other machines outside of the tunnel.
+    pub underlay: BTreeSet<String>,
 }
 
 /// The machine's firewall, for the networks of this instance. Cheap to clone.

@@ -4,13 +4,11 @@ use super::{ClientError, Connection};
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
-/// Connects to `address`.
-pub async fn connect(address: SocketAddr) -> Result<Connection, ClientError> {
-    let unreachable = |cause| ClientError::Unreachable {
-        address: address.to_string(),
-        cause,
-    };
-    let stream = TcpStream::connect(address).await.map_err(unreachable)?;
+/// Speaks to `address`, to which `stream` is connected.
+///
+/// # Errors
+/// Where the connection breaks at once.
+pub async fn over(stream: TcpStream, address: SocketAddr) -> Result<Connection, ClientError> {
     let local = stream.local_addr().ok();
     Connection::over(stream, address.to_string(), None, local).await
 }

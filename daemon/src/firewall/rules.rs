@@ -1,7 +1,8 @@
 //! Our table's rules, in the order in which a packet meets them.
 //!
 //! 1. `translate` (only where a range is published under another prefix): addresses, one to one;
-//! 2. `input`: by a mesh interface to the addresses of that network alone, and of the ranges that this node serves;
+//! 2. `input`: by a mesh interface to the addresses of that network alone, and of the ranges that this node serves; by the
+//!    underlay neither to a mesh address nor from one;
 //! 3. `forward`: from the mesh into the ranges that this node serves, answers back, nothing else;
 //! 4. `leave`: the gateway's own address as the source, or the translated one.
 //!
@@ -64,6 +65,7 @@ impl Chains {
             addresses: (v4, v6),
             services,
             guarded,
+            ..
         } = fenced;
         let from_mesh = format!("iifname \"{interface}\"");
         if !services.is_empty() {
@@ -79,6 +81,31 @@ impl Chains {
         self.forward.push(format!("{from_mesh} counter drop"));
         let guard = |other: &String| format!("iifname \"{other}\" oifname != \"{interface}\" counter drop");
         self.forward.extend(guarded.iter().map(guard));
+        self.against_strangers(fenced);
+    }
+
+    /// From the underlay nobody reaches a mesh address, and nobody passes for a peer.
+    fn against_strangers(&mut self, fenced: &Fenced) {
+        let names: Vec<String> = fenced
+            .underlay
+            .iter()
+            .filter(is_plain)
+            .map(|n| format!("\"{n}\""))
+            .collect();
+        if names.is_empty() {
+            return;
+        }
+        let from = format!("iifname {{ {} }}", names.join(", "));
+        let (v4, v6) = fenced.addresses;
+        self.input.push(format!("{from} ip daddr {v4} counter drop"));
+        self.input.push(format!("{from} ip6 daddr {v6} counter drop"));
+        for prefix in fenced.prefixes {
+            let ip = ip(&prefix);
+            let lans = fenced.lans.iter().filter(|lan| prefix.contains(*lan));
+            let but: String = lans.map(|lan| format!("{ip} saddr != {lan} ")).collect();
+            self.input
+                .push(format!("{from} {ip} saddr {prefix} {but}counter drop"));
+        }
     }
 
     fn serve(&mut self, interface: &str, service: &Service) {
@@ -121,6 +148,12 @@ impl Chains {
     }
 }
 
+/// Whether nft can quote this interface name: the kernel takes any byte but `/`, `:` and white space.
+fn is_plain(name: &&String) -> bool {
+    name.bytes()
+        .all(|c| c.is_ascii_alphanumeric() || b"._-@+".contains(&c))
+}
+
 fn ip(range: &IpNet) -> &'static str {
     if range.addr().is_ipv4() { "ip" } else { "ip6" }
 }
@@ -150,6 +183,7 @@ fn who(ip: &str, sources: Option<&[IpAddr]>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
     use std::net::Ipv6Addr;
 
     fn fenced(name: &str, v4: [u8; 4]) -> Fenced {
@@ -158,6 +192,9 @@ mod tests {
             addresses: (v4.into(), Ipv6Addr::LOCALHOST),
             services: Vec::new(),
             guarded: Vec::new(),
+            prefixes: ["10.77.0.0/16".parse().unwrap(), "fd00::/64".parse().unwrap()],
+            lans: Vec::new(),
+            underlay: BTreeSet::new(),
         }
     }
 
@@ -199,6 +236,23 @@ mod tests {
         place(&script, "iifname \"meshd0\" ip daddr != 10.77.0.1 counter drop");
         place(&script, "iifname \"meshd1\" counter drop");
         assert!(!script.contains("ct ") && !script.contains("nat"), "{script}");
+    }
+
+    #[test]
+    fn strangers_stay_out_and_pass_for_nobody() {
+        let fenced = Fenced {
+            lans: vec!["10.77.3.0/24".parse().unwrap()],
+            underlay: BTreeSet::from(["eth0".into(), "a\"b".into()]),
+            ..fenced("meshd0", [10, 77, 0, 1])
+        };
+        let script = table("meshd-0", [fenced].iter());
+        place(&script, "iifname { \"eth0\" } ip daddr 10.77.0.1 counter drop");
+        place(&script, "iifname { \"eth0\" } ip6 daddr ::1 counter drop");
+        place(
+            &script,
+            "iifname { \"eth0\" } ip saddr 10.77.0.0/16 ip saddr != 10.77.3.0/24 counter drop",
+        );
+        place(&script, "iifname { \"eth0\" } ip6 saddr fd00::/64 counter drop");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub struct Underlay {
     pub prefixes: Vec<LocalPrefix>,
     /// Indexes of the interfaces where a LAN may be.
     pub lan_interfaces: BTreeSet<u32>,
+    /// Names of the interfaces that lead to other machines, those without a carrier too: strangers may come in there.
+    pub names: BTreeSet<String>,
 }
 
 /// Reads the machine's interfaces; `own` is the interface of this network.
@@ -27,7 +29,16 @@ pub async fn underlay(shared: &Shared, own: &str) -> anyhow::Result<Underlay> {
             continue;
         }
         underlay.prefixes.extend(machine::prefixes(&interface));
-        if facts(&interface).is_underlay() {
+        let facts = facts(&interface);
+        if (InterfaceFacts {
+            running: true,
+            ..facts
+        })
+        .is_underlay()
+        {
+            underlay.names.insert(interface.link.name.clone());
+        }
+        if facts.is_underlay() {
             underlay.lan_interfaces.insert(interface.link.index);
             underlay.addresses.extend(addresses(&interface));
         }

@@ -102,6 +102,11 @@ impl Interface {
         Ok(new)
     }
 
+    /// LAN prefixes inside the network's that keep their own route.
+    pub fn throws(&self) -> &[IpNet] {
+        &self.throws
+    }
+
     /// Takes routes and rules away; the device goes with its last descriptor.
     pub async fn remove(&self, netlink: &Netlink, descriptors: &Descriptors) {
         descriptors.forget(&self.name);

@@ -333,9 +333,10 @@ impl Task {
         else {
             return;
         };
+        let own = IpAddr::from(self.interface.addresses.0);
         if self.fetching.insert(peer) {
             self.fetches
-                .spawn(async move { (peer, exchange::fetch(IpAddr::from(address)).await) });
+                .spawn(async move { (peer, exchange::fetch(own, IpAddr::from(address)).await) });
         }
     }
 

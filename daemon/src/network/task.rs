@@ -131,10 +131,12 @@ impl Task {
         })?;
         let held = map.serial_of(membership.node);
         let recorder = Recorder::new(files.clone(), port, held, &allotted.hostname, addresses);
-        let server = exchange::Server::start(
-            [IpAddr::from(allotted.ipv4), allotted.ipv6.into()],
-            map.watch_bytes(),
-        );
+        let place = exchange::Place {
+            interface: interface.name.clone(),
+            addresses: [IpAddr::from(allotted.ipv4), allotted.ipv6.into()],
+            prefixes: interface.prefixes,
+        };
+        let server = exchange::Server::start(&place, &map.watch_bytes());
         let (coordinator, line) = start_line(&membership, map.at(), published);
         let mut task = Self {
             agent: paths::agent(&membership, &params),
@@ -165,8 +167,8 @@ impl Task {
             line,
         };
         task.judge_gateways();
-        task.fence().await;
         task.kernel_changed().await;
+        task.fence().await;
         task.map_changed();
         task.recall_paths();
         Ok(task)

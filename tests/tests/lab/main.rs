@@ -23,5 +23,6 @@ mod packaging;
 mod restart;
 mod soak;
 mod state;
+mod strangers;
 mod survival;
 mod tokens;

@@ -200,6 +200,9 @@ impl Task {
             addresses: self.interface.addresses,
             services: self.gateways.duties.services.clone(),
             guarded,
+            prefixes: self.interface.prefixes,
+            lans: self.interface.throws().to_vec(),
+            underlay: self.underlay.names.clone(),
         };
         if self.gateways.fenced.as_ref() == Some(&fenced) {
             return;
