@@ -2,8 +2,11 @@
 
 mod world;
 
+use hyper::Method;
 use meshd_api::client::ClientError;
-use meshd_api::coordinator::admin::{NodeInfo, TokenCreate};
+use meshd_api::coordinator::admin::{Done, NodeInfo, TokenCreate};
+use meshd_api::coordinator::node::{Leave, RecordUpdate};
+use meshd_core::statement::{Departure, Signed};
 use world::{MapStream, TestNode, World};
 
 const ORIGINAL: [&str; 3] = ["m", "d", "r"];
@@ -32,25 +35,33 @@ async fn stream_beside(
     node: &TestNode,
     alive: (&TestNode, &mut MapStream),
 ) -> Result<MapStream, ClientError> {
+    beside(world, alive, node.stream_from(world.https(), (0, 0))).await
+}
+
+/// Asks something while `alive` answers the coordinator's pings.
+async fn beside<T>(
+    world: &World,
+    alive: (&TestNode, &mut MapStream),
+    asking: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
     let (owner, stream) = alive;
-    let opening = node.stream_from(world.https(), (0, 0));
-    tokio::pin!(opening);
+    tokio::pin!(asking);
     loop {
         tokio::select! {
-            opened = &mut opening => return opened,
+            answer = &mut asking => return answer,
             more = stream.step() => {
                 for nonce in std::mem::take(&mut stream.pings) {
                     owner.pong(world.https(), nonce).await;
                 }
                 if !more {
-                    return opening.await;
+                    return asking.await;
                 }
             }
         }
     }
 }
 
-fn refused(result: Result<MapStream, ClientError>) -> (String, String) {
+fn refused<T>(result: Result<T, ClientError>) -> (String, String) {
     match result {
         Err(ClientError::Refused { problem, .. }) => (problem.code, problem.message),
         Ok(_) => panic!("let in"),
@@ -73,6 +84,53 @@ async fn a_clone_beside_its_living_original_is_refused_and_both_are_named() {
         .until("a notice", |stream| !stream.notices.is_empty())
         .await;
     assert_eq!(original.notices[0].0, "clone");
+}
+
+fn departure(node: &TestNode) -> Leave {
+    let departure = Departure {
+        network: node.token.network(),
+        node: node.id,
+        serial: 99,
+    };
+    Leave {
+        departure: Signed::sign(departure, &node.identity).unwrap().bytes().into(),
+        facts: node.facts.clone(),
+    }
+}
+
+#[tokio::test]
+async fn a_clone_does_not_leave_in_the_name_of_its_living_original() {
+    let (world, node) = joined(false).await;
+    let clone = node.cloned(OTHER);
+    let mut original = node.stream(world.https()).await;
+    original.until_names(&["db1"]).await;
+    let leave = departure(&clone);
+    let leaving = clone.post::<Done>(world.https(), "leave", &leave);
+    let (code, _) = refused(beside(&world, (&node, &mut original), leaving).await);
+    assert_eq!(code, "clone");
+    // also over a connection that was refused before, and that now says nothing of its machine
+    let mut connection = clone.connect(world.https()).await;
+    let path = format!("/v1/networks/{}", node.token.network());
+    let update = RecordUpdate {
+        record: clone.cloned(OTHER).record().bytes().into(),
+        facts: clone.facts.clone(),
+    };
+    let record = format!("{path}/record");
+    let publishing = connection.send::<_, Done>(Method::PUT, &record, &update, &[]);
+    let refusal = refused(beside(&world, (&node, &mut original), publishing).await);
+    assert_eq!(refusal.0, "clone");
+    let silent = Leave {
+        facts: Default::default(),
+        ..leave
+    };
+    let left = connection
+        .post::<_, Done>(&format!("{path}/leave"), &silent)
+        .await;
+    assert_eq!(refused(left).0, "clone");
+    assert_eq!(world.nodes("prod").await.len(), 1, "the original is in");
+    let leave = departure(&node);
+    node.post::<Done>(world.https(), "leave", &leave).await.unwrap();
+    assert_eq!(world.nodes("prod").await.len(), 0, "it may leave itself");
 }
 
 #[tokio::test]

@@ -115,6 +115,7 @@ async fn a_node_leaves_by_its_own_word() {
     let forged = Signed::sign(departure.clone(), &a.identity).unwrap();
     let leave = Leave {
         departure: forged.bytes().into(),
+        facts: Default::default(),
     };
     assert_eq!(
         code(b.post::<Done>(world.https(), "leave", &leave).await),
@@ -122,6 +123,7 @@ async fn a_node_leaves_by_its_own_word() {
     );
     let leave = Leave {
         departure: Signed::sign(departure, &b.identity).unwrap().bytes().into(),
+        facts: Default::default(),
     };
     b.post::<Done>(world.https(), "leave", &leave).await.unwrap();
     stream.until_names(&["a"]).await;

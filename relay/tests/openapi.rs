@@ -278,6 +278,7 @@ async fn nodes(checked: &mut Checked, world: &World) {
     let departure = Signed::sign(departure, &node.identity).unwrap();
     let leave = serde_json::to_value(Leave {
         departure: departure.bytes().into(),
+        facts: Default::default(),
     })
     .unwrap();
     checked

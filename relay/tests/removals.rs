@@ -65,6 +65,7 @@ async fn a_node_that_left_is_shown_its_own_departure() {
     };
     let leave = Leave {
         departure: Signed::sign(departure, &node.identity).unwrap().bytes().into(),
+        facts: Default::default(),
     };
     node.post::<Done>(world.https(), "leave", &leave).await.unwrap();
     let world = world.restart().await;

@@ -91,6 +91,9 @@ pub struct RecordUpdate {
 pub struct Leave {
     /// Departure statement, signed by the identity.
     pub departure: Base64Bytes,
+    /// Hashed facts of the machine: a clone does not leave in the name of its original.
+    #[serde(default)]
+    pub facts: BTreeMap<String, String>,
 }
 
 /// `POST /v1/networks/{id}/statements`: map entries that the sender holds and the coordinator lacks (after a restore).

@@ -128,7 +128,7 @@ impl Whose {
                 let fate = match outcome {
                     Outcome::NewIdentity => "it gets an identity of its own by its template token",
                     Outcome::Refused => {
-                        "it is refused; delete its meshd state directory and join it with a token of its own"
+                        "it is refused; `meshctl leave` there forgets the copied identity (the original stays in), then join it with a token of its own"
                     }
                 };
                 Some(format!(

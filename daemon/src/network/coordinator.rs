@@ -286,6 +286,7 @@ pub async fn deliver(
                     &path("leave"),
                     &Leave {
                         departure: departure.as_slice().into(),
+                        facts: crate::machine::hashed_facts(network),
                     },
                 )
                 .await?

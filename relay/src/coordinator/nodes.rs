@@ -76,13 +76,17 @@ impl State {
         })
     }
 
-    /// Takes a node's departure.
+    /// Takes a node's departure; not a clone's, whose original is alive. `alive`: whether an older connection of the identity
+    /// answered.
     pub fn leave(
         &mut self,
         network: NetworkId,
         id: NodeId,
         departure: Signed<Departure>,
+        newcomer: &Newcomer,
+        alive: bool,
     ) -> Result<(), Refusal> {
+        self.network(network)?.judge(id, newcomer, alive)?;
         self.write(network, |network, batch| {
             let Some(node) = network.nodes.get(&id) else {
                 return Ok(((), Effect::default()));

@@ -52,6 +52,11 @@ pub enum Refusal {
         /// Whether it may join anew by its template token.
         new_identity: bool,
     },
+    /// A machine that was told to be a clone speaks for the original.
+    #[error(
+        "this machine is a clone of a node that is alive: it does not leave in that one's name; `meshctl leave` here forgets the copied identity"
+    )]
+    CloneLeaves,
     /// A record, or what the root signed, is not newer than the one held.
     #[error("the statement's serial {got} is not above {held}, which is held; sign a newer one")]
     StaleSerial {
@@ -128,7 +133,7 @@ impl Refusal {
             Self::Clone {
                 new_identity: true, ..
             } => "clone-new-identity",
-            Self::Clone { .. } => "clone",
+            Self::Clone { .. } | Self::CloneLeaves => "clone",
             Self::Reallotted { .. } => "reallotted",
             Self::StaleSerial { .. } => "stale-serial",
             Self::TooOften => "too-often",
@@ -152,6 +157,7 @@ impl Refusal {
             Self::Address(AddressRefusal::Held { .. })
             | Self::Name(NameRefusal::Held { .. } | NameRefusal::Blocked { .. })
             | Self::Clone { .. }
+            | Self::CloneLeaves
             | Self::Reallotted { .. }
             | Self::StaleSerial { .. }
             | Self::Conflict(_)

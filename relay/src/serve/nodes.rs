@@ -21,6 +21,7 @@ use serde::Deserialize;
 
 use super::answer::{Answer, Body, Failure, parse};
 use super::proof::{Claim, Member, check_network, promote};
+use super::session::Session;
 use crate::coordinator::{Asked, Coordinator, JoinInput, Newcomer, Opening, Refusal};
 
 /// How long an older connection has to show that it is alive.
@@ -94,10 +95,17 @@ pub async fn put_record(
         facts: facts(update.facts)?,
         from,
     };
-    let Member { network, node, .. } = member;
+    let Member {
+        network,
+        node,
+        session,
+    } = member;
     let alive = is_older_alive(&coordinator, network, node, &newcomer).await?;
     coordinator
-        .call(move |state| state.put_record(network, node, record, &newcomer, alive))
+        .call(move |state| {
+            let judged = state.put_record(network, node, record, &newcomer, alive);
+            marked(&session, judged)
+        })
         .await?;
     done("the record is taken")
 }
@@ -109,8 +117,24 @@ pub async fn leave(
     Body(leave): Body<Leave>,
 ) -> Answer<Json<Done>> {
     let departure = statement(&leave.departure)?;
+    let newcomer = Newcomer {
+        facts: facts(leave.facts)?,
+        from: member.session.tls().map(|tls| tls.from),
+    };
+    let Member {
+        network,
+        node,
+        session,
+    } = member;
+    if session.is_clones() {
+        return Err(Refusal::CloneLeaves.into());
+    }
+    let alive = is_older_alive(&coordinator, network, node, &newcomer).await?;
     coordinator
-        .call(move |state| state.leave(member.network, member.node, departure))
+        .call(move |state| {
+            let judged = state.leave(network, node, departure, &newcomer, alive);
+            marked(&session, judged)
+        })
         .await?;
     done("this node left the network")
 }
@@ -207,6 +231,7 @@ pub async fn map(
     };
     let alive = is_older_alive(&coordinator, network, node, &newcomer).await?;
     let holds = (holds.epoch, holds.version);
+    let of_clone = session.clone();
     let opening = Opening {
         network,
         node,
@@ -215,7 +240,9 @@ pub async fn map(
         alive,
         holds,
     };
-    let reader = coordinator.call(move |state| state.open_stream(opening)).await?;
+    let reader = coordinator
+        .call(move |state| marked(&of_clone, state.open_stream(opening)))
+        .await?;
     let lines = stream::unfold(reader, |mut reader| async {
         let line: Bytes = reader.recv().await?;
         Some((Ok::<_, Infallible>(line), reader))
@@ -225,6 +252,15 @@ pub async fn map(
         (header::CACHE_CONTROL, "no-store"),
     ];
     Ok((kind, axum::body::Body::from_stream(lines)).into_response())
+}
+
+/// A connection whose owner was told that it is the clone stays a clone's.
+fn marked<T>(session: &Session, judged: Result<T, Refusal>) -> Result<T, Refusal> {
+    judged.inspect_err(|refusal| {
+        if matches!(refusal, Refusal::Clone { .. }) {
+            session.mark_as_clones();
+        }
+    })
 }
 
 /// Where another machine shows the node's identity: whether the one that is connected answers.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use meshd_core::auth::EXPORTER_LEN;
 use tokio::sync::Notify;
@@ -17,6 +18,8 @@ struct Inner {
     origin: Origin,
     permit: Option<Permit>,
     cut: Notify,
+    /// Its owner was told to be the clone of a node that is alive elsewhere.
+    of_clone: AtomicBool,
 }
 
 /// Where a connection comes from.
@@ -51,6 +54,7 @@ impl Session {
             origin,
             permit,
             cut: Notify::new(),
+            of_clone: AtomicBool::new(false),
         }))
     }
 
@@ -75,6 +79,16 @@ impl Session {
     /// It is this member's from now on. False where the member has too many connections.
     pub fn promote(&self, member: MemberKey) -> bool {
         self.0.permit.as_ref().is_none_or(|permit| permit.promote(member))
+    }
+
+    /// Its owner is told to be a clone: from now on it does not speak for the node whose keys it has.
+    pub fn mark_as_clones(&self) {
+        self.0.of_clone.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its owner was told so.
+    pub fn is_clones(&self) -> bool {
+        self.0.of_clone.load(Ordering::Relaxed)
     }
 
     /// Ends the connection at once, whatever it is doing.
