@@ -8,7 +8,7 @@ mod template;
 
 use crate::config::Config;
 use crate::join::{self, Joined};
-use crate::network::{self, NetworkCommand, NetworkHandle, Question, Shared};
+use crate::network::{self, Entrance, NetworkCommand, NetworkHandle, Question, Shared};
 use crate::state::{Membership, StateDir};
 use meshd_api::Problem;
 use meshd_api::local::{
@@ -65,7 +65,7 @@ pub enum Command {
 }
 
 /// How a network's task ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     /// It stopped and keeps its place: down, or the process restarts.
     Stopped,
@@ -73,6 +73,10 @@ pub enum Ending {
     Out(Death),
     /// It starts anew, with an interface: an admin let this node in, or somebody deleted the one that was there.
     Anew,
+    /// It starts with an interface: the coordinator lets this machine speak, or cannot be asked. What it said.
+    MaySpeak(Vec<String>),
+    /// The coordinator's sentence: this machine is a clone. It is silent, and asks again.
+    Refused(String),
     /// The coordinator allots name and address anew: the same identity joins again.
     Rejoin,
     /// This machine is a clone, and may have an identity of its own by the template's token.
@@ -125,7 +129,7 @@ impl Supervisor {
             .collect::<Vec<_>>()
         {
             let name = membership.name.clone();
-            if let Err(problem) = self.start(membership).await {
+            if let Err(problem) = self.start(membership, Entrance::Usual).await {
                 error!(network = %name, "cannot start the network: {problem}");
                 self.warnings
                     .push(format!("network {name} could not be started: {problem}"));
@@ -267,6 +271,14 @@ impl Supervisor {
             Err(problem) => return drop(reply.send(Err(problem))),
         };
         if let Some(running) = self.networks.get(&network) {
+            if running.is_silent() {
+                let sentence = format!(
+                    "this machine has the keys of a node of {0} that may be another machine, and is silent there: `meshctl status` says more. \
+                     To join as a node of its own: `meshctl leave {0}`, and join again",
+                    running.name()
+                );
+                return drop(reply.send(Err(Problem::new("clone", sentence))));
+            }
             let (mut held, status) = (running.join_reply(), running.ask_status());
             tokio::spawn(async move {
                 let status = status.await;
@@ -303,14 +315,14 @@ impl Supervisor {
         // Somebody else may have asked for the same at the same time, and is in already.
         let network = membership.network;
         if !self.networks.contains_key(&network) {
-            self.start(membership).await?;
+            self.start(membership, Entrance::MaySpeak(Vec::new())).await?;
         }
         Ok(self.networks[&network].join_reply())
     }
 
-    async fn start(&mut self, membership: Membership) -> Result<NetworkId, Problem> {
+    async fn start(&mut self, membership: Membership, entrance: Entrance) -> Result<NetworkId, Problem> {
         let (id, files) = (membership.network, self.state.network(membership.network));
-        let handle = network::start(membership, files, self.shared.clone())
+        let handle = network::start(membership, files, self.shared.clone(), entrance)
             .await
             .map_err(|error| Problem::new("start-failed", format!("{error:#}")))?;
         self.networks.insert(id, handle);
@@ -331,18 +343,22 @@ impl Supervisor {
                 self.forget(network);
                 self.join_by_template();
             }
-            Ending::Anew => {
-                if let Some(membership) = self.membership(network)
-                    && let Err(problem) = self.start(membership).await
-                {
-                    error!(%network, "cannot start the network: {problem}");
-                }
-            }
+            Ending::Anew => self.start_again(network, Entrance::MaySpeak(Vec::new())).await,
+            Ending::MaySpeak(notes) => self.start_again(network, Entrance::MaySpeak(notes)).await,
+            Ending::Refused(sentence) => self.start_again(network, Entrance::Refused(sentence)).await,
             Ending::Rejoin => {
                 if let Some(membership) = self.membership(network) {
                     self.rejoin(membership);
                 }
             }
+        }
+    }
+
+    async fn start_again(&mut self, network: NetworkId, entrance: Entrance) {
+        if let Some(membership) = self.membership(network)
+            && let Err(problem) = self.start(membership, entrance).await
+        {
+            error!(%network, "cannot start the network: {problem}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the coordinator says, and what is said to it.
 
 use super::coordinator::{FromCoordinator, Request, connect_any, deliver};
+use super::standby;
 use super::task::{Task, start_line};
 use crate::machine;
 use crate::state::Membership;
@@ -25,6 +26,7 @@ impl Task {
             FromCoordinator::Connected { .. } => {
                 info!("connected to the coordinator");
                 self.coordinator.state = "connected".into();
+                standby::remember(&self.membership, &self.files, None);
                 self.publish(true);
             }
             FromCoordinator::Down { why, problem } => {
@@ -135,8 +137,13 @@ impl Task {
             // It was restored from a backup that is older than this node: it is shown this node's chain.
             "unknown-node" => self.introduce(),
             "reallotted" => return ControlFlow::Break(Ending::Rejoin),
-            "clone-new-identity" if self.is_of_a_template() => {
+            "clone-new-identity" if is_of_a_template(&self.membership) => {
                 return ControlFlow::Break(Ending::NewIdentity);
+            }
+            "clone" | "clone-new-identity" => {
+                let sentence = problem.message.clone();
+                standby::remember(&self.membership, &self.files, Some(sentence.clone()));
+                return ControlFlow::Break(Ending::Refused(sentence));
             }
             "node-removed" => match proven_death(problem, &self.membership) {
                 Some(death) => return ControlFlow::Break(Ending::Out(death)),
@@ -149,12 +156,6 @@ impl Task {
             _ => {}
         }
         ControlFlow::Continue(())
-    }
-
-    /// Whether this node came by a template's token, so that it may be a clone.
-    fn is_of_a_template(&self) -> bool {
-        let delegation = Signed::<Delegation>::decode(&self.allotted().delegation);
-        delegation.is_ok_and(|delegation| delegation.value().terms.template)
     }
 
     /// Sends this node's chain over a connection of its own; the line comes back by itself.
@@ -237,6 +238,10 @@ pub(super) async fn depart(m: &Membership, serial: u64, hostname: &str) -> Resul
         {
             None
         }
+        Ok(Err(ClientError::Refused { problem, .. })) if problem.code == "clone" => {
+            let message = format!("{} is forgotten here, and its node stays in: {problem}", m.name);
+            return Ok(Done { message });
+        }
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some(format!("it did not answer within {} s", GOODBYE.as_secs())),
     };
@@ -248,6 +253,15 @@ pub(super) async fn depart(m: &Membership, serial: u64, hostname: &str) -> Resul
         ),
     };
     Ok(Done { message })
+}
+
+/// Whether this node came by a template's token, so that it may be a clone.
+pub(super) fn is_of_a_template(m: &Membership) -> bool {
+    let delegation = m
+        .allotted
+        .as_ref()
+        .and_then(|allotted| Signed::<Delegation>::decode(&allotted.delegation).ok());
+    delegation.is_some_and(|delegation| delegation.value().terms.template)
 }
 
 /// Over a connection of its own: the line may be down, or about to be dropped.

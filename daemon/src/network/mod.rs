@@ -22,6 +22,7 @@ mod pending;
 mod questions;
 mod record;
 mod sockets;
+mod standby;
 mod status;
 mod task;
 
@@ -116,6 +117,19 @@ pub struct NetworkHandle {
     task: JoinHandle<()>,
     name: String,
     reply: JoinReply,
+    /// Whether it is silent until the coordinator lets it in.
+    silent: bool,
+}
+
+/// What is known at a start of the right to speak.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entrance {
+    /// Nothing: on another machine than before the coordinator is asked first.
+    Usual,
+    /// The coordinator let this machine in, or nobody can be asked; what it said that somebody should read.
+    MaySpeak(Vec<String>),
+    /// The coordinator's sentence: this machine is a clone.
+    Refused(String),
 }
 
 /// Starts a network: returns when its interface and addresses exist and, at a first join, when the coordinator has its record
@@ -124,6 +138,7 @@ pub async fn start(
     membership: Membership,
     files: NetworkFiles,
     shared: Shared,
+    entrance: Entrance,
 ) -> anyhow::Result<NetworkHandle> {
     let (commands, receiver) = mpsc::channel(QUEUE);
     let (published, mut publishing) = watch::channel(false);
@@ -131,12 +146,30 @@ pub async fn start(
     if task::params(&membership, &map).is_none() {
         return pending(membership, (files, map), shared, commands, receiver);
     }
+    let (doubt, notes) = match entrance {
+        Entrance::Usual => (standby::doubt(&membership, &files), Vec::new()),
+        Entrance::MaySpeak(notes) => (None, notes),
+        Entrance::Refused(sentence) => (Some(standby::Doubt::Refused(sentence)), Vec::new()),
+    };
+    if let Some(doubt) = doubt {
+        let name = membership.name.clone();
+        let asking = standby::Standby::start(membership, files, shared, receiver, doubt);
+        return Ok(NetworkHandle {
+            commands,
+            name,
+            silent: true,
+            reply: asking.join_reply(),
+            task: tokio::spawn(asking.run()),
+        });
+    }
     let first = files.load("progress").ok().flatten().is_none();
     let names = shared.names.clone();
-    let task = task::Task::start(membership, (files, map), shared, receiver, published).await?;
+    let mut task = task::Task::start(membership, (files, map), shared, receiver, published).await?;
+    notes.into_iter().for_each(|note| task.note(note));
     let handle = NetworkHandle {
         commands,
         name: task.name().to_owned(),
+        silent: false,
         reply: task.join_reply(),
         task: tokio::spawn(task.run()),
     };
@@ -163,6 +196,7 @@ fn pending(
     Ok(NetworkHandle {
         commands,
         name,
+        silent: false,
         reply: waiting.join_reply(),
         task: tokio::spawn(waiting.run()),
     })
@@ -172,6 +206,11 @@ impl NetworkHandle {
     /// The network's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether this machine is silent in it, because it may be a clone.
+    pub fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// What a join of this network answers.

@@ -229,11 +229,13 @@ impl Task {
                     None => return ended(id, Ending::Stopped),
                 },
                 Some(word) = self.coordinator.events.recv() => if let ControlFlow::Break(ending) = self.coordinator_said(word).await {
-                    self.take_away().await;
+                    // What a clone says with its original's keys costs the original: not even a goodbye.
+                    let clone = matches!(ending, Ending::Refused(_) | Ending::NewIdentity);
+                    self.take_away(!clone).await;
                     return ended(id, ending);
                 },
                 Some(event) = self.plane_events.recv() => if self.plane_said(event).is_break() {
-                    self.take_away().await;
+                    self.take_away(true).await;
                     return ended(id, Ending::Anew);
                 },
                 Some((relay, state)) = self.carriers.next() => self.carrier_changed(relay, state),
@@ -266,14 +268,14 @@ impl Task {
             NetworkCommand::Question(question) => self.answer(question),
             NetworkCommand::Leave(reply) => {
                 let answer = self.leave().await;
-                self.take_away().await;
+                self.take_away(true).await;
                 return ControlFlow::Break(Command::Left(self.membership.network, answer, reply));
             }
             NetworkCommand::Stop(stop, done) => {
                 self.paths.save(&self.agent, &self.carriers, &self.files);
                 self.map.save();
                 if stop == Stop::Down {
-                    self.take_away().await;
+                    self.take_away(true).await;
                 }
                 let _ = done.send(());
                 return ControlFlow::Break(Command::Ended(self.membership.network, Ending::Stopped));
@@ -282,10 +284,12 @@ impl Task {
         ControlFlow::Continue(())
     }
 
-    /// Takes interface, routes and names away.
-    async fn take_away(&mut self) {
-        self.agent.goodbye();
-        self.drain_agent();
+    /// Takes interface, routes and names away; `goodbye`: peers are told.
+    async fn take_away(&mut self, goodbye: bool) {
+        if goodbye {
+            self.agent.goodbye();
+            self.drain_agent();
+        }
         self.shared.names.forget(&self.membership.name);
         self.stop_forwarding();
         self.interface

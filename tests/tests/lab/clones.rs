@@ -42,6 +42,75 @@ fn a_clone_beside_its_living_original_is_told_from_it_and_both_are_named() {
     );
 }
 
+/// What `ping` says of 60 packets in 6 s.
+fn sixty_pings(from: &Node, to: &str) -> String {
+    let output = from
+        .machine()
+        .output(&["ping", "-n", "-q", "-c60", "-i0.1", "-W1", to]);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// An original and a copy of it on another machine, which was told so.
+fn refused_clone(bed: &Bed) -> Node {
+    let clone = bed.sites[0].machine("clone", 30);
+    copy_state(bed.nodes[0].machine(), &clone);
+    let clone = Node::start(&clone);
+    eventually(SOON, "the clone says that it is one", || {
+        clone
+            .status()?
+            .to_string()
+            .contains("is a clone of")
+            .then_some(())
+    });
+    clone
+}
+
+#[test]
+fn a_clone_costs_its_original_not_a_packet_and_leaves_alone() {
+    let bed = bed::together(&["original", "b"]);
+    let original = &bed.nodes[0];
+    let (clone, said) = std::thread::scope(|scope| {
+        let pinging = scope.spawn(|| sixty_pings(original, "b"));
+        let clone = refused_clone(&bed);
+        assert!(!clone.pings(&bed.nodes[1].ipv4(NET).to_string()), "it is silent");
+        (clone, pinging.join().expect("ping runs"))
+    });
+    assert!(said.contains(" 0% packet loss"), "{said}");
+    let said = words(&clone.try_ctl(&["join", &bed.relay.token(NET, &[])]));
+    assert!(said.contains("meshctl leave prod"), "{said}");
+    clone.kill();
+    clone.start_again();
+    let said = sixty_pings(original, "b");
+    assert!(said.contains(" 0% packet loss"), "after its restart, too: {said}");
+    let said = clone.ctl(&["leave", NET]);
+    assert!(said.contains("original stays in"), "{said}");
+    clone.join(&bed.relay.token(NET, &["--hostname", "own"]));
+    clone.reaches("b", SOON);
+    original.reaches("own", SOON);
+    assert!(original.network(NET).is_some(), "the original is in");
+}
+
+#[test]
+fn a_refused_clone_whose_original_is_gone_is_let_in_and_speaks() {
+    let bed = bed::together(&["original", "b"]);
+    let clone = refused_clone(&bed);
+    bed.nodes[0].kill();
+    // it asks again every 15 s, and a silent original has 2 s to answer
+    clone.reaches("b", SOON * 2);
+    bed.nodes[1].reaches("original", SOON);
+}
+
+#[test]
+fn a_moved_disk_speaks_also_where_no_coordinator_can_be_asked() {
+    let bed = bed::together(&["pi", "b"]);
+    bed.relay.kill();
+    bed.nodes[0].kill();
+    let other = bed.sites[0].machine("other-board", 30);
+    copy_state(bed.nodes[0].machine(), &other);
+    let moved = Node::start(&other);
+    moved.reaches("b", SOON);
+}
+
 #[test]
 fn a_disk_that_boots_in_another_machine_is_the_same_node_and_reported_as_moved() {
     let bed = bed::together(&["pi", "b"]);
