@@ -99,52 +99,74 @@ impl JoinToken {
     /// # Errors
     /// Where the number of addresses is not 1 to [`MAX_ADDRESSES`].
     pub fn encode(&self) -> Result<Zeroizing<String>, TokenError> {
-        if self.addresses.is_empty() || self.addresses.len() > MAX_ADDRESSES {
-            return Err(TokenError::AddressCount(self.addresses.len()));
-        }
-        let mut body = Zeroizing::new(Vec::with_capacity(1024));
-        body.push(VERSION);
-        body.extend_from_slice(self.id.as_bytes());
-        body.extend_from_slice(&*self.secret.seed());
-        body.extend_from_slice(self.coordinator.as_bytes());
-        body.extend_from_slice(self.root.as_bytes());
-        body.push(self.addresses.len() as u8);
-        for address in &self.addresses {
-            body.push(address.host.len() as u8);
-            body.extend_from_slice(address.host.as_bytes());
-            body.extend_from_slice(&address.port.to_le_bytes());
-        }
-        let sum = checksum(&body);
-        body.extend_from_slice(&sum);
-        let mut word = Zeroizing::new(String::with_capacity(PREFIX.len() + body.len() * 2));
-        word.push_str(PREFIX);
-        base32().encode_append(&body, &mut word);
-        Ok(word)
+        let mut fields = Zeroizing::new(Vec::with_capacity(128));
+        fields.extend_from_slice(self.id.as_bytes());
+        fields.extend_from_slice(&*self.secret.seed());
+        fields.extend_from_slice(self.coordinator.as_bytes());
+        fields.extend_from_slice(self.root.as_bytes());
+        write_word(PREFIX, &fields, &self.addresses)
     }
+}
+
+/// A word of this prefix: version, fields of fixed size, addresses, checksum.
+pub(crate) fn write_word(
+    prefix: &str,
+    fields: &[u8],
+    addresses: &[CoordinatorAddress],
+) -> Result<Zeroizing<String>, TokenError> {
+    if addresses.is_empty() || addresses.len() > MAX_ADDRESSES {
+        return Err(TokenError::AddressCount(addresses.len()));
+    }
+    let mut body = Zeroizing::new(Vec::with_capacity(1024));
+    body.push(VERSION);
+    body.extend_from_slice(fields);
+    body.push(addresses.len() as u8);
+    for address in addresses {
+        body.push(address.host.len() as u8);
+        body.extend_from_slice(address.host.as_bytes());
+        body.extend_from_slice(&address.port.to_le_bytes());
+    }
+    let sum = checksum(&body);
+    body.extend_from_slice(&sum);
+    let mut word = Zeroizing::new(String::with_capacity(prefix.len() + body.len() * 2));
+    word.push_str(prefix);
+    base32().encode_append(&body, &mut word);
+    Ok(word)
+}
+
+/// The fields and the addresses of a word that [`write_word`] made.
+pub(crate) fn read_word<const N: usize>(
+    prefix: &str,
+    word: &str,
+) -> Result<(Zeroizing<[u8; N]>, Vec<CoordinatorAddress>), TokenError> {
+    let body = checked_body(prefix, word.trim())?;
+    let mut fields = Fields(&body);
+    match fields.byte()? {
+        VERSION => {}
+        newer => return Err(TokenError::Version(newer)),
+    }
+    let fixed = Zeroizing::new(fields.array()?);
+    let count = usize::from(fields.byte()?);
+    if !(1..=MAX_ADDRESSES).contains(&count) {
+        return Err(TokenError::AddressCount(count));
+    }
+    let addresses = (0..count).map(|_| fields.address()).collect::<Result<_, _>>()?;
+    if !fields.0.is_empty() {
+        return Err(TokenError::Fields("bytes follow the last address"));
+    }
+    Ok((fixed, addresses))
 }
 
 impl FromStr for JoinToken {
     type Err = TokenError;
 
     fn from_str(word: &str) -> Result<Self, TokenError> {
-        let body = checked_body(word.trim())?;
-        let mut fields = Fields(&body);
-        match fields.byte()? {
-            VERSION => {}
-            newer => return Err(TokenError::Version(newer)),
-        }
+        let (fixed, addresses) = read_word::<104>(PREFIX, word)?;
+        let mut fields = Fields(&fixed[..]);
         let id = TokenId::from_bytes(fields.array()?);
         let secret = JoinSecret::from_seed(&Zeroizing::new(fields.array()?));
         let coordinator = CoordinatorPublic::from_bytes(fields.array()?);
         let root = RootPublic::from_bytes(fields.array()?);
-        let count = usize::from(fields.byte()?);
-        if !(1..=MAX_ADDRESSES).contains(&count) {
-            return Err(TokenError::AddressCount(count));
-        }
-        let addresses = (0..count).map(|_| fields.address()).collect::<Result<_, _>>()?;
-        if !fields.0.is_empty() {
-            return Err(TokenError::Fields("bytes follow the last address"));
-        }
         Ok(Self {
             id,
             secret,
@@ -229,18 +251,18 @@ fn is_dns_name(host: &str) -> bool {
 }
 
 /// The bytes before the checksum, which is right.
-fn checked_body(word: &str) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+fn checked_body(prefix: &str, word: &str) -> Result<Zeroizing<Vec<u8>>, TokenError> {
     if word.is_empty() {
         return Err(TokenError::Empty);
     }
     if word.len() > MAX_TOKEN {
         return Err(TokenError::TooLong);
     }
-    let start = word.get(..PREFIX.len()).ok_or(TokenError::Prefix)?;
-    if !start.eq_ignore_ascii_case(PREFIX) {
+    let start = word.get(..prefix.len()).ok_or(TokenError::Prefix)?;
+    if !start.eq_ignore_ascii_case(prefix) {
         return Err(TokenError::Prefix);
     }
-    for (index, letter) in word.chars().enumerate().skip(PREFIX.len()) {
+    for (index, letter) in word.chars().enumerate().skip(prefix.len()) {
         let place = index + 1;
         if letter.is_whitespace() {
             return Err(TokenError::Broken(place));
@@ -250,7 +272,7 @@ fn checked_body(word: &str) -> Result<Zeroizing<Vec<u8>>, TokenError> {
             return Err(TokenError::Letter { place, letter });
         }
     }
-    let text = Zeroizing::new(word[PREFIX.len()..].to_ascii_lowercase());
+    let text = Zeroizing::new(word[prefix.len()..].to_ascii_lowercase());
     let body = base32()
         .decode(text.as_bytes())
         .map_err(|_| TokenError::Checksum)?;

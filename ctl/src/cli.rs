@@ -9,7 +9,7 @@ use meshd_api::local::DEFAULT_SOCKET;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::verbs::{
-    backup, clean, completion, down, gateway, join, leave, man, name, network, node, restore, status,
+    backup, clean, completion, down, gateway, join, leave, man, name, network, node, relay, restore, status,
 };
 use crate::verbs::{netcheck, ping, template, token, up, version, why};
 
@@ -117,6 +117,9 @@ pub enum Verb {
     /// Names of removed nodes: free
     #[command(subcommand)]
     Name(name::Name),
+    /// Relays on other hosts: create, list, remove
+    #[command(subcommand)]
+    Relay(relay::Relay),
     /// Images for virtual machines: seal
     #[command(subcommand)]
     Template(template::Template),
@@ -148,6 +151,7 @@ impl Cli {
             Verb::Node(verb) => verb.run(global).await,
             Verb::Gateway(verb) => verb.run(global).await,
             Verb::Name(verb) => verb.run(global).await,
+            Verb::Relay(verb) => verb.run(global).await,
             Verb::Template(verb) => verb.run(global).await,
             Verb::Backup(verb) => verb.run(global).await,
             Verb::Restore(verb) => verb.run(global).await,

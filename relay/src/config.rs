@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::Args;
 use meshd_api::coordinator::DEFAULT_ADMIN_SOCKET;
+use meshd_core::relay::word::{RelayWord, RelayWordError};
 use serde::Deserialize;
 
 const DEFAULT_STATE_DIR: &str = "/var/lib/meshrelay";
@@ -56,13 +57,35 @@ pub struct Settings {
     /// Mbit/s that one node may send through the relay; 0 is no limit [default: 1000]
     #[arg(long, value_name = "MBIT")]
     relay_limit: Option<u32>,
+    /// Only relay, for the coordinator that this word names (`meshctl relay create` there); in the file it is not seen in the
+    /// list of processes
+    #[arg(long, value_name = "WORD")]
+    relay_for: Option<SecretWord>,
     /// Seconds after which an ephemeral node that is away is removed [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     ephemeral_after: Option<u64>,
 }
 
+/// A word that is a secret, as it was given.
+#[derive(Clone, Deserialize)]
+pub struct SecretWord(String);
+
+impl std::str::FromStr for SecretWord {
+    type Err = std::convert::Infallible;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Ok(Self(word.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for SecretWord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretWord(redacted)")
+    }
+}
+
 /// A valid configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Where keys and state are kept.
     pub state_dir: PathBuf,
@@ -80,6 +103,8 @@ pub struct Config {
     pub admin_listen: Option<SocketAddr>,
     /// Bytes/s that one node may send through the relay; none is no limit.
     pub relay_limit: Option<NonZeroU64>,
+    /// The coordinator for which this meshrelay only relays.
+    pub relay_for: Option<RelayWord>,
     /// How long an ephemeral node may be away before it is removed.
     pub ephemeral_after: Duration,
 }
@@ -112,6 +137,9 @@ pub enum ConfigError {
         /// Line, column and reason.
         cause: Box<toml::de::Error>,
     },
+    /// The relay word.
+    #[error("relay-for: {0}")]
+    RelayFor(#[from] RelayWordError),
     /// A value does not do.
     #[error("{setting} {value}: {reason}")]
     Value {
@@ -153,6 +181,7 @@ impl Settings {
             admin_public: self.admin_public.or(file.admin_public),
             admin_listen: self.admin_listen.or(file.admin_listen),
             relay_limit: self.relay_limit.or(file.relay_limit),
+            relay_for: self.relay_for.or(file.relay_for),
             ephemeral_after: self.ephemeral_after.or(file.ephemeral_after),
         }
     }
@@ -182,6 +211,7 @@ impl Settings {
             admin_public: self.admin_public.unwrap_or(false),
             admin_listen: self.admin_listen,
             relay_limit: NonZeroU64::new(u64::from(self.relay_limit.unwrap_or(DEFAULT_RELAY_MBIT)) * 125_000),
+            relay_for: self.relay_for.map(|word| word.0.parse()).transpose()?,
             ephemeral_after: self
                 .ephemeral_after
                 .map_or(DEFAULT_EPHEMERAL_AFTER, Duration::from_secs),

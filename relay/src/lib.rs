@@ -11,6 +11,7 @@
 //! | [`coordinator`] | networks, tokens, nodes, maps: one state behind one lock, changed in one way | blocking threads |
 //! | [`serve`] | connections, TLS, HTTP, who asks, which handler | the event loop |
 //! | [`tls`] | certificates issued by the identity key that tokens pin | |
+//! | [`outpost`] | the program as a relay only, for a coordinator elsewhere | |
 //! | [`packets`] | STUN and relay frames, in batches | a plain thread of its own |
 //!
 //! ## A join's journey
@@ -30,6 +31,7 @@
 
 pub mod config;
 pub mod coordinator;
+pub mod outpost;
 pub mod packets;
 pub mod run;
 pub mod serve;

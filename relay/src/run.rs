@@ -41,7 +41,10 @@ pub fn run(config: &Config) -> Result<()> {
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("cannot start the event loop")?;
-    runtime.block_on(until_signal(config))
+    match &config.relay_for {
+        Some(word) => runtime.block_on(crate::outpost::until_signal(config, word)),
+        None => runtime.block_on(until_signal(config)),
+    }
 }
 
 /// Connections are descriptors: takes as many as the system allows. Where it does not (a sandbox), the limit stays.
@@ -175,7 +178,8 @@ impl Running {
     }
 }
 
-fn fresh_seed() -> [u8; 32] {
+/// Randomness for a relay's decisions.
+pub(crate) fn fresh_seed() -> [u8; 32] {
     let mut seed = [0; 32];
     rand_core::RngCore::fill_bytes(&mut rand_core::OsRng, &mut seed);
     seed

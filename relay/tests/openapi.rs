@@ -103,6 +103,7 @@ async fn every_documented_path_is_served_and_every_answer_fits_its_schema() {
     };
     admins(&mut checked, &world).await;
     nodes(&mut checked, &world).await;
+    relays(&mut checked, &world).await;
     ends(&mut checked, &world).await;
     let paths = checked.document["paths"].as_object().unwrap();
     let all = paths.iter().flat_map(|(path, methods)| {
@@ -230,6 +231,45 @@ async fn admins(checked: &mut Checked, world: &World) {
             json!({ "with_nodes": true }),
         )
         .await;
+}
+
+async fn relays(checked: &mut Checked, world: &World) {
+    let base = "/v1/admin/relays";
+    let wanted = json!({ "name": "east" });
+    let made = checked.admin(world, Method::POST, base, &[], wanted).await;
+    checked.admin(world, Method::GET, base, &[], Value::Null).await;
+    let word: meshd_core::relay::word::RelayWord = made["word"].as_str().unwrap().parse().unwrap();
+    let at = world.https();
+    let pins = [*word.coordinator.as_bytes()];
+    let host = at.ip().to_string();
+    let mut connection = meshd_api::client::pinned::connect(&host, at.port(), &pins)
+        .await
+        .unwrap();
+    let exporter = connection.exporter().unwrap();
+    connection.authorize(word.secret.prove(word.id, &exporter).to_string());
+    let path = "/v1/relays/stream";
+    let mut lines = connection
+        .lines(&format!("{path}?udp=:3478&tls=r.example.net:443"))
+        .await
+        .unwrap();
+    let mut line = Value::Null;
+    while line["type"] != "complete" {
+        line = lines.next().await.unwrap().unwrap();
+        let operation = checked.operation("get", path);
+        let schema = &operation["responses"]["200"]["content"]["application/x-ndjson"]["itemSchema"];
+        assert_eq!(misfit(&checked.document, schema, &line), None);
+    }
+    checked.seen.insert(format!("get {path}"));
+    let listed = checked.admin(world, Method::GET, base, &[], Value::Null).await;
+    assert_eq!(listed[1]["udp"], json!([format!("{host}:3478")]));
+    assert_eq!(listed[1]["tls"], json!(["r.example.net:443"]));
+    let remove = format!("{base}/{{relay}}/remove");
+    checked
+        .admin(world, Method::POST, &remove, &["east"], json!({}))
+        .await;
+    let ends = async { while let Ok(Some(_)) = lines.next::<Value>().await {} };
+    let ended = tokio::time::timeout(world::PATIENCE, ends).await;
+    assert!(ended.is_ok(), "its stream is cut");
 }
 
 async fn nodes(checked: &mut Checked, world: &World) {

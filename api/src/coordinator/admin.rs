@@ -302,3 +302,39 @@ pub struct GatewayInfo {
     /// Whether the node is connected to the coordinator now.
     pub connected: bool,
 }
+
+/// `POST /v1/admin/relays`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RelayCreate {
+    /// What people call it: letters, digits and hyphens.
+    pub name: String,
+}
+
+/// A relay was made; the word is shown this once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RelayCreated {
+    /// Relay id, 16 hex digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The relay word, for `meshrelay run --relay-for`. A secret.
+    pub word: String,
+}
+
+/// A relay.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RelayInfo {
+    /// Relay id, 16 hex digits.
+    pub id: String,
+    /// Its name; the coordinator's own is called `coordinator`.
+    pub name: String,
+    /// Whether it is in touch with the coordinator now.
+    pub connected: bool,
+    /// Where it takes UDP, `host:port`; empty where it never came.
+    pub udp: Vec<String>,
+    /// Where it takes TLS.
+    pub tls: Vec<String>,
+}

@@ -1,7 +1,9 @@
-//! meshrelay's HTTPS API under `/v1`: the part for nodes ([`node`]) and the part for admins ([`admin`]).
+//! meshrelay's HTTPS API under `/v1`: the part for nodes ([`node`]), for relays on other
+//! hosts ([`relay`]) and for admins ([`admin`]).
 
 pub mod admin;
 pub mod node;
+pub mod relay;
 
 /// ALPN of the coordinator and of the TLS relay.
 pub const ALPN: &[u8] = b"meshd/1";

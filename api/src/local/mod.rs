@@ -22,7 +22,9 @@ pub use paths::{
     Attempt, Nat, Netcheck, NetcheckRequest, PeerRequest, PingReply, PortMapping, RelayCheck, Why,
 };
 pub use requests::{CleanRequest, JoinReply, JoinRequest, Membership, NetworkRequest, TemplateRequest};
-pub use status::{NetworkStatus, Out, PathKind, PathStatus, PeerStatus, RangeStatus, Status, Transport};
+pub use status::{
+    NetworkStatus, Out, PathKind, PathStatus, PeerStatus, RangeStatus, RelayStatus, Status, Transport,
+};
 
 /// Where meshd listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/meshd/meshd.sock";

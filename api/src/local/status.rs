@@ -65,6 +65,9 @@ pub struct NetworkStatus {
     pub epoch: u32,
     /// Version of the map within its epoch.
     pub map_version: u64,
+    /// The relays that this node may use.
+    #[serde(default)]
+    pub relays: Vec<RelayStatus>,
     /// The others.
     pub peers: Vec<PeerStatus>,
     /// Ranges behind egress gateways, as this node sees them.
@@ -89,6 +92,21 @@ pub struct RangeStatus {
     pub gateways: Vec<String>,
     /// Whether this node is its gateway.
     pub served: bool,
+}
+
+/// A relay, as this node knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RelayStatus {
+    /// Its id, 16 hex digits.
+    pub id: String,
+    /// `address:port` at which this node is bound, over TLS the `host:port` connected to; null where it does not answer.
+    pub endpoint: Option<String>,
+    /// What carries packets there; null where it does not answer.
+    pub transport: Option<Transport>,
+    /// Round trip in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Whether it is this node's home: others send to it there first.
+    pub home: bool,
 }
 
 /// One other node of the network.

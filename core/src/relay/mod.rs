@@ -12,6 +12,7 @@
 
 pub mod frame;
 pub mod stream;
+pub mod word;
 
 mod client;
 mod server;

@@ -13,6 +13,7 @@ pub mod netcheck;
 pub mod network;
 pub mod node;
 pub mod ping;
+pub mod relay;
 pub mod restore;
 pub mod status;
 pub mod template;

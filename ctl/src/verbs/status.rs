@@ -1,7 +1,7 @@
 //! `meshctl status`
 
 use clap::Args;
-use meshd_api::local::{self, NetworkStatus, PathKind, PeerStatus, RangeStatus, Transport};
+use meshd_api::local::{self, NetworkStatus, PathKind, PeerStatus, RangeStatus, RelayStatus, Transport};
 
 use crate::cli::Global;
 use crate::failure::Failure;
@@ -66,6 +66,10 @@ fn render_network(network: &NetworkStatus) -> String {
         2,
     );
     out += &wrap(&format!("coordinator: {coordinator}"), 2);
+    if network.relays.len() > 1 {
+        let relays: Vec<String> = network.relays.iter().map(relay).collect();
+        out += &wrap(&format!("relays: {}", relays.join(", ")), 2);
+    }
     for warning in &network.warnings {
         out += &wrap(&format!("! {warning}"), 2);
     }
@@ -92,6 +96,23 @@ fn range_line(range: &RangeStatus) -> String {
         (false, Some(gateway)) => format!("range {prefix}: through {gateway}"),
         (false, None) => format!("range {prefix}: no gateway answers"),
     }
+}
+
+/// Where a relay is reached, how far it is, and whether it is home.
+fn relay(relay: &RelayStatus) -> String {
+    let Some(endpoint) = &relay.endpoint else {
+        return format!("{} (does not answer)", relay.id);
+    };
+    let scheme = if relay.transport == Some(Transport::Tls) {
+        "tls://"
+    } else {
+        ""
+    };
+    let home = if relay.home { "home" } else { "spare" };
+    let rtt = relay
+        .rtt_ms
+        .map_or_else(String::new, |rtt| format!(", {}", units::milliseconds(rtt)));
+    format!("{scheme}{endpoint} ({home}{rtt})")
 }
 
 /// How wide names and addresses are; the other columns need 6, 7, 9 and 13, so that all of it fits [`WIDTH`].
@@ -196,6 +217,7 @@ mod tests {
             home_relay: None,
             epoch: 1,
             map_version: 42,
+            relays: Vec::new(),
             peers,
             ranges: Vec::new(),
             warnings: Vec::new(),

@@ -5,12 +5,14 @@ use super::task::Task;
 use crate::dataplane::PeerStats;
 use crate::state::Membership;
 use meshd_api::local::{
-    JoinReply, Membership as Admission, NetworkStatus, PathKind as Kind, PathStatus, PeerStatus, Transport,
+    JoinReply, Membership as Admission, NetworkStatus, PathKind as Kind, PathStatus, PeerStatus, RelayStatus,
+    Transport,
 };
 use meshd_core::id::NodeId;
 use meshd_core::map::Node;
-use meshd_core::path::PathKind;
+use meshd_core::path::{PathKind, RelayView};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// Most notes kept; the oldest go first.
 const MAX_NOTES: usize = 16;
@@ -37,6 +39,7 @@ impl Task {
             home_relay: self.paths.home_relay().map(|relay| relay.to_string()),
             epoch,
             map_version,
+            relays: self.relays(),
             peers: self.peers(),
             ranges: self.ranges(),
             warnings: self.warnings(),
@@ -58,6 +61,21 @@ impl Task {
             .as_ref()
             .and_then(|view| view.nodes.get(&self.membership.node));
         own.map_or_else(|| self.allotted().hostname.clone(), |node| node.name.clone())
+    }
+
+    fn relays(&self) -> Vec<RelayStatus> {
+        let relay = |view: RelayView| {
+            let remote = view.bound_to.and_then(|address| self.carriers.remote_of(address));
+            let (endpoint, transport) = shown(view.bound_to, remote);
+            RelayStatus {
+                id: view.id.to_string(),
+                endpoint,
+                transport,
+                rtt_ms: view.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+                home: view.home,
+            }
+        };
+        self.agent.relays().map(relay).collect()
     }
 
     fn peers(&self) -> Vec<PeerStatus> {
@@ -99,17 +117,15 @@ impl Task {
         };
         let primary = path.primary.map(|endpoint| endpoint.address());
         let remote = primary.and_then(|address| self.carriers.remote_of(address));
+        let (endpoint, transport) = shown(primary, remote);
         PathStatus {
             kind: match path.kind() {
                 PathKind::Direct => Kind::Direct,
                 PathKind::Relay => Kind::Relay,
                 PathKind::None => Kind::None,
             },
-            endpoint: primary.map(|address| remote.map_or_else(|| address.to_string(), str::to_owned)),
-            transport: primary.map(|_| match remote {
-                Some(_) => Transport::Tls,
-                None => Transport::Udp,
-            }),
+            endpoint,
+            transport,
             rtt_ms: rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
         }
     }
@@ -170,6 +186,7 @@ pub(super) fn outline(m: &Membership, interface: &str, coordinator: &str) -> Net
         home_relay: None,
         epoch: 0,
         map_version: 0,
+        relays: Vec::new(),
         peers: Vec::new(),
         ranges: Vec::new(),
         warnings: Vec::new(),
@@ -194,4 +211,14 @@ pub(super) fn join_reply(m: &Membership, interface: &str) -> JoinReply {
             None => Admission::Pending,
         },
     }
+}
+
+/// An address as people see it: behind a carrier's address on loopback there is a `remote`.
+fn shown(address: Option<SocketAddr>, remote: Option<&str>) -> (Option<String>, Option<Transport>) {
+    let transport = match remote {
+        Some(_) => Transport::Tls,
+        None => Transport::Udp,
+    };
+    let endpoint = address.map(|address| remote.map_or_else(|| address.to_string(), str::to_owned));
+    (endpoint, address.map(|_| transport))
 }

@@ -4,7 +4,7 @@
 //! connects again and gets what it missed as one delta, or the whole map. Nobody waits for a slow reader.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use axum::body::Bytes;
@@ -98,6 +98,12 @@ impl Hub {
         self.streams
             .get(&node)
             .is_some_and(|stream| !stream.lines.is_closed())
+    }
+
+    /// Nodes whose stream is open, with the address of this host that each reached.
+    pub fn reached(&self) -> Vec<(NodeId, IpAddr)> {
+        let reached = |(node, stream): (&NodeId, &Stream)| Some((*node, stream.session.tls()?.reached.ip()));
+        self.streams.iter().filter_map(reached).collect()
     }
 
     /// How many streams are open.

@@ -14,6 +14,7 @@ use super::effects::{Block, Effects};
 use super::network::{Network, Node, Token};
 use super::once::Answers;
 use super::refusal::Refusal;
+use super::relays::OtherRelays;
 use super::state::{Site, State};
 use crate::packets::Members;
 use crate::store::rows::{self, BlockRow, NetworkRow, NodeRow, TokenRow};
@@ -87,6 +88,7 @@ impl State {
             members,
             answers: Answers::default(),
             audit: Audit::default(),
+            others: OtherRelays::default(),
             stale: true,
             retired: false,
             dirty: Arc::new(Notify::new()),
@@ -103,6 +105,7 @@ impl State {
         let mut fresh = read_networks(&*self.store)?;
         self.answers = Answers::load(&*self.store)?;
         self.audit = Audit::load(&*self.store)?;
+        self.others = OtherRelays::load(&*self.store, std::mem::take(&mut self.others))?;
         let mut batch = Batch::default();
         for network in fresh.values_mut() {
             let committed = network.map.commit(&self.identity);
@@ -126,11 +129,15 @@ impl State {
         for (id, mut old) in std::mem::take(&mut self.networks) {
             match fresh.get_mut(&id) {
                 Some(network) => std::mem::swap(&mut network.hub, &mut old.hub),
-                None => self.members.remove_network(id),
+                None => {
+                    self.members.remove_network(id);
+                    self.others.members_changed(id, std::iter::empty());
+                }
             }
         }
         for (id, network) in &fresh {
             self.members.set(*id, network.members());
+            self.others.members_changed(*id, network.relay_members());
         }
         self.networks = fresh;
     }

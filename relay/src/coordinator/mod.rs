@@ -18,6 +18,7 @@ mod network;
 mod nodes;
 mod once;
 mod refusal;
+mod relays;
 mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use meshd_api::Base64Bytes;
+use meshd_api::coordinator::relay::RelayMember;
 use meshd_core::admission::{Facts, Holders, Names, Returning, TokenState};
 use meshd_core::id::{NetworkId, NodeId, TokenId};
 use meshd_core::keys::{IdentityPublic, RootSecret};
@@ -173,6 +174,16 @@ impl Network {
             .iter()
             .filter(|(id, node)| !self.is_pending(**id, node))
             .map(|(id, _)| *id)
+    }
+
+    /// The same, as a relay on another host is told of them.
+    pub fn relay_members(&self) -> impl Iterator<Item = RelayMember> {
+        self.members().filter_map(|id| {
+            Some(RelayMember {
+                node: id.to_string(),
+                identity: self.nodes.get(&id)?.identity().to_string(),
+            })
+        })
     }
 
     /// The token as admission judges it.

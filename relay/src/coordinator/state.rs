@@ -20,6 +20,7 @@ use super::audit::Audit;
 use super::network::Network;
 use super::once::Answers;
 use super::refusal::Refusal;
+use super::relays::OtherRelays;
 use crate::packets::Members;
 use crate::store::rows;
 use crate::store::{Batch, Store, Table};
@@ -49,6 +50,8 @@ pub struct State {
     pub(super) members: Members,
     pub(super) answers: Answers,
     pub(super) audit: Audit,
+    /// Relays on other hosts.
+    pub(super) others: OtherRelays,
     /// Set when memory may differ from the store.
     pub(super) stale: bool,
     /// Set when another life has taken over the store.
@@ -161,6 +164,7 @@ impl State {
     fn in_force(&mut self, id: NetworkId, effect: Effect) {
         if let Some(network) = self.networks.get_mut(&id) {
             self.members.set(id, network.members());
+            self.others.members_changed(id, network.relay_members());
             for (node, last) in effect.gone {
                 network.hub.forget(node, &last);
             }
@@ -226,13 +230,25 @@ impl State {
                 .map(|host| address_text(host, *port))
                 .collect::<Vec<_>>()
         };
-        vec![Relay {
+        let own = Relay {
             id: self.site.relay.to_string(),
             udp: self.site.udp_ports.iter().flat_map(with_port).collect(),
             tls: with_port(&self.site.https_port),
             identity: String::new(),
             bind_key: bind_key(&self.site.relay_secret, network, node).as_bytes()[..].into(),
-        }]
+        };
+        [own]
+            .into_iter()
+            .chain(self.others.for_node(network, node))
+            .collect()
+    }
+
+    /// Where this host is reached on these ports, as far as it was told.
+    pub(super) fn own_addresses(&self, ports: &[u16]) -> Vec<String> {
+        let hosts = self.site.hosts.iter();
+        hosts
+            .flat_map(|host| ports.iter().map(move |port| address_text(host, *port)))
+            .collect()
     }
 
     /// The addresses for tokens.
@@ -269,6 +285,7 @@ impl State {
         self.networks
             .values_mut()
             .for_each(|network| network.hub.ping_all());
+        self.others.ping_all();
     }
 
     /// Ends all streams and answers nothing any more: the program stops, or the store holds another state.
@@ -277,6 +294,7 @@ impl State {
         self.networks
             .values_mut()
             .for_each(|network| network.hub.end_all());
+        self.others.end_all();
     }
 
     /// Removes ephemeral nodes that are away for too long.

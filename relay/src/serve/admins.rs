@@ -7,7 +7,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use meshd_api::coordinator::IDEMPOTENCY_KEY;
 use meshd_api::coordinator::admin::{
-    Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo,
+    Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo, RelayCreate, RelayCreated, RelayInfo,
     TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
 };
 use meshd_core::id::NetworkId;
@@ -291,6 +291,39 @@ pub async fn remove_gateway(
         state.remove_gateway(id, wanted)
     })
     .await
+/// `GET /v1/admin/relays`.
+pub async fn list_relays(
+    State(coordinator): State<Coordinator>,
+    admin: Admin,
+) -> Answer<Json<Vec<RelayInfo>>> {
+    admin.on_host()?;
+    Ok(Json(coordinator.call(Everything::list_relays).await?))
+}
+
+/// `POST /v1/admin/relays`.
+pub async fn create_relay(
+    State(coordinator): State<Coordinator>,
+    write: Write<RelayCreate>,
+) -> Answer<Json<RelayCreated>> {
+    write.admin.on_host()?;
+    let Write { once, wanted, .. } = write;
+    let made = coordinator
+        .call(move |state| state.once(once, |state| state.create_relay(&wanted.name)))
+        .await?;
+    Ok(Json(made))
+}
+
+/// `POST /v1/admin/relays/{relay}/remove`.
+pub async fn remove_relay(
+    State(coordinator): State<Coordinator>,
+    Path(relay): Path<String>,
+    write: Write<serde_json::Value>,
+) -> Answer<Json<Done>> {
+    write.admin.on_host()?;
+    let done = coordinator
+        .call(move |state| state.once(write.once, |state| state.remove_relay(&relay)))
+        .await?;
+    Ok(Json(done))
 }
 
 /// `GET /v1/admin/backup`.

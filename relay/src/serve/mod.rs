@@ -4,7 +4,7 @@
 //! [`connection`] does TLS and HTTP; [`router`] finds the handler; `proof` tells who asks.
 
 mod admins;
-mod answer;
+pub(crate) mod answer;
 pub mod connection;
 pub mod hello;
 pub mod limits;
@@ -13,7 +13,8 @@ mod nodes;
 mod openapi;
 pub mod over_tls;
 mod overlaps;
-mod proof;
+pub(crate) mod proof;
+mod relays;
 mod router;
 pub mod session;
 

@@ -10,18 +10,19 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Extension, Json, Router};
 use meshd_api::coordinator::admin::{
-    Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo,
+    Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo, RelayCreate, RelayCreated, RelayInfo,
     TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
 };
 use meshd_api::coordinator::node::{
     Entries, JoinPreview, JoinReply, JoinRequest, Leave, Pong, RecordUpdate, StreamLine,
 };
+use meshd_api::coordinator::relay::RelayLine;
 use serde_json::Value;
 
 use super::answer::{Failure, not_found, wrong_method};
 use super::openapi::{Doc, document};
 use super::proof::admins_only;
-use super::{admins, nodes, over_tls};
+use super::{admins, nodes, over_tls, relays};
 use crate::coordinator::Coordinator;
 use crate::packets::streams::StreamEntry;
 
@@ -78,6 +79,8 @@ fn node_routes() -> Table {
             .gives_lines::<StreamLine>(), get(nodes::map)),
         (at("get", "/v1/relay", "The connection becomes a stream of relay frames (`Upgrade: meshd-relay`)"),
             get(over_tls::relay)),
+        (at("get", "/v1/relays/stream", "For a relay on another host: who may use it, and each change of that")
+            .query(&[("udp", "string"), ("tls", "string")]).gives_lines::<RelayLine>(), get(relays::stream)),
     ]
 }
 
@@ -119,6 +122,12 @@ fn admin_routes() -> Table {
             .takes::<GatewayAdd>().gives::<Done>(), post(admins::add_gateway)),
         (at("post", "/v1/admin/networks/{network}/gateways/remove", "Withdraws a gateway's range")
             .takes::<GatewayRemove>().gives::<Done>(), post(admins::remove_gateway)),
+        (at("get", "/v1/admin/relays", "All relays (admin socket only)").gives_list::<RelayInfo>(),
+            get(admins::list_relays)),
+        (at("post", "/v1/admin/relays", "Makes a relay on another host (admin socket only)").takes::<RelayCreate>()
+            .gives::<RelayCreated>(), post(admins::create_relay)),
+        (at("post", "/v1/admin/relays/{relay}/remove", "Removes a relay (admin socket only)").gives::<Done>(),
+            post(admins::remove_relay)),
         (at("get", "/v1/admin/backup", "Everything, as a file (admin socket only)"), get(admins::backup)),
         (at("post", "/v1/admin/restore", "Takes a backup into service (admin socket only)").takes_file()
             .gives::<Done>(), post(admins::restore)),

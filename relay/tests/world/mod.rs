@@ -63,6 +63,7 @@ impl World {
             admin_public: false,
             admin_listen: None,
             relay_limit: None,
+            relay_for: None,
             ephemeral_after: Duration::from_secs(3600),
         };
         change(&mut config);

@@ -161,6 +161,7 @@ impl State {
         let done = Done { message };
         self.commit(&done, batch)?;
         self.members.remove_network(id);
+        self.others.members_changed(id, std::iter::empty());
         if let Some(mut network) = self.networks.remove(&id) {
             let nodes: Vec<_> = network.nodes.keys().copied().collect();
             let last = notice(
