@@ -7,8 +7,8 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use meshd_api::coordinator::IDEMPOTENCY_KEY;
 use meshd_api::coordinator::admin::{
-    Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo, RelayCreate, RelayCreated, RelayInfo,
-    TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
+    Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo,
+    RelayCreate, RelayCreated, RelayInfo, TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
 };
 use meshd_core::id::NetworkId;
 use meshd_core::keys::blake2s;
@@ -291,6 +291,8 @@ pub async fn remove_gateway(
         state.remove_gateway(id, wanted)
     })
     .await
+}
+
 /// `GET /v1/admin/relays`.
 pub async fn list_relays(
     State(coordinator): State<Coordinator>,

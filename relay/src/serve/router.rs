@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Extension, Json, Router};
 use meshd_api::coordinator::admin::{
-    Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo, RelayCreate, RelayCreated, RelayInfo,
-    TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
+    Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo,
+    RelayCreate, RelayCreated, RelayInfo, TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
 };
 use meshd_api::coordinator::node::{
     Entries, JoinPreview, JoinReply, JoinRequest, Leave, Pong, RecordUpdate, StreamLine,
