@@ -6,7 +6,8 @@ use meshd_core::firewall::{Hook, Ruleset};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(ruleset) = Ruleset::parse(data) else { return };
-    let lines = ruleset.repair(&[Hook::Input, Hook::Forward], &["meshd0".to_owned()], "meshd-0", "meshd-0");
+    let wanted = [Hook::Input, Hook::Forward].map(|hook| (hook, vec!["meshd0".to_owned()]));
+    let lines = ruleset.repair(&wanted, "meshd-0", "meshd-0");
     for line in lines {
         assert!(!line.contains('\n'), "one line each: {line:?}");
     }
