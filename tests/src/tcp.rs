@@ -100,6 +100,8 @@ fn byte_at(offset: u64) -> u8 {
 }
 
 fn write(mut stream: TcpStream, rate: u32, stop: &AtomicBool) -> Result<u64, String> {
+    let patient = stream.set_write_timeout(Some(PATIENCE));
+    debug_assert!(patient.is_ok(), "a positive time");
     let begin = Instant::now();
     let mut written = 0_u64;
     while !stop.load(Ordering::Relaxed) {

@@ -86,6 +86,37 @@ impl World {
         cloud
     }
 
+    /// The same behind an uplink with the delay, loss and jitter of `weather`, as long as the second value lives.
+    pub fn slow_cloud(&self, weather: Weather) -> (Machine, DelayBox) {
+        let cloud = Machine::start(&self.id, "cloud");
+        let delay = slow_link(
+            (
+                &self.internet,
+                "cloud",
+                &["203.0.113.254/24", "2001:db8:f::fe/64"],
+            ),
+            (&cloud, "eth0", &["203.0.113.1/24", "2001:db8:f::1/64"]),
+            weather,
+        );
+        default_routes(&cloud, Some("203.0.113.254"), Some("2001:db8:f::fe"));
+        self.keep(&cloud);
+        (cloud, delay)
+    }
+
+    /// Drops every IPv4 packet between two sites from now on; what goes by the cloud host still passes.
+    pub fn cut_between(&self, a: &Site, b: &Site) {
+        let sites = format!("{{ {}, {} }}", a.public_v4(), b.public_v4());
+        self.internet.sh(&format!(
+            "nft 'add table ip cut; add chain ip cut through {{ type filter hook forward priority 0; }}; \
+             add rule ip cut through ip saddr {sites} ip daddr {sites} drop'"
+        ));
+    }
+
+    /// Lets packets between the sites pass again.
+    pub fn mend(&self) {
+        self.internet.run(&["nft", "delete", "table", "ip", "cut"]);
+    }
+
     /// Gives the cloud host its uplink, at first and after a reboot.
     pub fn plug_cloud(&self, cloud: &Machine) {
         link(
@@ -325,6 +356,27 @@ impl Site {
              nft add rule ip nat post iifname lan oifname lan ct status dnat snat ip to {public}; \
              nft insert rule inet firewall through iifname lan oifname lan ip daddr {lan} ct status dnat accept"
         ));
+    }
+
+    /// The router forgets a UDP mapping that was not used for so many seconds.
+    pub fn forget_mappings_after(&self, seconds: u32) {
+        let set = format!("net.netfilter.nf_conntrack_udp_timeout={seconds}");
+        let stream = format!("net.netfilter.nf_conntrack_udp_timeout_stream={seconds}");
+        self.router.run(&["sysctl", "-qw", &set, &stream]);
+    }
+
+    /// Makes the uplink's MTU `mtu` bytes. With `silent` the router does not say so to whoever sends larger packets.
+    pub fn narrow_uplink(&self, internet: &Machine, mtu: u32, silent: bool) {
+        let (mtu, port) = (mtu.to_string(), format!("site{}", self.number));
+        self.router.run(&["ip", "link", "set", "dev", "wan", "mtu", &mtu]);
+        internet.run(&["ip", "link", "set", "dev", &port, "mtu", &mtu]);
+        if silent {
+            let mute = "nft 'add table inet mute; add chain inet mute out { type filter hook output priority 0; }; \
+                        add rule inet mute out icmp type destination-unreachable drop; \
+                        add rule inet mute out icmpv6 type packet-too-big drop'";
+            self.router.sh(mute);
+            internet.sh(mute);
+        }
     }
 
     /// Forgets every NAT mapping, as a router's reboot does; the carrier's too, where there is one.

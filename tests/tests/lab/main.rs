@@ -27,3 +27,4 @@ mod state;
 mod strangers;
 mod survival;
 mod tokens;
+mod trouble;

@@ -1,0 +1,247 @@
+//! Paths under trouble: what breaks costs little, what mends is used again.
+
+use std::thread;
+use std::time::Duration;
+
+use meshd_tests::mesh::{Node, Relay};
+use meshd_tests::{Nat, TcpFlow, UdpFlow, Weather, World, eventually, figure};
+
+use crate::bed::{self, Bed, CIDR, NET, SOON};
+
+/// The longest silence on the loss of a direct path.
+const GAP: Duration = Duration::from_secs(1);
+/// How long a flow runs before and after the trouble.
+const A_WHILE: Duration = Duration::from_secs(2);
+
+fn pair(bed: &Bed) -> (&Node, &Node) {
+    let [a, b, ..] = &bed.nodes[..] else {
+        unreachable!("two nodes")
+    };
+    (a, b)
+}
+
+fn direct_pair(first: Nat, second: Nat) -> Bed {
+    let bed = bed::apart(&[("a", first), ("b", second)]);
+    bed.wait_for_paths("direct");
+    bed
+}
+
+fn ms(time: Duration) -> String {
+    format!("{} ms", time.as_millis())
+}
+
+#[test]
+fn the_direct_path_cut_under_tcp_is_a_gap_of_a_second_at_most() {
+    let bed = direct_pair(Nat::PortRestricted, Nat::PortRestricted);
+    let (a, b) = pair(&bed);
+    let stream = TcpFlow::start(a, b, b.at(NET, 9001), 200_000);
+    thread::sleep(A_WHILE);
+    bed.world.cut_between(&bed.sites[0], &bed.sites[1]);
+    thread::sleep(A_WHILE * 2);
+    let report = stream.stop();
+    figure("direct path cut under TCP", ms(report.longest_stall), ms(GAP));
+    assert_eq!(report.broken, None, "{report:?}");
+    assert!(report.longest_stall <= GAP, "{report:?}");
+}
+
+#[test]
+fn the_direct_path_cut_under_one_way_udp_is_a_gap_of_a_second_at_most() {
+    let bed = direct_pair(Nat::PortRestricted, Nat::PortRestricted);
+    let (a, b) = pair(&bed);
+    let flow = UdpFlow::start(a, b, b.at(NET, 9000), 100);
+    thread::sleep(A_WHILE);
+    bed.world.cut_between(&bed.sites[0], &bed.sites[1]);
+    thread::sleep(A_WHILE * 2);
+    let report = flow.stop();
+    figure(
+        "direct path cut under one-way UDP",
+        ms(report.longest_silence),
+        ms(GAP),
+    );
+    assert!(report.longest_silence <= GAP, "{report:?}");
+}
+
+#[test]
+fn the_direct_path_cut_under_one_packet_a_second_loses_one_at_most() {
+    let bed = direct_pair(Nat::PortRestricted, Nat::PortRestricted);
+    let (a, b) = pair(&bed);
+    let flow = UdpFlow::start(a, b, b.at(NET, 9000), 1);
+    thread::sleep(A_WHILE * 2);
+    bed.world.cut_between(&bed.sites[0], &bed.sites[1]);
+    thread::sleep(A_WHILE * 4);
+    let report = flow.stop();
+    figure(
+        "direct path cut under 1 packet/s",
+        format!("{} lost", report.lost()),
+        "1 lost",
+    );
+    assert!(report.lost() <= 1, "{report:?}");
+}
+
+#[test]
+fn a_nat_that_reboots_is_a_gap_of_a_second_at_most() {
+    for (first, second) in [
+        (Nat::PortRestricted, Nat::PortRestricted),
+        (Nat::FullCone, Nat::Symmetric),
+    ] {
+        let bed = direct_pair(first, second);
+        let (a, b) = pair(&bed);
+        let (there, back) = (
+            UdpFlow::start(a, b, b.at(NET, 9000), 100),
+            UdpFlow::start(b, a, a.at(NET, 9000), 100),
+        );
+        thread::sleep(A_WHILE);
+        bed.sites[1].forget_mappings();
+        thread::sleep(A_WHILE);
+        let (there, back) = (there.stop(), back.stop());
+        let gap = there.longest_silence.max(back.longest_silence);
+        figure(
+            &format!("NAT rebooted, {} x {}", first.label(), second.label()),
+            ms(gap),
+            ms(GAP),
+        );
+        assert!(gap <= GAP, "{first:?} x {second:?}: {there:?} {back:?}");
+    }
+}
+
+#[test]
+fn a_nat_that_forgets_after_ten_seconds_does_not_swallow_the_first_packet_after_a_pause() {
+    let bed = direct_pair(Nat::PortRestricted, Nat::PortRestricted);
+    let (a, b) = pair(&bed);
+    for site in &bed.sites {
+        site.forget_mappings();
+        site.forget_mappings_after(10);
+    }
+    a.reaches("b", SOON);
+    // the pause is what is tested
+    thread::sleep(Duration::from_secs(13));
+    let flow = UdpFlow::start(a, b, b.at(NET, 9000), 20);
+    thread::sleep(A_WHILE);
+    let report = flow.stop();
+    let first = report.first_arrival.unwrap_or(Duration::MAX);
+    figure("first packet after the NATs forgot", ms(first), ms(GAP));
+    assert!(first <= GAP, "{report:?}");
+}
+
+#[test]
+fn a_relay_that_is_killed_costs_a_direct_pair_nothing_and_a_relayed_one_is_back_three_seconds_after_it() {
+    let bed = bed::apart(&[
+        ("a", Nat::PortRestricted),
+        ("b", Nat::FullCone),
+        ("s", Nat::Symmetric),
+        ("t", Nat::Symmetric),
+    ]);
+    let (a, b) = pair(&bed);
+    eventually(SOON, "a and b are direct", || {
+        (a.path_kind(NET, "b") == "direct").then_some(())
+    });
+    let direct = UdpFlow::start(a, b, b.at(NET, 9000), 100);
+    let relayed = UdpFlow::start(&bed.nodes[2], &bed.nodes[3], bed.nodes[3].at(NET, 9000), 100);
+    thread::sleep(A_WHILE);
+    bed.relay.kill();
+    thread::sleep(A_WHILE);
+    let relayed_before = relayed.stop();
+    assert!(relayed_before.received > 0, "{relayed_before:?}");
+    bed.relay.start_again();
+    let back = bed.nodes[2].reaches("t", SOON);
+    let direct = direct.stop();
+    figure(
+        "direct pair while the relay is killed",
+        ms(direct.longest_silence),
+        ms(GAP),
+    );
+    figure("relayed pair after its only relay is back", ms(back), "3,000 ms");
+    assert!(direct.longest_silence <= GAP && direct.lost() == 0, "{direct:?}");
+    assert!(back <= Duration::from_secs(3), "{back:?}");
+}
+
+/// A TCP transfer through uplinks of 1,400 bytes: it must not stand still.
+fn transfer_through_narrow_uplinks(silent: bool) {
+    let bed = bed::apart(&[("a", Nat::PortRestricted), ("b", Nat::PortRestricted)]);
+    for site in &bed.sites {
+        site.narrow_uplink(bed.world.internet(), 1400, silent);
+    }
+    bed.wait_for_paths("direct");
+    let (a, b) = pair(&bed);
+    let stream = TcpFlow::start(a, b, b.at(NET, 9001), 0);
+    thread::sleep(A_WHILE * 2);
+    let report = stream.stop();
+    let what = if silent { "without ICMP" } else { "with ICMP" };
+    figure(
+        &format!("TCP through a WAN MTU of 1400 {what}, longest stall"),
+        ms(report.longest_stall),
+        "2,000 ms",
+    );
+    assert_eq!(report.broken, None, "{report:?}");
+    assert!(
+        report.bytes > 1_000_000 && report.longest_stall <= A_WHILE,
+        "{report:?}"
+    );
+}
+
+#[test]
+#[ignore = "not reached yet: nothing measures the path's MTU, so that large packets vanish"]
+fn tcp_through_a_narrow_uplink_that_says_so_does_not_stall() {
+    transfer_through_narrow_uplinks(false);
+}
+
+#[test]
+#[ignore = "not reached yet: nothing measures the path's MTU, so that large packets vanish"]
+fn tcp_through_a_narrow_uplink_that_says_nothing_does_not_stall() {
+    transfer_through_narrow_uplinks(true);
+}
+
+/// A relayed pair under `rate` numbered packets/s becomes direct while the relay is 50 ms slower.
+fn upgrade_under(rate: u32) {
+    let world = World::new();
+    let slow = Weather {
+        delay: Duration::from_millis(25),
+        ..Weather::default()
+    };
+    let (cloud, _delay) = world.slow_cloud(slow);
+    let relay = Relay::start_with(&cloud, &["--public-addr", "203.0.113.1"]);
+    relay.create_network(NET, CIDR);
+    let sites = [world.site(Nat::FullCone), world.site(Nat::FullCone)];
+    world.cut_between(&sites[0], &sites[1]);
+    let nodes = [0, 1].map(|at| {
+        let node = Node::start(&sites[at].machine(["a", "b"][at], 2));
+        node.join(&relay.token(NET, &[]));
+        node
+    });
+    nodes[0].reaches("b", SOON);
+    let flow = UdpFlow::start(&nodes[0], &nodes[1], nodes[1].at(NET, 9000), rate);
+    thread::sleep(A_WHILE);
+    assert_eq!(nodes[0].path_kind(NET, "b"), "relay");
+    world.mend();
+    // a change of the network has both try anew at once
+    for (site, node) in sites.iter().zip(&nodes) {
+        let address = format!("{}/24", site.v4(200));
+        node.machine()
+            .run(&["ip", "addr", "add", &address, "dev", "eth0"]);
+    }
+    eventually(SOON, "both are direct", || {
+        let direct = nodes[0].path_kind(NET, "b") == "direct" && nodes[1].path_kind(NET, "a") == "direct";
+        direct.then_some(())
+    });
+    thread::sleep(A_WHILE);
+    let report = flow.stop();
+    figure(
+        &format!("packets lost on the upgrade at {rate} packets/s, relay 50 ms slower"),
+        format!("{} of {}", report.lost_later(), report.sent),
+        "0",
+    );
+    assert_eq!(report.lost_later(), 0, "{report:?}");
+}
+
+#[test]
+fn the_upgrade_from_a_slower_relay_loses_no_packet() {
+    upgrade_under(1_000);
+}
+
+#[test]
+#[ignore = "long: 20,000 packets/s want programs that are optimised and a computer that is not busy"]
+fn the_upgrade_from_a_slower_relay_loses_no_packet_of_twenty_thousand_a_second() {
+    for _ in 0..20 {
+        upgrade_under(20_000);
+    }
+}
