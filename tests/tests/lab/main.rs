@@ -20,6 +20,7 @@ mod nat;
 mod netcheck;
 mod networks;
 mod packaging;
+mod reflectors;
 mod relays;
 mod restart;
 mod soak;
