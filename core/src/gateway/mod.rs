@@ -7,10 +7,16 @@
 //!    again at every node;
 //! 2. [`Duties::of`] sorts what is believed: ranges that this node reaches through others ([`Range`]), and ranges
 //!    for which it is the gateway itself ([`Service`]);
-//! 3. what of these meets the node's own LAN is the LAN's ([`crate::ranges::lan_wins`]).
+//! 3. what of these meets the node's own LAN is the LAN's ([`crate::ranges::lan_wins`]);
+//! 4. of several gateways for one range each node uses the first that is well, as it sees it itself ([`Choices`],
+//!    [`probe`]).
 
+mod choice;
 mod duties;
+pub mod probe;
 mod range;
+
+pub use choice::Choices;
 
 pub use duties::{Duties, Member, Range, Service};
 pub use range::{Published, RangeError, check};

@@ -64,6 +64,8 @@ pub struct PeerConfig {
     pub public_key: WireGuardPublic,
     /// Which destinations go to it, and which sources it may send from.
     pub allowed_ips: Vec<IpNet>,
+    /// Prefixes that are another peer's destination, from which this one may send as well.
+    pub also_from: Vec<IpNet>,
     /// A key mixed into the handshake.
     pub preshared_key: Option<PresharedKey>,
     /// Seconds between keepalives; for plain WireGuard peers behind a NAT, since mesh peers are probed anyway.

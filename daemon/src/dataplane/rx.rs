@@ -277,7 +277,7 @@ impl Sink {
         }
         let packet = &mut self.arena[self.filled..self.filled + opened.length];
         let source = ip::source(packet).ok_or(DropReason::Malformed)?;
-        if table.allowed_ips().lookup(source) != Some(held.slot) {
+        if table.allowed_ips().lookup(source) != Some(held.slot) && !table.may_also_send(held.slot, source) {
             return Err(DropReason::SourceNotAllowed);
         }
         ecn::inner(packet, outside.ecn)?;

@@ -1,8 +1,10 @@
 //! All peers, as one value that is read without a lock and replaced as a whole.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use meshd_core::allowed_ips::AllowedIps;
 use meshd_core::id::NodeId;
 use meshd_core::keys::WireGuardPublic;
@@ -19,6 +21,7 @@ pub(super) struct PeerTable {
     /// What each peer was made of, to see what changes.
     configs: Vec<PeerConfig>,
     allowed_ips: AllowedIps,
+    also_from: AlsoFrom,
     by_index: HashMap<u32, u32>,
     by_key: HashMap<WireGuardPublic, u32>,
     by_node: HashMap<NodeId, u32>,
@@ -53,6 +56,7 @@ impl PeerTable {
         table.allowed_ips = AllowedIps::new(
             prefixes.flat_map(|(config, slot)| config.allowed_ips.iter().map(move |net| (*net, slot))),
         );
+        table.also_from = AlsoFrom::new(&table.configs);
         let stays = |peer: &Arc<Peer>| table.by_index.contains_key(&peer.index);
         let removed = self.peers.iter().filter(|peer| !stays(peer)).cloned().collect();
         (table, removed)
@@ -97,6 +101,12 @@ impl PeerTable {
         &self.allowed_ips
     }
 
+    /// Whether the peer in `slot` may send from an address that is another peer's destination.
+    #[cold]
+    pub(super) fn may_also_send(&self, slot: u32, source: IpAddr) -> bool {
+        self.also_from.holds(slot, source)
+    }
+
     /// The peer in `slot`.
     #[inline]
     pub(super) fn peer(&self, slot: u32) -> Option<&Arc<Peer>> {
@@ -127,6 +137,47 @@ impl PeerTable {
 
     fn slot_of(&self, node: &NodeId) -> Option<usize> {
         self.by_node.get(node).map(|slot| *slot as usize)
+    }
+}
+
+/// Who else may send from a prefix. Longest-prefix match as for destinations, so that a wider prefix of one peer never holds
+/// the narrower one of another.
+#[derive(Debug, Default)]
+struct AlsoFrom {
+    /// Leads to a place in `senders`; [`NOBODY_ELSE`] for prefixes of one peer.
+    prefixes: AllowedIps,
+    senders: Vec<Vec<u32>>,
+}
+
+/// The place of prefixes from which nobody else sends.
+const NOBODY_ELSE: u32 = 0;
+
+impl AlsoFrom {
+    fn new(configs: &[PeerConfig]) -> Self {
+        let mut senders: BTreeMap<IpNet, Vec<u32>> = BTreeMap::new();
+        for (config, slot) in configs.iter().zip(0..) {
+            for prefix in &config.also_from {
+                senders.entry(prefix.trunc()).or_default().push(slot);
+            }
+        }
+        if senders.is_empty() {
+            return Self::default();
+        }
+        let single = configs
+            .iter()
+            .flat_map(|config| config.allowed_ips.iter().map(|net| (*net, NOBODY_ELSE)));
+        let shared = senders.keys().copied().zip(NOBODY_ELSE + 1..);
+        Self {
+            prefixes: AllowedIps::new(single.chain(shared)),
+            senders: std::iter::once(Vec::new())
+                .chain(senders.values().cloned())
+                .collect(),
+        }
+    }
+
+    fn holds(&self, slot: u32, source: IpAddr) -> bool {
+        let place = self.prefixes.lookup(source);
+        place.is_some_and(|place| self.senders[place as usize].contains(&slot))
     }
 }
 
@@ -164,13 +215,13 @@ fn unique(own: &WireGuard, configs: Vec<PeerConfig>) -> Vec<PeerConfig> {
 mod tests {
     use super::*;
     use meshd_core::keys::WireGuardSecret;
-    use std::net::IpAddr;
 
     fn config(node: u8, key: u8, net: &str) -> PeerConfig {
         PeerConfig {
             node: NodeId::from_bytes([node; 16]),
             public_key: WireGuardSecret::from_seed(&[key; 32]).public(),
             allowed_ips: vec![net.parse().unwrap()],
+            also_from: Vec::new(),
             preshared_key: None,
             keepalive: None,
             roaming: false,
@@ -215,6 +266,32 @@ mod tests {
         let peer = new.by_node(&node(4)).unwrap();
         assert!(Arc::ptr_eq(peer, new.by_index(peer.index).unwrap()));
         assert!(Arc::ptr_eq(peer, new.by_key(&peer.key).unwrap()));
+    }
+
+    #[test]
+    fn a_spare_gateway_may_send_from_its_range_and_from_nothing_inside_it_that_is_anothers() {
+        let own = WireGuard::new(WireGuardSecret::from_seed(&[99; 32]));
+        let mut spare = config(2, 2, "10.0.0.2/32");
+        spare.also_from = vec!["192.168.50.0/24".parse().unwrap()];
+        let configs = vec![
+            config(1, 1, "192.168.50.0/24"),
+            spare,
+            config(3, 3, "192.168.50.7/32"),
+            config(4, 4, "10.0.0.4/32"),
+        ];
+        let (table, _) = PeerTable::default().next(&own, 1408, configs);
+        let may = |slot, source: &str| table.may_also_send(slot, source.parse().unwrap());
+        assert!(may(1, "192.168.50.9"));
+        for (slot, source) in [
+            (1, "192.168.50.7"),
+            (1, "192.168.51.9"),
+            (1, "10.0.0.4"),
+            (3, "192.168.50.9"),
+        ] {
+            assert!(!may(slot, source), "{slot} {source}");
+        }
+        let (table, _) = PeerTable::default().next(&own, 1408, vec![config(1, 1, "0.0.0.0/0")]);
+        assert!(!table.may_also_send(0, "192.168.50.9".parse().unwrap()));
     }
 
     #[test]

@@ -6,8 +6,9 @@
 //! 3. `forward`: from the mesh into the ranges that this node serves, answers back, nothing else;
 //! 4. `leave`: the gateway's own address as the source, or the translated one.
 //!
-//! A rule about a range speaks of the address to which the sender wrote (`ct original`), so that the range itself is no
-//! way around the prefix under which it is published. Connection tracking is asked for by a gateway only.
+//! A rule about a translated range speaks of the address to which the sender wrote (`ct original`), so that the range
+//! itself is no way around the prefix under which it is published. Other rules about ranges look at addresses alone: without
+//! NAT answers may come back by another gateway, so that this one sees half of a connection.
 
 use super::Fenced;
 use ipnet::IpNet;
@@ -164,7 +165,8 @@ fn whither(service: &Service) -> String {
     match (service.range.prefix_len(), ip) {
         (0, "ip") => format!("ip daddr != {NOT_INTERNET_V4}"),
         (0, _) => format!("ip6 daddr != {NOT_INTERNET_V6}"),
-        _ => format!("ct original {ip} daddr {}", service.published),
+        _ if service.published != service.range => format!("ct original {ip} daddr {}", service.published),
+        _ => format!("{ip} daddr {}", service.range),
     }
 }
 
@@ -260,13 +262,16 @@ mod tests {
         let script = with(vec![service("192.168.50.0/24", "192.168.50.0/24", true)]);
         let passes = place(
             &script,
-            "oifname != \"meshd0\" ct original ip daddr 192.168.50.0/24 counter accept",
+            "oifname != \"meshd0\" ip daddr 192.168.50.0/24 counter accept",
         );
         assert!(
             passes < place(&script, "iifname \"meshd0\" counter drop"),
             "{script}"
         );
-        place(&script, "ct original ip daddr 192.168.50.0/24 masquerade");
+        place(
+            &script,
+            "oifname != \"meshd0\" ip daddr 192.168.50.0/24 masquerade",
+        );
         place(
             &script,
             "oifname \"meshd0\" ip saddr 192.168.50.0/24 ct state new counter drop",

@@ -19,10 +19,7 @@ impl Task {
             .filter(|node| node.id != self.membership.node)
             .collect();
         // Removed peers first: from here on no packet of theirs passes.
-        let peers = others
-            .iter()
-            .map(|node| peer(node, self.gateways.routed_to(node.id)));
-        self.plane.set_peers(peers.collect());
+        self.set_plane_peers();
         self.agent.set_peers(
             Instant::now(),
             others.iter().map(|node| super::paths::peer_info(node)),
@@ -31,6 +28,17 @@ impl Task {
         self.agent.set_map(MapVersion { epoch, version });
         self.shared.names.set(names(&self.membership.name, &view));
         self.paths.retain(|node| view.nodes.contains_key(node));
+    }
+
+    /// Gives the data plane its peers, each with the ranges that go to it now.
+    pub(super) fn set_plane_peers(&self) {
+        let Some(view) = self.map.view() else { return };
+        let others = view.nodes.values().filter(|node| node.id != self.membership.node);
+        let peers = others.map(|node| PeerConfig {
+            also_from: self.gateways.also_from(node.id).collect(),
+            ..peer(node, self.gateways.routed_to(node.id))
+        });
+        self.plane.set_peers(peers.collect());
     }
 }
 
@@ -44,6 +52,7 @@ fn peer(node: &Node, ranges: impl Iterator<Item = IpNet>) -> PeerConfig {
         node: node.id,
         public_key: node.keys.wireguard,
         allowed_ips: own.into_iter().chain(ranges).collect(),
+        also_from: Vec::new(),
         preshared_key: None,
         keepalive: None,
         roaming: false,

@@ -110,11 +110,14 @@ impl Task {
             self.agent.initiation_sent(now, stats.node);
         }
         if present.tx_packets != before.tx_packets {
+            let packets = present.tx_packets.saturating_sub(before.tx_packets);
+            self.gateways.sent(now, stats.node, packets);
             self.agent.handle_activity(now, stats.node);
             self.samples.busy_until = Some(now + LINGER);
         }
         if let (true, Some(from)) = (present.last_rx != before.last_rx, stats.last_rx_from) {
             self.agent.note_received(now, stats.node, from);
+            self.gateways.received(now, stats.node);
             self.samples.busy_until = Some(now + LINGER);
         }
     }

@@ -10,7 +10,9 @@ use crate::descriptors::Descriptors;
 use anyhow::Context;
 use ipnet::IpNet;
 use meshd_core::statement::Params;
-use meshd_net::netlink::{Address, Family, LinkChange, Netlink, Route, RouteKind, Rule, RuleAction};
+use meshd_net::netlink::{
+    Address, Family, LinkChange, Netlink, OWN_MARK, Route, RouteKind, Rule, RuleAction,
+};
 use meshd_net::tun::Tun;
 use meshd_net::wanted::Wanted;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -124,6 +126,16 @@ impl Interface {
         }
     }
 
+    /// Everything is looked up in our table first, but for what carries the tunnel itself: a gateway's own address may lie
+    /// in the range behind it.
+    fn rule(&self, family: Family) -> Rule {
+        Rule {
+            mark: Some((OWN_MARK, u32::MAX)),
+            invert: true,
+            ..Rule::new(family, self.preference, RuleAction::Table(self.table))
+        }
+    }
+
     fn wanted(&self) -> Wanted {
         let (v4, v6) = self.addresses;
         let addresses = [(IpAddr::from(v4), 32), (IpAddr::from(v6), 128)];
@@ -153,9 +165,7 @@ impl Interface {
                 .map(|(ip, len)| Address::new(self.index, ip, len))
                 .to_vec(),
             routes: ours.chain(throws).collect(),
-            rules: Family::BOTH
-                .map(|family| Rule::new(family, self.preference, RuleAction::Table(self.table)))
-                .to_vec(),
+            rules: Family::BOTH.map(|family| self.rule(family)).to_vec(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The UDP sockets of a network: one for each family, on one port.
 
+use meshd_net::netlink::OWN_MARK;
 use meshd_net::udp::{UdpConfig, UdpError, UdpSocket};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tracing::{info, warn};
@@ -35,17 +36,19 @@ pub fn open(fixed: Option<u16>, used: Option<u16>) -> Result<Sockets, UdpError> 
     bind(0)
 }
 
+/// What these sockets send carries the tunnel, and never goes through it.
+fn config(address: IpAddr, port: u16) -> UdpConfig {
+    UdpConfig {
+        mark: Some(OWN_MARK),
+        ..UdpConfig::new(SocketAddr::new(address, port))
+    }
+}
+
 /// Binds both families to one port; a machine may lack either, not both.
 fn bind(port: u16) -> Result<Sockets, UdpError> {
-    let v4 = UdpSocket::bind(&UdpConfig::new(SocketAddr::new(
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        port,
-    )));
+    let v4 = UdpSocket::bind(&config(Ipv4Addr::UNSPECIFIED.into(), port));
     let port = v4.as_ref().map_or(port, |socket| socket.local_addr().port());
-    let v6 = UdpSocket::bind(&UdpConfig::new(SocketAddr::new(
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        port,
-    )));
+    let v6 = UdpSocket::bind(&config(Ipv6Addr::UNSPECIFIED.into(), port));
     match (v4, v6) {
         (Ok(v4), Ok(v6)) => Ok(Sockets {
             plane: plane(Some(v4), Some(v6)),
@@ -78,7 +81,7 @@ pub fn fresh(count: u16, ipv6: bool) -> Vec<UdpSocket> {
         true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     };
-    let config = UdpConfig::new(SocketAddr::new(any, 0));
+    let config = config(any, 0);
     let opened = (0..count).map(|_| UdpSocket::bind(&config));
     opened
         .map_while(|socket| {

@@ -147,7 +147,7 @@ impl Task {
             fetches: JoinSet::new(),
             fetching: BTreeSet::new(),
             samples: Samples::default(),
-            gateways: Gateways::recall(&files),
+            gateways: Gateways::open(addresses.0, &files).await,
             checks: Checks::default(),
             pings: Pings::default(),
             floods: Floods::default(),
@@ -217,6 +217,7 @@ impl Task {
             let timers = [
                 self.agent.poll_timeout(),
                 self.map.poll_timeout(),
+                self.gateways.poll_timeout(),
                 people,
                 Some(sample),
             ];
@@ -239,6 +240,7 @@ impl Task {
                     return ended(id, Ending::Anew);
                 },
                 Some((relay, state)) = self.carriers.next() => self.carrier_changed(relay, state),
+                Some((from, probe)) = self.gateways.recv() => self.gateway_said(from, probe),
                 beacons = self.beacons.recv() => self.heard_beacons(&beacons),
                 Some(Ok(checked)) = self.checks.under_way.join_next() => self.checked(checked),
                 Some(Ok((peer, map))) = self.fetches.join_next() => self.fetched(peer, map),
@@ -253,6 +255,7 @@ impl Task {
             self.agent.handle_timeout(now);
             self.check_when_due(now);
             self.give_up_pings(now);
+            self.ask_gateways(now);
             self.map.save_when_due(now);
             if now >= sample {
                 sample = now + if self.sample(now) { BUSY_TICK } else { IDLE_TICK };

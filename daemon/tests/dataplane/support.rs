@@ -174,6 +174,7 @@ impl Node {
             node: self.id,
             public_key: self.secret.public(),
             allowed_ips: vec![self.v4.into(), self.v6.into()],
+            also_from: Vec::new(),
             preshared_key: None,
             keepalive: None,
             roaming: false,

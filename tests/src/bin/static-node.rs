@@ -45,6 +45,7 @@ fn main() -> Result<()> {
         node,
         public_key: WireGuardPublic::from_bytes(key(peer_key)?),
         allowed_ips: vec![allowed.parse().context("ALLOWED_PREFIX")?],
+        also_from: Vec::new(),
         preshared_key: None,
         keepalive: None,
         roaming: true,

@@ -1,14 +1,19 @@
 //! Egress gateways: a LAN behind a node is reached by the network, as docs/gateways.md says.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use meshd_tests::mesh::Node;
-use meshd_tests::{Machine, Nat, Site, Snapshot, TcpFlow, eventually};
+use meshd_tests::{Machine, Nat, Site, Snapshot, TcpFlow, UdpFlow, eventually, figure};
 
 use crate::bed::{self, Bed, NET, SOON};
 
 /// Bytes of a TCP stream.
 const STREAM: u64 = 1 << 20;
+/// Most time without packets when a gateway dies.
+const FAILOVER: Duration = Duration::from_secs(3);
+/// And when the better one comes back.
+const RETURN: Duration = Duration::from_secs(1);
 
 /// A node `laptop` behind a NAT, and an office behind another: a node `gw1` and a printer, which knows nothing of meshes.
 struct Office {
@@ -160,4 +165,249 @@ fn only_a_ranges_gateway_may_send_from_it_and_clean_leaves_nothing_of_it() {
     });
     assert_eq!(before.difference(&Snapshot::take(&machine)), "");
     assert!(!laptop.pings(&own));
+}
+
+/// The gateway that a node uses for a range, as its status says.
+fn gateway_of(node: &Node, range: &str) -> Option<String> {
+    let ranges = node.network(NET)?["ranges"].clone();
+    let of_range = ranges.as_array()?.iter().find(|r| r["prefix"] == *range)?.clone();
+    Some(of_range["gateway"].as_str()?.to_owned())
+}
+
+#[test]
+fn a_second_gateway_takes_over_within_three_seconds_and_connections_go_on() {
+    let mut office = Office::new();
+    let site = office.site.clone();
+    office.bed.add(&site, "gw2", 3);
+    office.bed.settle();
+    let (range, laptop) = (office.v4(), office.node("laptop"));
+    office.admin(&format!("gateway add gw1 --range {range} --no-nat --priority 10"));
+    office.admin(&format!("gateway add gw2 --range {range} --no-nat --priority 20"));
+    // answers come back by the other gateway: each sees half of every connection
+    let (mesh, back) = (laptop.ipv4(NET), office.site.v4(3));
+    office.printer.sh(&format!("ip route add {mesh} via {back}"));
+    let printer = office.site.v4(9);
+    eventually(SOON, "the printer answers", || {
+        laptop.pings(&printer).then_some(())
+    });
+    assert_eq!(gateway_of(laptop, &range).as_deref(), Some("gw1"));
+
+    let address = |port| SocketAddr::new(printer.parse().expect("an address"), port);
+    let numbered = UdpFlow::start(laptop, &office.printer, address(9200), 200);
+    let stream = TcpFlow::start(laptop, &office.printer, address(9100), 100_000);
+    eventually(SOON, "the stream runs", || {
+        (stream.received() > 100_000).then_some(())
+    });
+    office.node("gw1").kill();
+    eventually(SOON, "gw2 is used", || {
+        (gateway_of(laptop, &range)? == "gw2").then_some(())
+    });
+    let so_far = stream.received();
+    eventually(SOON, "the stream goes on", || {
+        (stream.received() > so_far + 100_000).then_some(())
+    });
+    let numbered = numbered.stop();
+    figure(
+        "gateway failover: longest gap in 200 numbered packets/s",
+        format!(
+            "{} ms, {} lost",
+            numbered.longest_gap.as_millis(),
+            numbered.lost()
+        ),
+        "3,000 ms",
+    );
+    assert!(numbered.longest_gap <= FAILOVER, "{numbered:?}");
+
+    // and back, without a gap
+    let numbered = UdpFlow::start(laptop, &office.printer, address(9200), 200);
+    office.node("gw1").start_again();
+    eventually(2 * SOON, "gw1 is used again", || {
+        (gateway_of(laptop, &range)? == "gw1").then_some(())
+    });
+    let numbered = numbered.stop();
+    figure(
+        "back to the better gateway: longest gap",
+        format!(
+            "{} ms, {} lost",
+            numbered.longest_gap.as_millis(),
+            numbered.lost()
+        ),
+        "1,000 ms",
+    );
+    assert!(numbered.longest_gap <= RETURN, "{numbered:?}");
+    let report = stream.stop();
+    assert!(
+        report.broken.is_none(),
+        "the connection lived through both: {report:?}"
+    );
+}
+
+#[test]
+fn a_nodes_own_lan_wins_before_and_after_and_the_node_is_told() {
+    let office = Office::new();
+    let (range, laptop) = (office.v4(), office.node("laptop"));
+    let host = office.site.v4(50);
+    laptop.machine().sh(&format!(
+        "ip link add name cafe type bridge; ip addr add {host}/24 dev cafe; ip link set cafe up"
+    ));
+    office.admin(&format!("gateway add gw1 --range {range}"));
+    let printer = office.site.v4(9);
+    let route = || laptop.machine().run(&["ip", "route", "get", &printer]);
+    eventually(SOON, "the node is told", || {
+        let status = laptop.status()?.to_string();
+        (status.contains("own LAN (cafe)") && status.contains("gw1")).then_some(())
+    });
+    assert!(route().contains("dev cafe"), "{}", route());
+    laptop.machine().sh("ip link del cafe");
+    eventually(SOON, "without it the gateway is used", || {
+        laptop.pings(&printer).then_some(())
+    });
+    laptop.machine().sh(&format!(
+        "ip link add name cafe type bridge; ip addr add {host}/24 dev cafe; ip link set cafe up"
+    ));
+    eventually(SOON, "a LAN that appears later wins too", || {
+        route().contains("dev cafe").then_some(())
+    });
+}
+
+#[test]
+fn a_range_may_be_for_named_nodes_and_tags_only() {
+    let mut office = Office::new();
+    let site = office.bed.world.site(Nat::PortRestricted);
+    for (number, name, tags) in [(2, "tagged", &["--tags", "office"][..]), (3, "stranger", &[])] {
+        let node = Node::start(&site.machine(name, number));
+        node.join(&office.bed.relay.token(NET, tags));
+        office.bed.nodes.push(node);
+    }
+    office.bed.sites.push(site);
+    let (range, printer) = (office.v4(), office.site.v4(9));
+    office.admin(&format!("gateway add gw1 --range {range} --to laptop,tag:office"));
+    for user in ["laptop", "tagged"] {
+        eventually(SOON, "who may use it does", || {
+            office.node(user).pings(&printer).then_some(())
+        });
+    }
+    let stranger = office.node("stranger");
+    stranger.reaches("gw1", SOON);
+    assert!(!stranger.pings(&printer));
+    assert_eq!(gateway_of(stranger, &range), None, "it has no route");
+    let rules = office.node("gw1").machine().run(&["nft", "list", "ruleset"]);
+    let (allowed, refused) = (office.node("tagged").ipv4(NET), stranger.ipv4(NET));
+    assert!(rules.contains(&allowed.to_string()), "{rules}");
+    assert!(
+        !rules.contains(&refused.to_string()),
+        "nor would the gateway let it through: {rules}"
+    );
+}
+
+#[test]
+fn ranges_that_would_break_something_are_refused_each_with_its_reason() {
+    let bed = bed::together(&["gw1", "gw2"]);
+    let add = |words: &str| {
+        let words = format!("gateway add {words}");
+        let output = bed.relay.try_ctl(&words.split_whitespace().collect::<Vec<_>>());
+        (output.status.success(), meshd_tests::mesh::words(&output))
+    };
+    let (taken, said) = add("gw1 --range 192.168.50.0/24");
+    assert!(taken, "{said}");
+    for (words, reason) in [
+        ("gw1 --range 10.77.9.0/24", "the network's own range"),
+        ("gw1 --range 10.0.0.0/8", "the network's own range"),
+        ("gw2 --range 192.168.0.0/16", "without being the same"),
+        ("gw2 --range 192.168.50.128/25", "without being the same"),
+        (
+            "gw2 --range 192.168.60.0/24 --as 192.168.50.0/24",
+            "choose another",
+        ),
+        ("gw1 --range 0.0.0.0/0", "is everything"),
+        ("gw1 --range ::/0", "is everything"),
+        ("gw1 --range 224.0.0.0/8", "multicast"),
+        ("gw1 --range 127.0.0.0/8", "loopback"),
+        ("gw1 --range fe80::/64", "link-local"),
+        ("nobody --range 192.168.70.0/24", "no node"),
+        ("gw1 --range 192.168.70.0/24 --to nobody", "no node"),
+    ] {
+        let (taken, said) = add(words);
+        assert!(!taken && said.contains(reason), "{words}: {said}");
+    }
+    let (taken, said) = add("gw2 --range 192.168.50.0/24 --priority 20");
+    assert!(taken, "the same range as a whole is fine: {said}");
+}
+
+/// Puts a LAN of 192.168.50.0/24 behind a machine, with one host.
+const SAME_LAN: &str = "
+ip link add lan9 type veth peer name host9
+unshare -n sleep 1000 >/dev/null 2>&1 </dev/null & p=$!
+until [ \"$(readlink /proc/$p/ns/net)\" != \"$(readlink /proc/self/ns/net)\" ]; do sleep 0.02; done
+ip link set host9 netns $p
+ip addr add 192.168.50.1/24 dev lan9; ip -6 addr add fd50::1/64 dev lan9 nodad; ip link set lan9 up
+nsenter -t $p -n sh -c '
+  ip addr add 192.168.50.9/24 dev host9; ip -6 addr add fd50::9/64 dev host9 nodad; ip link set host9 up; ip link set lo up
+  ip route add default via 192.168.50.1; ip -6 route add default via fd50::1'
+";
+
+#[test]
+fn two_sites_with_one_range_are_both_reached_under_prefixes_of_their_own() {
+    let bed = bed::apart(&[
+        ("laptop", Nat::PortRestricted),
+        ("gw-a", Nat::PortRestricted),
+        ("gw-b", Nat::PortRestricted),
+    ]);
+    let [laptop, a, b] = &bed.nodes[..] else {
+        unreachable!("three nodes")
+    };
+    a.machine().sh(SAME_LAN);
+    b.machine().sh(SAME_LAN);
+    let admin = |words: &str| bed.relay.ctl(&words.split_whitespace().collect::<Vec<_>>());
+    admin("gateway add gw-a --range 192.168.50.0/24 --as 10.200.1.0/24");
+    admin("gateway add gw-b --range 192.168.50.0/24 --as 10.200.2.0/24 --no-nat");
+    admin("gateway add gw-a --range fd50::/64 --as fd51::/64");
+    admin("gateway add gw-b --range fd50::/64 --as fd52::/64 --no-nat");
+    let seen = |gateway: &Node| {
+        let count = gateway
+            .machine()
+            .read("/sys/class/net/lan9/statistics/tx_packets");
+        count.trim().parse::<u64>().expect("a number")
+    };
+    for (gateway, other, v4, v6) in [(a, b, "10.200.1.9", "fd51::9"), (b, a, "10.200.2.9", "fd52::9")] {
+        eventually(SOON, "the host answers by IPv4", || {
+            laptop.pings(v4).then_some(())
+        });
+        eventually(SOON, "the host answers by IPv6", || {
+            laptop.pings6(v6).then_some(())
+        });
+        let (before, untouched) = (seen(gateway), seen(other));
+        assert!(
+            laptop
+                .machine()
+                .succeeds(&["ping", "-n", "-q", "-c5", "-i0.2", v4])
+        );
+        assert!(
+            seen(gateway) >= before + 5,
+            "the packets came to {}",
+            gateway.name()
+        );
+        assert!(seen(other) < untouched + 5, "and not to {}", other.name());
+    }
+    // the host behind gw-b has no NAT in front of it: what it begins comes from the published prefix
+    let host = b.machine().sh("pgrep -f 'sleep 1000' | head -1");
+    let mesh = laptop.ipv4(NET).to_string();
+    let sender = b.machine().run(&[
+        "nsenter",
+        "-t",
+        host.trim(),
+        "-n",
+        "ping",
+        "-n",
+        "-c1",
+        "-W2",
+        &mesh,
+    ]);
+    assert!(sender.contains("1 received"), "{sender}");
+    // and the range itself is no way around
+    let table = |node: &Node| {
+        node.machine()
+            .sh("ip route show table all | grep 192.168.50 || true")
+    };
+    assert!(!table(laptop).contains("192.168.50"), "{}", table(laptop));
 }

@@ -6,6 +6,7 @@
 
 mod behind;
 mod forwarding;
+mod prober;
 
 pub use forwarding::put_back;
 
@@ -14,19 +15,25 @@ use crate::firewall::Fenced;
 use forwarding::Forwarding;
 use ipnet::IpNet;
 use meshd_api::local::RangeStatus;
-use meshd_core::gateway::{Duties, Range, Service};
+use meshd_core::gateway::probe::Probe;
+use meshd_core::gateway::{Choices, Duties, Range, Service};
 use meshd_core::id::NodeId;
 use meshd_core::path::Local;
 use meshd_core::ranges::lan_wins;
 use meshd_net::netlink::{Family, Route};
+use prober::{Heard, Prober};
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 use tracing::{info, warn};
 
 /// What a network's task knows of gateways.
-#[derive(Default)]
 pub(super) struct Gateways {
     duties: Duties,
+    choices: Choices,
+    prober: Prober,
+    /// Published prefixes of ranges that this node can serve now: their LAN is there.
+    ready: BTreeSet<IpNet>,
     forwarding: Forwarding,
     /// The machine's interfaces, routes or the map changed since [`Task::serve_gateways`] looked.
     stale: bool,
@@ -37,13 +44,40 @@ pub(super) struct Gateways {
 }
 
 impl Gateways {
-    /// With what an earlier life changed on this machine.
-    pub fn recall(files: &crate::state::NetworkFiles) -> Self {
+    /// With what an earlier life changed on this machine. The node's mesh address must be there.
+    pub async fn open(address: Ipv4Addr, files: &crate::state::NetworkFiles) -> Self {
         Self {
+            duties: Duties::default(),
+            choices: Choices::default(),
+            prober: Prober::open(address).await,
+            ready: BTreeSet::new(),
             forwarding: Forwarding::recall(files),
             stale: true,
-            ..Self::default()
+            fenced: None,
+            sentences: Vec::new(),
         }
+    }
+
+    /// Waits for the next datagram about gateways. Safe to cancel.
+    pub async fn recv(&self) -> Option<(SocketAddr, Probe)> {
+        self.prober.recv().await
+    }
+
+    /// When [`Task::ask_gateways`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.choices.poll_timeout()
+    }
+
+    /// `packets` more went to a node.
+    pub fn sent(&mut self, now: Instant, node: NodeId, packets: u64) {
+        if packets > self.prober.take_sent(node) {
+            self.choices.handle_traffic(now, node);
+        }
+    }
+
+    /// Something authentic came from a node.
+    pub fn received(&mut self, now: Instant, node: NodeId) {
+        self.choices.handle_received(now, node);
     }
 
     /// Whether [`Task::serve_gateways`] has something to do.
@@ -65,18 +99,26 @@ impl Gateways {
     pub fn routed_to(&self, node: NodeId) -> impl Iterator<Item = IpNet> + '_ {
         let ranges = self.duties.ranges.iter();
         ranges
-            .filter(move |range| in_use(range) == Some(node))
+            .filter(move |range| self.choices.of(&range.prefix) == Some(node))
+            .map(|range| range.prefix)
+    }
+
+    /// The prefixes from which `node` may send besides: it is one of their gateways, though not the one in use. Answers may
+    /// come back by another gateway than the questions went.
+    pub fn also_from(&self, node: NodeId) -> impl Iterator<Item = IpNet> + '_ {
+        let is_spare = move |range: &&Range| {
+            self.choices.of(&range.prefix) != Some(node) && range.members.iter().any(|m| m.node == node)
+        };
+        self.duties
+            .ranges
+            .iter()
+            .filter(is_spare)
             .map(|range| range.prefix)
     }
 
     fn prefixes(&self) -> Vec<IpNet> {
         self.duties.ranges.iter().map(|range| range.prefix).collect()
     }
-}
-
-/// The gateway that a range's packets go to.
-fn in_use(range: &Range) -> Option<NodeId> {
-    range.members.first().map(|member| member.node)
 }
 
 impl Task {
@@ -88,8 +130,60 @@ impl Task {
             for service in new(&duties.services, &self.gateways.duties.services) {
                 info!(range = %service.range, published = %service.published, "this node is a gateway");
             }
+            self.gateways.choices.set(Instant::now(), &duties.ranges);
             self.gateways.duties = duties;
             self.gateways.stale = true;
+        }
+    }
+
+    /// Asks the gateways that are due whether they are well, and follows where a choice changed.
+    pub(super) fn ask_gateways(&mut self, now: Instant) {
+        for (node, prefix) in self.gateways.choices.handle_timeout(now) {
+            let address = self
+                .map
+                .view()
+                .and_then(|view| view.nodes.get(&node).map(|node| node.ipv4));
+            if let Some(address) = address {
+                self.gateways.prober.ask(node, address, prefix);
+            }
+        }
+        self.follow_choices();
+    }
+
+    /// A question or an answer came.
+    pub(super) fn gateway_said(&mut self, from: SocketAddr, probe: Probe) {
+        match self.gateways.prober.heard(from, probe) {
+            Some(Heard::Question(from, nonce, prefix)) => {
+                let serves = self.gateways.ready.contains(&prefix);
+                self.gateways.prober.answer(from, nonce, serves);
+            }
+            Some(Heard::Answer(node, prefix, serves)) => {
+                self.gateways
+                    .choices
+                    .handle_answer(Instant::now(), node, &prefix, serves);
+                self.follow_choices();
+            }
+            None => {}
+        }
+    }
+
+    fn follow_choices(&mut self) {
+        if self.gateways.choices.poll_change() {
+            for range in self
+                .gateways
+                .duties
+                .ranges
+                .iter()
+                .filter(|range| range.members.len() > 1)
+            {
+                let gateway = self
+                    .gateways
+                    .choices
+                    .of(&range.prefix)
+                    .map(|node| self.name_of(node));
+                info!(range = %range.prefix, gateway, "gateway in use");
+            }
+            self.set_plane_peers();
         }
     }
 
@@ -130,11 +224,10 @@ impl Task {
         }
         throws.sort();
         throws.dedup();
-        let meshes = self.interface.prefixes.iter().chain(&ranges).copied();
         let local = Local {
             addresses: self.underlay.addresses.clone(),
             port: self.paths.port,
-            meshes: meshes.filter(|prefix| !throws.contains(prefix)).collect(),
+            meshes: self.interface.prefixes.to_vec(),
         };
         match self.interface.route(ranges, throws, &self.shared.netlink).await {
             Ok(true) => yielded
@@ -149,7 +242,8 @@ impl Task {
     }
 
     fn own_lan(&self, range: &Range, lan: &IpNet, owner: &str) -> String {
-        let gateway = in_use(range).map(|node| self.name_of(node)).unwrap_or_default();
+        let gateway = self.gateways.choices.of(&range.prefix);
+        let gateway = gateway.map(|node| self.name_of(node)).unwrap_or_default();
         if *lan == range.prefix {
             return format!(
                 "{lan} is this node's own LAN ({owner}) and keeps its own route; the gateway \"{gateway}\" is not used for it here"
@@ -164,6 +258,12 @@ impl Task {
     /// Switches forwarding on where this node serves ranges, and puts it back where it no longer does.
     async fn forward(&mut self, routes: &[Route]) {
         let mut wanted: BTreeSet<(Family, String)> = BTreeSet::new();
+        let mut ready = BTreeSet::new();
+        let links = if self.gateways.duties.services.is_empty() {
+            Vec::new()
+        } else {
+            self.shared.netlink.links().await.unwrap_or_default()
+        };
         for service in &self.gateways.duties.services {
             let family = Family::of(service.range.addr());
             let behind = behind::interfaces(service.range, routes, self.interface.index);
@@ -175,20 +275,16 @@ impl Task {
                 continue;
             }
             wanted.insert((family, self.interface.name.clone()));
-            for index in behind {
-                wanted.extend(self.interface_named(index).await.map(|name| (family, name)));
+            for link in links.iter().filter(|link| behind.contains(&link.index)) {
+                wanted.insert((family, link.name.clone()));
+                if link.up && link.carrier {
+                    ready.insert(service.published);
+                }
             }
         }
+        self.gateways.ready = ready;
         let said = self.gateways.forwarding.set(&wanted, &self.files);
         self.gateways.sentences.extend(said);
-    }
-
-    async fn interface_named(&self, index: u32) -> Option<String> {
-        let links = self.shared.netlink.links().await.ok()?;
-        links
-            .into_iter()
-            .find(|link| link.index == index)
-            .map(|link| link.name)
     }
 
     /// Keeps this network apart from the machine's others, but for the ranges that this node serves.
@@ -220,11 +316,21 @@ impl Task {
         }
     }
 
+    /// The name of the gateway that a range's packets go to; none where it is not well.
+    fn gateway_of(&self, range: &Range) -> Option<String> {
+        let choices = &self.gateways.choices;
+        let well = choices.is_well(&range.prefix) || range.members.len() == 1;
+        choices
+            .of(&range.prefix)
+            .filter(|_| well)
+            .map(|node| self.name_of(node))
+    }
+
     /// The ranges for `status`.
     pub(super) fn ranges(&self) -> Vec<RangeStatus> {
         let used = self.gateways.duties.ranges.iter().map(|range| RangeStatus {
             prefix: range.prefix.to_string(),
-            gateway: in_use(range).map(|node| self.name_of(node)),
+            gateway: self.gateway_of(range),
             gateways: range
                 .members
                 .iter()

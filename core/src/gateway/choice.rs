@@ -1,0 +1,403 @@
+//! Which of several gateways a range's packets go to, as one node sees it.
+//!
+//! Each gateway of such a range is asked whether it serves it ([`super::probe`]): often while packets go there, seldom
+//! otherwise, so that an idle node stays idle. One that leaves [`UNANSWERED`] questions in a row without an answer, and from
+//! which nothing else comes either, is taken for dead; one that says that it does not serve the range (its LAN's cable is
+//! out) is left at once. The first in order that is well is used.
+//!
+//! The way back is slower: a better gateway must have been well for [`WELL_FOR`]. Connections through a masquerading gateway
+//! cannot go on through another one, so these are waited for, but for no longer than [`PATIENCE`].
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+
+use super::{Member, Range};
+use crate::id::NodeId;
+
+/// Between questions to the gateway in use while packets go there: with [`UNANSWERED`] a dead one is left within 2 s, a
+/// second before the bar.
+const EVERY: Duration = Duration::from_millis(400);
+/// Between questions to the others meanwhile.
+const EVERY_SPARE: Duration = Duration::from_secs(2);
+/// Between questions while no packets go.
+const EVERY_IDLE: Duration = Duration::from_secs(20);
+/// The fifth question after the last sign of life makes it dead: four went unanswered, the first of them for 1.6 s.
+const UNANSWERED: u32 = 5;
+/// A range is in use for so long after its last packet.
+const IN_USE: Duration = Duration::from_secs(10);
+/// A better gateway must have been well for so long.
+const WELL_FOR: Duration = Duration::from_secs(10);
+/// Without packets for so long, connections through a masquerading gateway count as ended.
+const QUIET: Duration = Duration::from_secs(5);
+/// After so long the better gateway is used even so.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The choices of one node. Drained as every machine here: [`Choices::poll_question`], [`Choices::poll_change`].
+#[derive(Debug, Default)]
+pub struct Choices {
+    ranges: BTreeMap<IpNet, Choice>,
+    changed: bool,
+}
+
+#[derive(Debug)]
+struct Choice {
+    members: Vec<(Member, Health)>,
+    current: usize,
+    used: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Health {
+    next: Option<Instant>,
+    unanswered: u32,
+    /// It said that it does not serve the range.
+    declined: bool,
+    /// Since when it has been well.
+    well_since: Option<Instant>,
+}
+
+impl Health {
+    fn is_well(&self) -> bool {
+        !self.declined && self.unanswered < UNANSWERED
+    }
+}
+
+impl Choices {
+    /// These are the ranges now; what is known of a gateway that stays is kept.
+    pub fn set(&mut self, now: Instant, ranges: &[Range]) {
+        let mut before = std::mem::take(&mut self.ranges);
+        for range in ranges {
+            let old = before.remove(&range.prefix);
+            self.ranges
+                .insert(range.prefix, Choice::new(now, range, old.as_ref()));
+        }
+    }
+
+    /// The gateway in use.
+    pub fn of(&self, prefix: &IpNet) -> Option<NodeId> {
+        let choice = self.ranges.get(prefix)?;
+        choice.members.get(choice.current).map(|(member, _)| member.node)
+    }
+
+    /// Whether the gateway in use is well, as far as is known.
+    pub fn is_well(&self, prefix: &IpNet) -> bool {
+        let choice = self.ranges.get(prefix);
+        choice.is_some_and(|choice| {
+            choice
+                .members
+                .get(choice.current)
+                .is_some_and(|(_, health)| health.is_well())
+        })
+    }
+
+    /// A gateway answered whether it serves a range.
+    pub fn handle_answer(&mut self, now: Instant, node: NodeId, prefix: &IpNet, serves: bool) {
+        if let Some(health) = self.ranges.get_mut(prefix).and_then(|choice| choice.health(node)) {
+            health.declined = !serves;
+            health.sign_of_life(now);
+            if !serves {
+                health.well_since = None;
+            }
+        }
+        self.choose(now);
+    }
+
+    /// Something authentic came from a node.
+    pub fn handle_received(&mut self, now: Instant, node: NodeId) {
+        let healths = self.ranges.values_mut().filter_map(|choice| choice.health(node));
+        healths.for_each(|health| health.sign_of_life(now));
+    }
+
+    /// Packets went to a node.
+    pub fn handle_traffic(&mut self, now: Instant, node: NodeId) {
+        for choice in self.ranges.values_mut() {
+            if choice.members.len() > 1 && choice.in_use() == Some(node) {
+                choice.use_now(now);
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let several = self.ranges.values().filter(|choice| choice.members.len() > 1);
+        several
+            .flat_map(|choice| choice.members.iter().filter_map(|(_, health)| health.next))
+            .min()
+    }
+
+    /// Does what is due; gives the questions to ask now.
+    pub fn handle_timeout(&mut self, now: Instant) -> Vec<(NodeId, IpNet)> {
+        let mut questions = Vec::new();
+        for (prefix, choice) in self
+            .ranges
+            .iter_mut()
+            .filter(|(_, choice)| choice.members.len() > 1)
+        {
+            let (current, used) = (choice.current, choice.is_used(now));
+            for (place, (member, health)) in choice.members.iter_mut().enumerate() {
+                if health.next.is_none_or(|next| next <= now) {
+                    health.ask(now + interval(used, place == current));
+                    questions.push((member.node, *prefix));
+                }
+            }
+        }
+        self.choose(now);
+        questions
+    }
+
+    /// Whether a choice changed since this was last asked.
+    pub fn poll_change(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    fn choose(&mut self, now: Instant) {
+        for choice in self.ranges.values_mut() {
+            let best = choice.best(now);
+            if best != choice.current {
+                choice.current = best;
+                self.changed = true;
+                if choice.is_used(now) {
+                    choice.use_now(now);
+                }
+            }
+        }
+    }
+}
+
+impl Choice {
+    fn new(now: Instant, range: &Range, old: Option<&Self>) -> Self {
+        let known = |member: &Member| {
+            let health = old.and_then(|old| old.members.iter().find(|(held, _)| held.node == member.node));
+            let fresh = Health {
+                next: Some(now),
+                ..Health::default()
+            };
+            health.map_or(fresh, |(_, health)| *health)
+        };
+        let members: Vec<_> = range.members.iter().map(|m| (m.clone(), known(m))).collect();
+        let stays = old.and_then(Self::in_use);
+        let place = members.iter().position(|(member, _)| Some(member.node) == stays);
+        let mut choice = Self {
+            members,
+            current: place.unwrap_or(0),
+            used: old.and_then(|old| old.used),
+        };
+        if place.is_none() {
+            choice.current = choice.best(now);
+        }
+        choice
+    }
+
+    fn in_use(&self) -> Option<NodeId> {
+        self.members.get(self.current).map(|(member, _)| member.node)
+    }
+
+    fn health(&mut self, node: NodeId) -> Option<&mut Health> {
+        let found = self.members.iter_mut().find(|(member, _)| member.node == node);
+        found.map(|(_, health)| health)
+    }
+
+    fn is_used(&self, now: Instant) -> bool {
+        self.used
+            .is_some_and(|used| now.saturating_duration_since(used) < IN_USE)
+    }
+
+    fn use_now(&mut self, now: Instant) {
+        self.used = Some(now);
+        for (place, (_, health)) in self.members.iter_mut().enumerate() {
+            let soon = now + interval(true, place == self.current);
+            health.next = health.next.map(|next| next.min(soon));
+        }
+    }
+
+    /// The place of the gateway to use.
+    fn best(&self, now: Instant) -> usize {
+        let first_well = self.members.iter().position(|(_, health)| health.is_well());
+        let Some((current, _)) = self
+            .members
+            .get(self.current)
+            .filter(|(_, health)| health.is_well())
+        else {
+            return first_well.unwrap_or(self.current);
+        };
+        let ripe = self.members.iter().take(self.current).position(|(_, health)| {
+            let well_for = health
+                .well_since
+                .map(|since| now.saturating_duration_since(since));
+            let quiet = self
+                .used
+                .is_none_or(|used| now.saturating_duration_since(used) > QUIET);
+            health.is_well()
+                && well_for
+                    .is_some_and(|well| well >= WELL_FOR && (!current.nat || quiet || well >= PATIENCE))
+        });
+        ripe.unwrap_or(self.current)
+    }
+}
+
+impl Health {
+    fn sign_of_life(&mut self, now: Instant) {
+        self.unanswered = 0;
+        if !self.declined {
+            self.well_since.get_or_insert(now);
+        }
+    }
+
+    fn ask(&mut self, next: Instant) {
+        // The question before this one may still be answered; those before it may not.
+        self.unanswered = self.unanswered.saturating_add(1);
+        if !self.is_well() {
+            self.well_since = None;
+        }
+        self.next = Some(next);
+    }
+}
+
+fn interval(used: bool, current: bool) -> Duration {
+    match (used, current) {
+        (true, true) => EVERY,
+        (true, false) => EVERY_SPARE,
+        (false, _) => EVERY_IDLE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BETTER: NodeId = NodeId::from_bytes([1; 16]);
+    const SPARE: NodeId = NodeId::from_bytes([2; 16]);
+
+    struct Scene {
+        now: Instant,
+        choices: Choices,
+        prefix: IpNet,
+        deaf: Vec<NodeId>,
+        traffic: bool,
+    }
+
+    impl Scene {
+        fn new(nat: bool) -> Self {
+            let prefix = "192.168.50.0/24".parse().unwrap();
+            let member = |priority, node| Member { priority, node, nat };
+            let range = Range {
+                prefix,
+                members: vec![member(1, BETTER), member(2, SPARE)],
+            };
+            let (now, mut choices) = (Instant::now(), Choices::default());
+            choices.set(now, &[range]);
+            Self {
+                now,
+                choices,
+                prefix,
+                deaf: Vec::new(),
+                traffic: true,
+            }
+        }
+
+        /// Lets time pass in steps of the sampling; gives how long it took until the choice changed.
+        fn until_changed(&mut self, bound: Duration) -> Option<Duration> {
+            let start = self.now;
+            while self.now - start < bound {
+                self.now += Duration::from_millis(100);
+                if self.traffic
+                    && let Some(node) = self.choices.of(&self.prefix)
+                {
+                    self.choices.handle_traffic(self.now, node);
+                }
+                for (node, prefix) in self.choices.handle_timeout(self.now) {
+                    if !self.deaf.contains(&node) {
+                        self.choices.handle_answer(self.now, node, &prefix, true);
+                    }
+                }
+                if self.choices.poll_change() {
+                    return Some(self.now - start);
+                }
+            }
+            None
+        }
+    }
+
+    #[test]
+    fn a_dead_gateway_in_use_is_left_within_two_and_a_half_seconds() {
+        let mut scene = Scene::new(true);
+        assert_eq!(scene.until_changed(Duration::from_secs(60)), None, "all is well");
+        scene.deaf = vec![BETTER];
+        let took = scene.until_changed(Duration::from_secs(5)).unwrap();
+        assert!(took <= Duration::from_millis(2500), "{took:?}");
+        assert_eq!(scene.choices.of(&scene.prefix), Some(SPARE));
+    }
+
+    #[test]
+    fn traffic_after_an_idle_hour_finds_the_dead_one_out_as_soon() {
+        let mut scene = Scene::new(true);
+        scene.traffic = false;
+        assert_eq!(scene.until_changed(Duration::from_secs(3600)), None);
+        (scene.traffic, scene.deaf) = (true, vec![BETTER]);
+        let took = scene.until_changed(Duration::from_secs(30)).unwrap();
+        assert!(took <= Duration::from_millis(2500), "{took:?}");
+    }
+
+    #[test]
+    fn one_that_declines_is_left_at_once() {
+        let mut scene = Scene::new(false);
+        scene.until_changed(Duration::from_secs(1));
+        let prefix = scene.prefix;
+        scene.choices.handle_answer(scene.now, BETTER, &prefix, false);
+        assert!(scene.choices.poll_change());
+        assert_eq!(scene.choices.of(&prefix), Some(SPARE));
+    }
+
+    #[test]
+    fn the_better_one_is_used_again_after_ten_good_seconds() {
+        let mut scene = Scene::new(false);
+        scene.deaf = vec![BETTER];
+        scene.until_changed(Duration::from_secs(5)).unwrap();
+        scene.until_changed(Duration::from_secs(20));
+        scene.deaf.clear();
+        let took = scene.until_changed(Duration::from_secs(60)).unwrap();
+        assert!(took >= WELL_FOR && took <= WELL_FOR + 2 * EVERY_SPARE, "{took:?}");
+        assert_eq!(scene.choices.of(&scene.prefix), Some(BETTER));
+    }
+
+    #[test]
+    fn connections_behind_a_masquerading_gateway_are_waited_for_but_not_for_ever() {
+        let mut scene = Scene::new(true);
+        scene.deaf = vec![BETTER];
+        scene.until_changed(Duration::from_secs(5)).unwrap();
+        scene.deaf.clear();
+        assert_eq!(scene.until_changed(Duration::from_secs(60)), None, "packets go");
+        scene.traffic = false;
+        let took = scene.until_changed(Duration::from_secs(60)).unwrap();
+        assert!(took <= QUIET + EVERY_IDLE + EVERY_SPARE, "{took:?}");
+
+        let mut scene = Scene::new(true);
+        scene.deaf = vec![BETTER];
+        scene.until_changed(Duration::from_secs(5)).unwrap();
+        scene.deaf.clear();
+        let took = scene.until_changed(2 * PATIENCE).unwrap();
+        assert!(took >= PATIENCE && took <= PATIENCE + 4 * EVERY_SPARE, "{took:?}");
+    }
+
+    #[test]
+    fn where_all_are_dead_the_last_one_is_kept_and_said_to_be_ill() {
+        let mut scene = Scene::new(true);
+        scene.deaf = vec![BETTER, SPARE];
+        scene.until_changed(Duration::from_secs(60));
+        scene.until_changed(Duration::from_secs(60));
+        assert!(scene.choices.of(&scene.prefix).is_some());
+        assert!(!scene.choices.is_well(&scene.prefix));
+    }
+
+    #[test]
+    fn what_comes_from_a_gateway_that_answers_no_question_keeps_it() {
+        let mut scene = Scene::new(true);
+        scene.deaf = vec![BETTER];
+        for _ in 0..60 {
+            scene.choices.handle_received(scene.now, BETTER);
+            assert_eq!(scene.until_changed(Duration::from_millis(500)), None);
+        }
+    }
+}
