@@ -211,12 +211,12 @@ fn a_second_gateway_takes_over_within_three_seconds_and_connections_go_on() {
         "gateway failover: longest gap in 200 numbered packets/s",
         format!(
             "{} ms, {} lost",
-            numbered.longest_gap.as_millis(),
+            numbered.longest_silence.as_millis(),
             numbered.lost()
         ),
         "3,000 ms",
     );
-    assert!(numbered.longest_gap <= FAILOVER, "{numbered:?}");
+    assert!(numbered.longest_silence <= FAILOVER, "{numbered:?}");
 
     // and back, without a gap
     let numbered = UdpFlow::start(laptop, &office.printer, address(9200), 200);
@@ -229,12 +229,12 @@ fn a_second_gateway_takes_over_within_three_seconds_and_connections_go_on() {
         "back to the better gateway: longest gap",
         format!(
             "{} ms, {} lost",
-            numbered.longest_gap.as_millis(),
+            numbered.longest_silence.as_millis(),
             numbered.lost()
         ),
         "1,000 ms",
     );
-    assert!(numbered.longest_gap <= RETURN, "{numbered:?}");
+    assert!(numbered.longest_silence <= RETURN, "{numbered:?}");
     let report = stream.stop();
     assert!(
         report.broken.is_none(),
@@ -337,7 +337,7 @@ fn ranges_that_would_break_something_are_refused_each_with_its_reason() {
 /// Puts a LAN of 192.168.50.0/24 behind a machine, with one host.
 const SAME_LAN: &str = "
 ip link add lan9 type veth peer name host9
-unshare -n sleep 1000 >/dev/null 2>&1 </dev/null & p=$!
+unshare -n sleep 1000 >/dev/null 2>&1 </dev/null & p=$!; echo $p > /run/host9
 until [ \"$(readlink /proc/$p/ns/net)\" != \"$(readlink /proc/self/ns/net)\" ]; do sleep 0.02; done
 ip link set host9 netns $p
 ip addr add 192.168.50.1/24 dev lan9; ip -6 addr add fd50::1/64 dev lan9 nodad; ip link set lan9 up
@@ -364,9 +364,7 @@ fn two_sites_with_one_range_are_both_reached_under_prefixes_of_their_own() {
     admin("gateway add gw-a --range fd50::/64 --as fd51::/64");
     admin("gateway add gw-b --range fd50::/64 --as fd52::/64 --no-nat");
     let seen = |gateway: &Node| {
-        let count = gateway
-            .machine()
-            .read("/sys/class/net/lan9/statistics/tx_packets");
+        let count = gateway.machine().sh("awk '/lan9:/ { print $11 }' /proc/net/dev");
         count.trim().parse::<u64>().expect("a number")
     };
     for (gateway, other, v4, v6) in [(a, b, "10.200.1.9", "fd51::9"), (b, a, "10.200.2.9", "fd52::9")] {
@@ -380,17 +378,17 @@ fn two_sites_with_one_range_are_both_reached_under_prefixes_of_their_own() {
         assert!(
             laptop
                 .machine()
-                .succeeds(&["ping", "-n", "-q", "-c5", "-i0.2", v4])
+                .succeeds(&["ping", "-n", "-q", "-c40", "-i0.02", v4])
         );
         assert!(
-            seen(gateway) >= before + 5,
+            seen(gateway) >= before + 40,
             "the packets came to {}",
             gateway.name()
         );
-        assert!(seen(other) < untouched + 5, "and not to {}", other.name());
+        assert!(seen(other) < untouched + 20, "and not to {}", other.name());
     }
     // the host behind gw-b has no NAT in front of it: what it begins comes from the published prefix
-    let host = b.machine().sh("pgrep -f 'sleep 1000' | head -1");
+    let host = b.machine().read("/run/host9");
     let mesh = laptop.ipv4(NET).to_string();
     let sender = b.machine().run(&[
         "nsenter",
