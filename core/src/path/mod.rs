@@ -11,9 +11,10 @@
 //!
 //! 1. Mutate: one of `set_*`, `handle_datagram`, `handle_activity`, `note_received`, `initiation_sent`,
 //!    `handshake_done`, `network_changed`, `handle_timeout`, each with the present `Instant`, which never goes back.
-//! 2. Drain [`Agent::poll_transmit`] until it gives none, and send each datagram: by the WireGuard socket of the address's
-//!    family, or by the beacon socket to both groups on every interface. A datagram that cannot be sent is dropped.
-//! 3. Drain [`Agent::poll_event`] until it gives none, and do what each says.
+//! 2. Drain [`Agent::poll_event`] until it gives none, and do what each says.
+//! 3. Drain [`Agent::poll_transmit`] until it gives none, and send each datagram: by the socket that it names, some of which
+//!    an event may just have asked for, or by the beacon socket to both groups on every interface. A datagram that cannot be
+//!    sent is dropped.
 //! 4. Wait for input until [`Agent::poll_timeout`]; when that comes, call [`Agent::handle_timeout`].
 //!
 //! What the packet path has to tell:
@@ -49,11 +50,11 @@
 //!         Some((source, bytes)) => agent.handle_datagram(now, source, bytes),
 //!         None => agent.handle_timeout(now),
 //!     }
-//!     while let Some(transmit) = agent.poll_transmit() {
-//!         send(transmit);
-//!     }
 //!     while let Some(event) = agent.poll_event() {
 //!         follow(event);
+//!     }
+//!     while let Some(transmit) = agent.poll_transmit() {
+//!         send(transmit);
 //!     }
 //!     agent.poll_timeout()
 //! }

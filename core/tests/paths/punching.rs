@@ -234,6 +234,23 @@ fn what_is_hopeless_is_not_tried_and_the_explanation_says_so() {
     assert!(explained.next_attempt.is_some() && !explained.help.is_empty());
 }
 
+/// Several ports of a counting NAT may have answered: none of them is trusted any more when one falls silent.
+#[test]
+fn when_a_guessed_path_dies_the_relay_takes_over_within_a_second() {
+    let (mut world, ann, bob) = meet([Counting, Home], [1, 1], 0);
+    world.flow(ann, bob, 100 * MS, 60 * S);
+    world.flow(bob, ann, 100 * MS, 60 * S);
+    assert!(world.run_until(5 * S, |world| both_direct(world, ann, bob)));
+    world.run(3 * S);
+    world.cut(ann, bob);
+    let since = world.elapsed();
+    world.run(10 * S);
+    for (from, to) in [(ann, bob), (bob, ann)] {
+        let gap = longest_gap(&world, from, to, since);
+        assert!(gap <= S + 150 * MS, "{gap:?}");
+    }
+}
+
 /// The NAT's memory is lost, and the peer's packets come before the host's own: only another port helps.
 #[test]
 fn a_linux_router_that_was_restarted_is_got_over_by_a_fresh_port() {

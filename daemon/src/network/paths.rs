@@ -269,6 +269,9 @@ impl Task {
 
     /// Sends what the agent wants sent and does what its events say.
     pub(super) fn drain_agent(&mut self) {
+        while let Some(event) = self.agent.poll_event() {
+            self.agent_decided(event);
+        }
         while let Some(transmit) = self.agent.poll_transmit() {
             match transmit.to {
                 Destination::Socket(remote) => {
@@ -279,9 +282,6 @@ impl Task {
                 }
                 Destination::Beacon => self.beacons.send(&transmit.bytes),
             }
-        }
-        while let Some(event) = self.agent.poll_event() {
-            self.agent_decided(event);
         }
     }
 

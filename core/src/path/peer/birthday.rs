@@ -24,8 +24,10 @@ use super::Peer;
 /// Datagrams at once, and the time to the next: 500 a second.
 const BATCH: u16 = 10;
 const BATCH_EVERY: Duration = Duration::from_millis(20);
-/// The call is repeated once, should it be lost.
-const CALL_AGAIN: Duration = Duration::from_millis(500);
+/// The call is repeated, should it be lost or the peer be busy with another search.
+const CALL_AGAIN: Duration = Duration::from_secs(1);
+/// Another pair searches: one at a time.
+const WAIT_FOR_OTHERS: Duration = Duration::from_millis(250);
 /// Pings of one search.
 const MAX_PROBES: u32 = 2_000;
 const FIRST_PORT: u32 = 1_024;
@@ -36,7 +38,6 @@ pub(super) struct Opener {
     first: SocketId,
     target: SocketAddr,
     primed: u16,
-    calls: u8,
     next: Instant,
 }
 
@@ -73,9 +74,12 @@ impl Searcher {
 impl Peer {
     /// Opens the sockets, if no other pair searches.
     pub(super) fn open_many(&mut self, now: Instant, shared: &mut Shared) {
-        let Some(target) = self.named(shared).filter(|_| shared.searching.is_none()) else {
+        self.campaign.open_at = None;
+        let Some(target) = self.named(shared) else { return };
+        if shared.searching.is_some() {
+            self.campaign.open_at = Some(now + WAIT_FOR_OTHERS);
             return;
-        };
+        }
         let Some(first) = shared.open_sockets(self.info.node, BIRTHDAY_SOCKETS) else {
             return;
         };
@@ -84,7 +88,6 @@ impl Peer {
             first,
             target,
             primed: 0,
-            calls: 0,
             next: now,
         });
     }
@@ -103,17 +106,14 @@ impl Peer {
 
     /// Sends the primers that are due, then the call.
     pub(super) fn run_opener(&mut self, now: Instant, shared: &mut Shared) {
+        if self.campaign.open_at.is_some_and(|at| now >= at) {
+            self.open_many(now, shared);
+        }
         let Some(opener) = self.campaign.opener.as_mut().filter(|opener| now >= opener.next) else {
             return;
         };
         if opener.primed == BIRTHDAY_SOCKETS {
-            opener.calls += 1;
-            opener.next = now
-                + if opener.calls < 2 {
-                    CALL_AGAIN
-                } else {
-                    Duration::from_secs(3600)
-                };
+            opener.next = now + CALL_AGAIN;
             let own = shared.reflexive.addresses().find(|address| address.is_ipv4());
             if let Some(own) = own {
                 self.call_with(shared, Stage::Birthday, vec![own]);

@@ -26,7 +26,7 @@ const PUNCH_FOR: Duration = Duration::from_secs(2);
 /// Where punching is known to be hopeless it is only for addresses that need none: a LAN's, IPv6.
 const PUNCH_BRIEFLY: Duration = Duration::from_millis(300);
 const FRESH_FOR: Duration = Duration::from_millis(2_500);
-const BIRTHDAY_FOR: Duration = Duration::from_secs(7);
+const BIRTHDAY_FOR: Duration = Duration::from_secs(10);
 
 /// Routers that a primer may meet, the last of which drops it: our own NAT, and the carrier's behind it in the next round,
 /// and so on. Two NATs that follow each other closely (a lab, two customers of one carrier) have one router between them,
@@ -41,6 +41,8 @@ pub(super) struct Campaign {
     pub(super) fresh: Option<Fresh>,
     pub(super) opener: Option<Opener>,
     pub(super) searcher: Option<Searcher>,
+    /// Another pair's search has to end before ours begins.
+    pub(super) open_at: Option<Instant>,
     /// Sockets by which the peer has answered.
     adopted: Vec<SocketId>,
     attempts: VecDeque<Attempt>,
@@ -51,7 +53,10 @@ impl Campaign {
         let fresh = self.fresh.as_ref().and_then(Fresh::next);
         let opener = self.opener.as_ref().map(Opener::next);
         let searcher = self.searcher.as_ref().map(Searcher::next);
-        [self.ends, fresh, opener, searcher].into_iter().flatten().min()
+        [self.ends, self.open_at, fresh, opener, searcher]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn attempts(&self) -> Vec<Attempt> {
@@ -177,6 +182,7 @@ impl Peer {
         if !by.socket.is_primary() && !self.campaign.adopted.contains(&by.socket) {
             self.campaign.adopted.push(by.socket);
         }
+        self.directs.forget_guesses();
         self.campaign.conclude(Outcome::Direct(by.address));
         self.end_campaign(shared);
     }
@@ -194,6 +200,7 @@ impl Peer {
 
     /// Closes the sockets of a search, but not those by which the peer has answered.
     fn close_searches(&mut self, shared: &mut Shared) {
+        self.campaign.open_at = None;
         let fresh = self.campaign.fresh.take().map(|fresh| (fresh.socket(), 1));
         let opened = self.campaign.opener.take().map(|opener| opener.sockets());
         let searched = self.campaign.searcher.take().is_some();

@@ -104,6 +104,11 @@ impl Direct {
         self.origin <= Origin::Called && self.remote.socket.is_primary()
     }
 
+    /// Whether it is only a guess where the peer's fresh port may be, and nothing came from there.
+    pub(super) fn is_guess(&self) -> bool {
+        self.origin == Origin::Fresh && self.proof.is_none() && self.came.is_none()
+    }
+
     /// Its proof, while it is fresh enough.
     pub(super) fn proof(&self, now: Instant) -> Option<Proof> {
         self.proof
@@ -284,6 +289,11 @@ impl Directs {
         // the limits protect the address, whatever socket of ours it is sent to from
         let same = |direct: &&Direct| direct.remote.address == remote.address;
         self.0.iter().filter(same).any(|direct| direct.has_answered(now))
+    }
+
+    /// Forgets where a fresh port might have been: it was found.
+    pub(super) fn forget_guesses(&mut self) {
+        self.0.retain(|direct| !direct.is_guess());
     }
 
     /// Forgets what belongs to a socket that is closed.

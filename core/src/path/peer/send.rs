@@ -22,6 +22,8 @@ const MAX_PINGS: usize = 64;
 const PING_LIFE: Duration = Duration::from_secs(5);
 /// What came from an address is answered for so long.
 const ANSWERING: Duration = Duration::from_secs(2);
+/// A sign of life that is older says nothing of what happened just now.
+const FRESH_SIGN: Duration = Duration::from_millis(500);
 /// Tries that wait for the peer begin after this at the latest.
 const HOLD: Duration = Duration::from_secs(1);
 /// A peer is told where to call at most this often.
@@ -315,6 +317,18 @@ impl Peer {
         }
     }
 
+    /// Doubts every proven address but this one, unless something came from it just now.
+    fn doubt_spares(&mut self, now: Instant, in_use: Remote) {
+        let silent = |direct: &Direct| {
+            direct
+                .proof(now)
+                .is_some_and(|proof| now.saturating_duration_since(proof.heard) > FRESH_SIGN)
+        };
+        for direct in self.directs.iter_mut() {
+            direct.doubt |= direct.remote != in_use && silent(direct);
+        }
+    }
+
     /// Makes the tries that are due.
     pub(super) fn make_tries(&mut self, now: Instant, shared: &mut Shared) {
         let due: Vec<Remote> = self
@@ -377,9 +391,11 @@ impl Peer {
                     .get_mut(address)
                     .map(|direct| std::mem::replace(&mut direct.doubt, true));
                 if before == Some(false) {
-                    // one of them may have to take over; and the peer may hear nothing of us while we hear it: what it gets by
+                    // one of them may have to take over, but not on trust: what made this one fall silent did so to those beside it,
+                    // and to try one after the other would take a second each; and the peer may hear nothing of us while we hear it: what it gets by
                     // both ways tells it nothing, since the second copy of each packet is dropped
                     self.ping_spares(now, shared);
+                    self.doubt_spares(now, address);
                     self.ping_relay(now, shared);
                 }
             }
