@@ -89,8 +89,9 @@ impl Rank {
 
 /// The path over these ways, given the one in use.
 ///
-/// While a direct way is doubtful both it and the best other way are used. A sure direct way is used alone.
-pub(super) fn choose(ways: &[Way], current: Path) -> Path {
+/// While a direct way is doubtful both it and the best other way are used. A sure direct way is used alone. Of relays one is
+/// used, and a second one where the first was silent for long.
+pub(super) fn choose(ways: &[Way], current: Path, long_silent: bool) -> Path {
     // the way in use keeps its bonus while it is only the duplicate
     let held = [current.primary, current.duplicate]
         .into_iter()
@@ -102,10 +103,11 @@ pub(super) fn choose(ways: &[Way], current: Path) -> Path {
         return Path::default();
     };
     let alone = best.standing == Standing::Sure && !best.endpoint.is_relay();
+    let both_relays = long_silent && ways.iter().all(|way| way.endpoint.is_relay());
     let second = ways
         .iter()
         .filter(|way| !alone && way.endpoint != best.endpoint)
-        .filter(|way| !(best.endpoint.is_relay() && way.endpoint.is_relay()))
+        .filter(|way| both_relays || !(best.endpoint.is_relay() && way.endpoint.is_relay()))
         .min_by_key(|way| rank(way));
     Path {
         primary: Some(best.endpoint),
@@ -152,6 +154,7 @@ mod tests {
                 primary: current,
                 duplicate: None,
             },
+            false,
         );
         (path.primary, path.duplicate)
     }
@@ -208,6 +211,25 @@ mod tests {
         let mut ways = [direct(A, 20, Sure), direct(B, 90, Sure)];
         ways[0].crooked = true;
         assert_eq!(chosen(&ways, Some(ways[0].endpoint)).0, Some(ways[1].endpoint));
+    }
+
+    #[test]
+    fn a_relay_that_was_silent_for_long_has_a_second_one_beside_it() {
+        let ways = [relay(1, Sure, false), relay(2, Sure, true)];
+        let both = choose(&ways, Path::default(), true);
+        assert_eq!(
+            (both.primary, both.duplicate),
+            (Some(ways[0].endpoint), Some(ways[1].endpoint))
+        );
+        let ways = [
+            relay(1, Sure, false),
+            relay(2, Sure, true),
+            direct(A, 9, Doubtful),
+        ];
+        assert_eq!(
+            choose(&ways, Path::default(), true).duplicate,
+            Some(ways[2].endpoint)
+        );
     }
 
     #[test]

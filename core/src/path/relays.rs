@@ -128,6 +128,29 @@ impl Relays {
         }
     }
 
+    /// Opens sessions to `peer` at the two best relays that answer, so that either may carry the next packet.
+    pub(super) fn open_two(&mut self, now: Instant, peer: NodeId, home: Option<RelayId>) {
+        let own = self.home;
+        let mut ranked: Vec<_> = self
+            .clients
+            .iter_mut()
+            .filter(|client| client.bound_to().is_some())
+            .collect();
+        ranked.sort_by_key(|client| {
+            let id = Some(client.info().id);
+            (
+                client.in_doubt(),
+                home.is_some() && id != home,
+                id != own,
+                client.rtt(),
+            )
+        });
+        ranked
+            .into_iter()
+            .take(2)
+            .for_each(|client| client.open(now, peer));
+    }
+
     pub(super) fn forget(&mut self, peer: NodeId) {
         self.clients.iter_mut().for_each(|client| client.forget(peer));
     }

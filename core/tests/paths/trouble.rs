@@ -190,3 +190,30 @@ fn a_partition_heals() {
     assert!(world.run_until(3 * S, |world| arrived(world, ann, bob) > before));
     assert!(world.run_until(20 * S, |world| kind(world, ann, bob) == PathKind::Direct));
 }
+
+#[test]
+fn after_ten_idle_seconds_the_first_packet_takes_a_second_relay_too() {
+    let (mut world, ann, bob) = two_homes([NatKind::SYMMETRIC; 2]);
+    world.add_relay(&["203.0.113.2"]);
+    world.publish();
+    world.run(2 * S);
+    world.flow(ann, bob, 100 * MS, 5 * S);
+    world.flow(bob, ann, 100 * MS, 5 * S);
+    world.run(30 * S);
+    let path = world.node(ann).unwrap().path(meshd_core::sim::node_id(bob));
+    let relays = [path.primary, path.duplicate].map(|way| way.map(|way| way.address()));
+    assert!(
+        relays[0].is_some() && relays[1].is_some() && relays[0] != relays[1],
+        "{relays:?}"
+    );
+    let before = arrived(&world, ann, bob);
+    let home = usize::from(relays[0].unwrap().ip().to_string() == "203.0.113.2");
+    world.stop_relay(home);
+    world.flow(ann, bob, 10 * S, S);
+    world.run(S / 2);
+    assert_eq!(
+        arrived(&world, ann, bob),
+        before + 1,
+        "the first packet is through, once"
+    );
+}

@@ -367,7 +367,7 @@ impl Peer {
 
     /// Decides anew about the path, and tells where it changed.
     pub(super) fn refresh(&mut self, now: Instant, shared: &mut Shared) {
-        let path = choose(&self.ways(now, shared), self.path);
+        let path = choose(&self.ways(now, shared), self.path, self.relayed.is_long_silent());
         if path == self.path {
             return;
         }
@@ -435,7 +435,7 @@ impl Peer {
 
     fn relay_way(&self, shared: &Shared) -> Option<Endpoint> {
         let ways = shared.relays.ways(self.info.node, self.info.home_relay);
-        choose(&ways.collect::<Vec<_>>(), self.path).primary
+        choose(&ways.collect::<Vec<_>>(), self.path, false).primary
     }
 }
 

@@ -118,7 +118,7 @@ impl Peer {
                 self.proved(now, remote, rtt, from, shared);
             }
             Endpoint::Relay { .. } => {
-                self.relayed.answered(rtt);
+                self.relayed.answered(now, rtt);
                 self.call(now, shared);
             }
         }

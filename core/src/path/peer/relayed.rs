@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 /// Silence after something was sent, or after something came, before the relay is asked for a sign of life.
 const SILENCE: Duration = Duration::from_millis(300);
+/// After so long without anything through the relay, nobody knows whether it lives: the next packet takes a second one too.
+const LONG_SILENCE: Duration = Duration::from_secs(10);
 /// Waits between pings through the relay that stay unanswered; the last one repeats.
 const BACKOFF_S: [u64; 6] = [1, 2, 4, 8, 16, 30];
 
@@ -23,6 +25,8 @@ pub(super) struct RelayWatch {
     tries: usize,
     next: Option<Instant>,
     silent_at: Option<Instant>,
+    long_silent_at: Option<Instant>,
+    long_silent: bool,
     rtt: Option<Duration>,
 }
 
@@ -33,7 +37,22 @@ impl RelayWatch {
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        [self.next, self.silent_at].into_iter().flatten().min()
+        [self.next, self.silent_at, self.long_silent_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Nothing has come through the relay for ten seconds.
+    pub(super) fn is_long_silent(&self) -> bool {
+        self.long_silent
+    }
+
+    /// Whether the ten seconds are over just now.
+    pub(super) fn falls_long_silent(&mut self, now: Instant) -> bool {
+        let falls = self.long_silent_at.take_if(|at| now >= *at).is_some();
+        self.long_silent |= falls;
+        falls
     }
 
     /// A packet went out by the relay.
@@ -49,6 +68,7 @@ impl RelayWatch {
         *self = Self {
             rtt: self.rtt,
             silent_at: Some(now + SILENCE),
+            long_silent_at: Some(now + LONG_SILENCE),
             ..Self::default()
         };
     }
@@ -60,11 +80,12 @@ impl RelayWatch {
     }
 
     /// A pong came by the relay.
-    pub(super) fn answered(&mut self, rtt: Duration) {
+    pub(super) fn answered(&mut self, now: Instant, rtt: Duration) {
         let rtt = Some(self.rtt.map_or(rtt, |smoothed| (smoothed * 7 + rtt) / 8));
         *self = Self {
             rtt,
             silent_at: self.silent_at,
+            long_silent_at: Some(now + LONG_SILENCE),
             ..Self::default()
         };
     }
@@ -73,6 +94,7 @@ impl RelayWatch {
     pub(super) fn rest(&mut self) {
         *self = Self {
             rtt: self.rtt,
+            long_silent: self.long_silent || self.long_silent_at.is_some(),
             ..Self::default()
         };
     }

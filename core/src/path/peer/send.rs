@@ -412,6 +412,10 @@ impl Peer {
 
     /// Watches the relayed way in use.
     pub(super) fn watch_relay(&mut self, now: Instant, shared: &mut Shared) {
+        let relayed = self.path.primary.is_some_and(|primary| primary.is_relay());
+        if self.relayed.falls_long_silent(now) && relayed {
+            shared.relays.open_two(now, self.info.node, self.info.home_relay);
+        }
         let Some(demand) = self.relayed.due(now) else {
             return;
         };
