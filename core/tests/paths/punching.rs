@@ -234,6 +234,29 @@ fn what_is_hopeless_is_not_tried_and_the_explanation_says_so() {
     assert!(explained.next_attempt.is_some() && !explained.help.is_empty());
 }
 
+/// As after a start: the node measures its NAT while packets wait already.
+#[test]
+fn a_nat_that_is_measured_late_is_got_over_all_the_same() {
+    for sites in [[Counting, Counting], [Symmetric, Linux], [Counting, Home]] {
+        let mut world = World::new(start(), 7);
+        world.add_relay(&["203.0.113.1"]);
+        world.set_nats_known(false);
+        let nodes = [sites[0].add(&mut world, 1, 10), sites[1].add(&mut world, 2, 10)];
+        world.run(2 * S);
+        world.flow(nodes[0], nodes[1], 50 * MS, 30 * S);
+        world.flow(nodes[1], nodes[0], 50 * MS, 30 * S);
+        for (node, wait) in nodes.into_iter().zip([3 * S, 2 * S]) {
+            world.run(wait);
+            let nat = world.behaviour(node);
+            world.with_node(node, |node, now| node.agent.set_nat_behaviour(now, nat));
+        }
+        assert!(
+            world.run_until(10 * S, |world| both_direct(world, nodes[0], nodes[1])),
+            "{sites:?}"
+        );
+    }
+}
+
 /// Several ports of a counting NAT may have answered: none of them is trusted any more when one falls silent.
 #[test]
 fn when_a_guessed_path_dies_the_relay_takes_over_within_a_second() {

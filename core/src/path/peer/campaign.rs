@@ -38,6 +38,8 @@ const PRIMER_TTL: [u8; 4] = [2, 3, 4, 5];
 pub(super) struct Campaign {
     method: Option<Method>,
     ends: Option<Instant>,
+    /// What was known when it began.
+    plan: Plan,
     pub(super) fresh: Option<Fresh>,
     pub(super) opener: Option<Opener>,
     pub(super) searcher: Option<Searcher>,
@@ -81,6 +83,23 @@ impl Campaign {
     }
 }
 
+/// What the two NATs leave to be tried, and where their next ports are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Plan {
+    methods: [bool; 3],
+    steps: [Option<i8>; 2],
+}
+
+impl Plan {
+    fn of(ours: NatBehaviour, theirs: NatBehaviour) -> Self {
+        let methods = [Method::Punch, Method::FreshPort, Method::Birthday];
+        Self {
+            methods: methods.map(|method| may_work(method, ours, theirs)),
+            steps: [ours.step(), theirs.step()],
+        }
+    }
+}
+
 /// Whether a method may work between two such NATs; what is unknown may be anything.
 fn may_work(method: Method, ours: NatBehaviour, theirs: NatBehaviour) -> bool {
     if ours.udp_blocked || theirs.udp_blocked {
@@ -105,17 +124,30 @@ impl Peer {
         if self.campaign.method.is_some() {
             return;
         }
-        let may = may_work(Method::Punch, shared.nat, self.theirs.unwrap_or_default());
+        let theirs = self.theirs.unwrap_or_default();
+        let may = may_work(Method::Punch, shared.nat, theirs);
+        self.campaign.plan = Plan::of(shared.nat, theirs);
         self.campaign.method = Some(Method::Punch);
         self.campaign.ends = Some(now + if may { PUNCH_FOR } else { PUNCH_BRIEFLY });
         self.campaign.begin(now, Method::Punch, Outcome::UnderWay);
     }
 
     /// The peer has said what is in front of it.
-    pub(super) fn learnt_nat(&mut self, now: Instant, theirs: NatBehaviour, shared: &Shared) {
+    pub(super) fn learnt_nat(&mut self, now: Instant, theirs: NatBehaviour, shared: &mut Shared) {
         self.theirs = Some(theirs);
-        if self.campaign.method == Some(Method::Punch) && !may_work(Method::Punch, shared.nat, theirs) {
-            self.campaign.ends = self.campaign.ends.map(|ends| ends.min(now + PUNCH_BRIEFLY));
+        self.revise_campaign(now, shared);
+    }
+
+    /// Begins anew where more is known of the NATs than before, and it makes a difference: a node that has just started
+    /// measures its own after it was wanted.
+    pub(super) fn revise_campaign(&mut self, now: Instant, shared: &mut Shared) {
+        let searches = self.campaign.method == Some(Method::Birthday);
+        if !self.is_active() || searches || self.has_sure_direct(now) {
+            return;
+        }
+        if Plan::of(shared.nat, self.theirs.unwrap_or_default()) != self.campaign.plan {
+            self.abandon_campaign(shared);
+            self.begin_campaign(now, shared);
         }
     }
 

@@ -239,6 +239,7 @@ impl Peer {
         // the peer is told with the next pong, however lately it was called
         self.rounds.called = None;
         self.try_new(now, shared);
+        self.revise_campaign(now, shared);
     }
 
     /// Packets go, come or wait.

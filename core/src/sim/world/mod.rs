@@ -10,6 +10,7 @@ use rand_core::SeedableRng;
 
 use crate::id::{NetworkId, NodeId, RelayId};
 use crate::keys::DiscoverySecret;
+use crate::nat::NatBehaviour;
 use crate::path::Event;
 use crate::relay::RelayServer;
 
@@ -159,6 +160,11 @@ impl World {
     /// A running node.
     pub fn node(&self, host: HostId) -> Option<&Node> {
         self.members.get(&host)?.node.as_ref()
+    }
+
+    /// What a node would measure of the NATs in front of it.
+    pub fn behaviour(&self, host: HostId) -> NatBehaviour {
+        self.net.behaviour(host)
     }
 
     /// Sockets that a node has open besides its primary one.
