@@ -9,7 +9,8 @@ use meshd_api::local::DEFAULT_SOCKET;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::verbs::{
-    backup, clean, completion, down, gateway, join, leave, man, name, network, node, relay, restore, status,
+    backup, clean, completion, down, exit, gateway, join, leave, man, name, network, node, relay, restore,
+    status,
 };
 use crate::verbs::{netcheck, ping, template, token, up, version, why};
 
@@ -114,6 +115,9 @@ pub enum Verb {
     /// Egress gateways, ranges behind a node: add, list, remove
     #[command(subcommand)]
     Gateway(gateway::Gateway),
+    /// The exit node that this machine uses: use
+    #[command(subcommand)]
+    Exit(exit::Exit),
     /// Names of removed nodes: free
     #[command(subcommand)]
     Name(name::Name),
@@ -150,6 +154,7 @@ impl Cli {
             Verb::Token(verb) => verb.run(global).await,
             Verb::Node(verb) => verb.run(global).await,
             Verb::Gateway(verb) => verb.run(global).await,
+            Verb::Exit(verb) => verb.run(global).await,
             Verb::Name(verb) => verb.run(global).await,
             Verb::Relay(verb) => verb.run(global).await,
             Verb::Template(verb) => verb.run(global).await,
@@ -249,6 +254,8 @@ mod tests {
             "meshctl gateway add gw1 --range 192.168.50.0/24 --as 10.200.1.0/24 --nat --to laptop,tag:office",
             "meshctl gateway add gw1 --exit",
             "meshctl gateway list --network prod",
+            "meshctl exit use gw1 --network prod",
+            "meshctl exit use none",
             "meshctl gateway remove gw1 --range 192.168.50.0/24",
             "meshctl gateway remove gw1 --exit",
             "meshctl name free db1",

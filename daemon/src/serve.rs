@@ -56,6 +56,7 @@ fn router(supervisor: Handle) -> Router {
         .route("/v1/netcheck", post(netcheck))
         .route("/v1/ping", post(ping))
         .route("/v1/why", post(why))
+        .route("/v1/exit", post(exit))
         .with_state(supervisor)
 }
 
@@ -122,6 +123,14 @@ async fn netcheck(
 
 async fn ping(State(supervisor): State<Handle>, Json(request): Json<PeerRequest>) -> Answer<PingReply> {
     let question = |reply| Question::Ping(request.peer, reply);
+    ask(&supervisor, |reply| {
+        Command::Question(request.network, question(reply))
+    })
+    .await
+}
+
+async fn exit(State(supervisor): State<Handle>, Json(request): Json<PeerRequest>) -> Answer<Done> {
+    let question = |reply| Question::Exit(request.peer, reply);
     ask(&supervisor, |reply| {
         Command::Question(request.network, question(reply))
     })

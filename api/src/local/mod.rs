@@ -12,6 +12,7 @@
 //! | `POST /v1/netcheck` | [`NetcheckRequest`] | [`Netcheck`], within 6 s |
 //! | `POST /v1/ping` | [`PeerRequest`] | [`PingReply`]: one pong, within 2 s |
 //! | `POST /v1/why` | [`PeerRequest`] | [`Why`] |
+//! | `POST /v1/exit` | [`PeerRequest`], its peer an exit node or `none` | [`Done`] |
 
 mod paths;
 mod requests;

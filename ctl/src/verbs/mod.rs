@@ -4,6 +4,7 @@ pub mod backup;
 pub mod clean;
 pub mod completion;
 pub mod down;
+pub mod exit;
 pub mod gateway;
 pub mod join;
 pub mod leave;

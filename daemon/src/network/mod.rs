@@ -98,6 +98,8 @@ pub enum Question {
     Ping(String, Reply<PingReply>),
     /// Why the peer called so is reached as it is.
     Why(String, Reply<Why>),
+    /// Use the exit node called so, or none.
+    Exit(String, Reply<Done>),
 }
 
 impl Question {
@@ -107,6 +109,7 @@ impl Question {
             Self::Netcheck(reply) => drop(reply.send(Err(problem))),
             Self::Ping(_, reply) => drop(reply.send(Err(problem))),
             Self::Why(_, reply) => drop(reply.send(Err(problem))),
+            Self::Exit(_, reply) => drop(reply.send(Err(problem))),
         }
     }
 }

@@ -231,6 +231,14 @@ fn stored_relay((id, addresses, key): (String, Vec<SocketAddr>, Vec<u8>)) -> Opt
     })
 }
 
+impl Paths {
+    /// Where the relays are.
+    pub fn relay_hosts(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let addresses = self.relays.iter().flat_map(|relay| relay.addresses.iter());
+        addresses.map(SocketAddr::ip)
+    }
+}
+
 impl Task {
     /// Uses these relays from now on.
     pub(super) fn use_relays(&mut self, relays: Vec<RelayInfo>) {

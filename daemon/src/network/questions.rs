@@ -37,6 +37,7 @@ impl Task {
                 Ok(node) => self.ping(node, reply),
                 Err(problem) => drop(reply.send(Err(problem))),
             },
+            Question::Exit(node, reply) => drop(reply.send(self.use_exit(&node))),
             Question::Why(peer, reply) => {
                 let answer = self.peer_called(&peer).and_then(|node| self.why(node));
                 let _ = reply.send(answer);
@@ -45,7 +46,7 @@ impl Task {
     }
 
     /// The peer that a person means, by name, id or address in the network.
-    fn peer_called(&self, called: &str) -> Result<NodeId, Problem> {
+    pub(super) fn peer_called(&self, called: &str) -> Result<NodeId, Problem> {
         let view = self.map.view();
         let nodes = view.iter().flat_map(|view| view.nodes.values());
         let address: Option<IpAddr> = called.parse().ok();

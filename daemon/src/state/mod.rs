@@ -7,6 +7,7 @@
 //! networks/ID/progress      the record's serial and where the last map stood
 //! networks/ID/map           the last good map, and what must never be rolled back: removals, first-held keys, serials
 //! networks/ID/paths         last proven endpoints, for a start without the coordinator
+//! networks/ID/exit          the exit node that was chosen
 //! networks/ID/forwarding    settings of interfaces that a gateway switched on, and what they were before
 //! farewells                 why this machine is no longer in networks that it was put out of
 //! template                  a sealed token waiting for the first boot of a clone

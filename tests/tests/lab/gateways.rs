@@ -1,10 +1,10 @@
 //! Egress gateways: a LAN behind a node is reached by the network, as docs/gateways.md says.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use meshd_tests::mesh::Node;
-use meshd_tests::{Machine, Nat, Site, Snapshot, TcpFlow, UdpFlow, eventually, figure};
+use meshd_tests::{Machine, Nat, Site, Snapshot, TcpFlow, UdpFlow, eventually, figure, poll};
 
 use crate::bed::{self, Bed, NET, SOON};
 
@@ -408,4 +408,86 @@ fn two_sites_with_one_range_are_both_reached_under_prefixes_of_their_own() {
             .sh("ip route show table all | grep 192.168.50 || true")
     };
     assert!(!table(laptop).contains("192.168.50"), "{}", table(laptop));
+}
+
+/// A host somewhere on the internet, neither relay nor coordinator.
+const ELSEWHERE: [&str; 2] = ["192.0.2.80", "2001:db8:80::80"];
+
+/// The address from which that host sees a node, for each IP version; empty where nothing arrives.
+fn seen_as(bed: &Bed, node: &Node) -> Vec<String> {
+    let see = |to: &&str| {
+        let sink = bed
+            .world
+            .internet()
+            .inside(|| UdpSocket::bind((*to, 8000)).expect("its address"));
+        let any = if to.contains(':') { "[::]:0" } else { "0.0.0.0:0" };
+        let source = node.machine().inside(|| UdpSocket::bind(any).expect("a socket"));
+        sink.set_read_timeout(Some(Duration::from_millis(200)))
+            .expect("a positive time");
+        poll(SOON / 4, || {
+            source.send_to(b"who am I", (*to, 8000)).ok()?;
+            let (_, from) = sink.recv_from(&mut [0; 64]).ok()?;
+            Some(from.ip().to_string())
+        })
+    };
+    ELSEWHERE.iter().map(|to| see(to).unwrap_or_default()).collect()
+}
+
+#[test]
+fn an_exit_node_carries_everything_but_the_underlay_and_heals_without_the_coordinator() {
+    let office = Office::new();
+    let (bed, laptop) = (&office.bed, office.node("laptop"));
+    let host = bed.world.internet();
+    host.sh("ip addr add 192.0.2.80/32 dev lo; ip -6 addr add 2001:db8:80::80/128 dev lo nodad");
+    let home = &bed.sites[0];
+    assert_eq!(seen_as(bed, laptop), [home.public_v4(), home.v6(2)]);
+    let before = Snapshot::take(laptop.machine());
+    let refused = laptop.try_ctl(&["exit", "use", "gw1"]);
+    assert!(
+        meshd_tests::mesh::words(&refused).contains("--exit"),
+        "it is no exit node yet"
+    );
+
+    office.admin("gateway add gw1 --exit");
+    eventually(SOON, "it is used", || {
+        laptop
+            .try_ctl(&["exit", "use", "gw1"])
+            .status
+            .success()
+            .then_some(())
+    });
+    let through = [office.site.public_v4(), office.site.v6(2)];
+    eventually(SOON, "the internet sees the exit node", || {
+        (seen_as(bed, laptop) == through).then_some(())
+    });
+    assert!(laptop.pings(&home.v4(1)), "the LAN stays the LAN");
+    assert!(
+        !laptop.pings(&office.site.v4(9)),
+        "an exit is no way into its own LAN"
+    );
+    assert_eq!(laptop.network(NET).expect("joined")["coordinator"], "connected");
+
+    bed.relay.kill();
+    eventually(SOON, "the coordinator is missed", || {
+        (laptop.network(NET)?["coordinator"] != "connected").then_some(())
+    });
+    assert_eq!(seen_as(bed, laptop), through, "traffic goes on");
+    bed.relay.start_again();
+    eventually(2 * SOON, "the coordinator is found again", || {
+        (laptop.network(NET)?["coordinator"] == "connected").then_some(())
+    });
+    laptop.stop();
+    laptop.start_again();
+    eventually(SOON, "a restart keeps the choice", || {
+        laptop.pings(ELSEWHERE[0]).then_some(())
+    });
+    assert_eq!(seen_as(bed, laptop), through);
+
+    laptop.ctl(&["exit", "use", "none"]);
+    eventually(SOON, "the machine's routing is as it was", || {
+        let after = Snapshot::take(laptop.machine());
+        let same = |part| before.part(part) == after.part(part);
+        (same("IPv4 routes") && same("IPv6 routes") && same("rules")).then_some(())
+    });
+    assert_eq!(seen_as(bed, laptop), [home.public_v4(), home.v6(2)]);
 }

@@ -5,6 +5,7 @@
 //! any gateway.
 
 mod behind;
+mod exit;
 mod forwarding;
 mod prober;
 
@@ -31,6 +32,7 @@ use tracing::{info, warn};
 pub(super) struct Gateways {
     duties: Duties,
     choices: Choices,
+    exit: exit::Exit,
     prober: Prober,
     /// Published prefixes of ranges that this node can serve now: their LAN is there.
     ready: BTreeSet<IpNet>,
@@ -49,6 +51,7 @@ impl Gateways {
         Self {
             duties: Duties::default(),
             choices: Choices::default(),
+            exit: exit::Exit::recall(files),
             prober: Prober::open(address).await,
             ready: BTreeSet::new(),
             forwarding: Forwarding::recall(files),
@@ -125,7 +128,7 @@ impl Task {
     /// Takes what the map says now. Its effects follow with [`Self::serve_gateways`]; allowed IPs at once.
     pub(super) fn judge_gateways(&mut self) {
         let Some(view) = self.map.view() else { return };
-        let duties = Duties::of(&view, self.membership.node, None);
+        let duties = Duties::of(&view, self.membership.node, self.gateways.exit.node());
         if duties != self.gateways.duties {
             for service in new(&duties.services, &self.gateways.duties.services) {
                 info!(range = %service.range, published = %service.published, "this node is a gateway");
@@ -191,19 +194,21 @@ impl Task {
     pub(super) async fn serve_gateways(&mut self) {
         self.gateways.stale = false;
         self.gateways.sentences.clear();
-        self.give_way().await;
+        self.find_coordinator().await;
         let routes = self.shared.netlink.routes(Default::default()).await;
         let routes = routes.unwrap_or_else(|error| {
             warn!("cannot read the machine's routes: {error}");
             Vec::new()
         });
+        self.give_way(&routes).await;
         self.forward(&routes).await;
         self.fence().await;
     }
 
     /// The machine's own LANs keep their routes; the rest of network and ranges goes into the tunnel.
-    async fn give_way(&mut self) {
+    async fn give_way(&mut self, routes: &[Route]) {
         let ranges = self.gateways.prefixes();
+        let kept = self.kept_from_exit(routes);
         let local = &self.underlay.prefixes;
         let inside = lan_wins(&self.interface.prefixes, local);
         let mut yielded: Vec<String> = inside
@@ -216,7 +221,14 @@ impl Task {
             })
             .collect();
         let mut throws: Vec<IpNet> = inside.iter().map(|lan| lan.prefix).collect();
-        for range in &self.gateways.duties.ranges {
+        throws.extend(kept);
+        for range in self
+            .gateways
+            .duties
+            .ranges
+            .iter()
+            .filter(|range| range.prefix.prefix_len() > 0)
+        {
             for lan in lan_wins(&[range.prefix], local) {
                 yielded.push(self.own_lan(range, &lan.prefix, &lan.owner));
                 throws.push(lan.prefix);
