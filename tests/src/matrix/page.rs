@@ -22,9 +22,10 @@ impl Page {
         let noun = if addresses == 1 { "address" } else { "addresses" };
         let _ = writeln!(
             self.tables,
-            "### Relay with {addresses} IPv4 {noun}\n\n\
+            "### Relay with {addresses} IPv4 {noun}, {} trials of each pair\n\n\
              | pair | possible | reached | first packet, median (worst) | direct, median (worst) | lost on the change, worst |\n\
-             |---|---|---|---|---|---|"
+             |---|---|---|---|---|---|",
+            results.iter().map(|(_, trials)| trials.len()).max().unwrap_or(0)
         );
         for (pair, trials) in results {
             let _ = writeln!(self.tables, "{}", row(*pair, trials));

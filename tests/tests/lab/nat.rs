@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use meshd_tests::Nat::{
-    AddressRestricted, CarrierFullCone, CarrierPortRestricted, Firewall, FullCone, Open, PortRestricted,
-    Symmetric, SymmetricBlock, UdpBlocked,
+    AddressRestricted, CarrierFullCone, CarrierPortRestricted, Firewall, FullCone, Open, PlainLinux,
+    PortRestricted, Symmetric, SymmetricBlock, UdpBlocked,
 };
 use meshd_tests::matrix::{Matrix, Page, Pair, Reach};
 use meshd_tests::mesh::Node;
@@ -17,15 +17,18 @@ const PUNCHING: Duration = Duration::from_secs(20);
 /// Longest trial of a pair that stays on the relay.
 const RELAYED: Duration = Duration::from_secs(5);
 
-/// Pairs that tell: each kind of mapping and filtering, a carrier's NAT.
-const TELLING: [Pair; 7] = [
+/// Pairs that tell: each kind of mapping and filtering, with and without the primer, a carrier's NAT, no UDP at all.
+const TELLING: [Pair; 10] = [
     Pair(Open, Symmetric),
     Pair(Firewall, CarrierPortRestricted),
     Pair(FullCone, Symmetric),
     Pair(AddressRestricted, SymmetricBlock),
     Pair(PortRestricted, PortRestricted),
     Pair(PortRestricted, CarrierFullCone),
+    Pair(Firewall, PlainLinux),
+    Pair(PlainLinux, PlainLinux),
     Pair(Symmetric, Symmetric),
+    Pair(FullCone, UdpBlocked),
 ];
 
 /// Longest trial of the whole table.

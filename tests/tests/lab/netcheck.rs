@@ -120,6 +120,17 @@ fn with_one_relay_address_what_cannot_be_told_is_unknown() {
 }
 
 #[test]
+fn where_udp_is_blocked_netcheck_says_so() {
+    let (nodes, _relay, _world) = mesh(&[Nat::UdpBlocked], 1);
+    let found = netcheck(&nodes[0]);
+    let named = (&found["udp"], &found["udp_blocked"], &found["mapping"]);
+    assert_eq!(named, (&false.into(), &true.into(), &"unknown".into()), "{found}");
+    let page = nodes[0].ctl(&["netcheck"]);
+    assert!(page.contains("no relay answers over UDP"), "{page}");
+    assert!(page.lines().all(|line| line.chars().count() <= 80), "{page}");
+}
+
+#[test]
 fn a_dead_or_wrong_relay_address_is_a_clear_line_and_traffic_goes_on_over_the_rest() {
     let world = World::new();
     let cloud = world.cloud();
