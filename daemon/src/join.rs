@@ -13,7 +13,7 @@ use crate::network::Shared;
 use crate::network::coordinator::connect_any;
 use crate::state::{Allotted, Membership, NetworkFiles, StateDir};
 use meshd_api::Problem;
-use meshd_api::client::{ClientError, Connection};
+use meshd_api::client::ClientError;
 use meshd_api::coordinator::node::{self, JoinPreview};
 use meshd_api::local::{self, Membership as Admission};
 use meshd_core::id::{NetworkId, NodeId};
@@ -25,10 +25,15 @@ use meshd_core::token::JoinToken;
 use rand_core::{OsRng, RngCore};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing::debug;
 use zeroize::Zeroizing;
 
 /// Code of the problem that no coordinator answers.
 pub const UNREACHABLE: &str = "coordinator-unreachable";
+/// How long a join goes on where connections break, and the pause between two tries.
+const PERSISTENCE: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(200);
 /// Most ranges of its own that a machine tells the coordinator.
 const MAX_AVOID: usize = 64;
 
@@ -140,13 +145,33 @@ pub struct Joined {
 }
 
 impl Join {
-    /// Asks each coordinator address in turn; keeps and returns the membership.
+    /// Asks each coordinator address in turn; keeps and returns the membership. Where a connection breaks it tries again for some
+    /// seconds: the same keys get the same answer, at the cost of one use.
     pub async fn run(mut self, shared: &Shared) -> Result<Joined, Problem> {
-        let mut connection = self.connect().await?;
+        let until = Instant::now() + PERSISTENCE;
+        let template = loop {
+            match self.try_once(shared).await {
+                Ok(template) => break template,
+                Err(failed) => before_another(failed, until).await?,
+            }
+        };
+        Ok(Joined {
+            membership: self.membership,
+            template: self.token.filter(|_| template),
+        })
+    }
+
+    /// One try; whether the token is a template's.
+    async fn try_once(&mut self, shared: &Shared) -> Result<bool, Failed> {
+        let connected = connect_any(&self.membership).await;
+        let mut connection = connected.map_err(|failures| Failed {
+            broke: failures.iter().any(is_broken),
+            problem: unreachable(failures),
+        })?;
         let preview: JoinPreview = connection
             .post("/v1/join/preview", &self.request)
             .await
-            .map_err(problem)?;
+            .map_err(Failed::of)?;
         let machine = machine::local_prefixes(shared).await;
         let machine = machine.map_err(|e| Problem::new("netlink", format!("{e:#}")))?;
         if !self.membership.force {
@@ -156,22 +181,14 @@ impl Join {
         let reply: node::JoinReply = connection
             .post("/v1/join", &self.request)
             .await
-            .map_err(problem)?;
+            .map_err(Failed::of)?;
         let delegation = self.adopt(reply)?;
         // Twice: from now on either generation alone brings the node back into the network.
         for _generation in ["present", "older"] {
             let saved = self.files.save_membership(&self.membership);
             saved.map_err(|error| Problem::new("state", error.to_string()))?;
         }
-        let template = self.token.filter(|_| delegation.terms.template);
-        Ok(Joined {
-            membership: self.membership,
-            template,
-        })
-    }
-
-    async fn connect(&self) -> Result<Connection, Problem> {
-        connect_any(&self.membership).await.map_err(unreachable)
+        Ok(delegation.terms.template)
     }
 
     fn refuse_collisions(&self, preview: &JoinPreview, machine: &[LocalPrefix]) -> Result<(), Problem> {
@@ -353,6 +370,54 @@ fn unreachable(failures: Vec<ClientError>) -> Problem {
     Problem::new(UNREACHABLE, sentence)
 }
 
+/// Why a try to join failed.
+#[derive(Debug)]
+struct Failed {
+    problem: Problem,
+    /// A connection broke off: another try may end well.
+    broke: bool,
+}
+
+impl From<Problem> for Failed {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problem,
+            broke: false,
+        }
+    }
+}
+
+impl Failed {
+    fn of(error: ClientError) -> Self {
+        Self {
+            broke: is_broken(&error),
+            problem: problem(error),
+        }
+    }
+}
+
+/// Whether the other side was there and the connection ended early, as a busy relay ends those that prove nothing.
+fn is_broken(error: &ClientError) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    match error {
+        ClientError::Broken { .. } => true,
+        ClientError::Untrusted { cause, .. } | ClientError::Unreachable { cause, .. } => {
+            matches!(cause.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+        }
+        _ => false,
+    }
+}
+
+/// Waits before another try, where one may end well and it is not yet `until`; else gives the problem back.
+async fn before_another(failed: Failed, until: Instant) -> Result<(), Problem> {
+    if !failed.broke || Instant::now() >= until {
+        return Err(failed.problem);
+    }
+    debug!("joining: {}; once more", failed.problem);
+    tokio::time::sleep(AGAIN).await;
+    Ok(())
+}
+
 /// A failed exchange as a problem: the coordinator's own word where it said one.
 fn problem(error: ClientError) -> Problem {
     match error {
@@ -366,6 +431,22 @@ mod tests {
     use super::*;
     use meshd_core::keys::{CoordinatorSecret, JoinSecret, RootSecret};
     use meshd_core::token::CoordinatorAddress;
+
+    #[tokio::test]
+    async fn a_join_whose_connection_breaks_tries_again_and_a_refused_one_does_not() {
+        let broken = || {
+            Failed::of(ClientError::Untrusted {
+                address: "a".into(),
+                cause: std::io::ErrorKind::UnexpectedEof.into(),
+            })
+        };
+        let now = Instant::now();
+        assert!(before_another(broken(), now + PERSISTENCE).await.is_ok());
+        assert!(before_another(broken(), now).await.is_err(), "not for ever");
+        let expired = Failed::from(Problem::new("token-expired", "expired"));
+        let refused = before_another(expired, now + PERSISTENCE).await;
+        assert_eq!(refused.unwrap_err().code, "token-expired");
+    }
 
     fn memberships(interfaces: impl IntoIterator<Item = u16>) -> Vec<Membership> {
         let token = JoinToken {

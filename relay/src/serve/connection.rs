@@ -94,6 +94,7 @@ impl TlsService {
         let _ = tcp.set_nodelay(true);
         let _ = rustix::net::sockopt::set_tcp_user_timeout(tcp.as_fd(), USER_TIMEOUT.as_millis() as u32);
         let (hello, replay) = read_hello(tcp).await?;
+        permit.spoke();
         if !hello.offers(ALPN) {
             return Err(Ended::OtherProtocol);
         }

@@ -1,8 +1,8 @@
 //! How many connections there may be, before and after a peer has shown who it is.
 //!
 //! A connection starts as a **guest**: few at once from one source, and for a short time only ([`GUEST_TIME`]). Where there
-//! are too many, the oldest of them gives way to the newcomer: who means it is in within a few round trips, and who holds
-//! connections to keep others out loses them. A request whose proof holds makes a connection a **member**'s, which counts
+//! are too many, the oldest of them gives way to the newcomer, those that have sent nothing ([`Permit::spoke`]) before those with
+//! a ClientHello: who means it is in within a few round trips, and who holds connections to keep others out loses them. A request whose proof holds makes a connection a **member**'s, which counts
 //! against that node alone, so that a site of a thousand nodes behind one NAT is no attack.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -27,12 +27,19 @@ pub const GUEST_TIME: Duration = Duration::from_secs(20);
 /// Who a member's connection belongs to.
 pub type MemberKey = (NetworkId, NodeId);
 
+/// The silent first, then by age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct GuestKey {
+    spoke: bool,
+    number: u64,
+}
+
 #[derive(Debug, Default)]
 struct Counts {
     total: usize,
-    /// Guests by age: number, source, and how to tell them to go.
-    guests: BTreeMap<u64, (IpAddr, Arc<Notify>)>,
-    sources: HashMap<IpAddr, BTreeSet<u64>>,
+    /// Guests in the order in which they give way: source, and how to tell them to go.
+    guests: BTreeMap<GuestKey, (IpAddr, Arc<Notify>)>,
+    sources: HashMap<IpAddr, BTreeSet<GuestKey>>,
     members: HashMap<MemberKey, usize>,
     next: u64,
 }
@@ -51,7 +58,7 @@ pub struct Permit {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    Guest(u64),
+    Guest(GuestKey),
     Member(MemberKey),
 }
 
@@ -72,21 +79,23 @@ impl Limits {
         let oldest_of_source = of_source.and_then(|held| held.first().copied());
         let full = counts.guests.len() >= MAX_GUESTS || counts.total >= MAX_CONNECTIONS;
         let oldest = || counts.guests.keys().next().copied().filter(|_| full);
-        if let Some(number) = oldest_of_source.or_else(oldest) {
-            counts.send_away(number);
+        if let Some(guest) = oldest_of_source.or_else(oldest) {
+            counts.send_away(guest);
         }
         if counts.total >= MAX_CONNECTIONS {
             return None;
         }
-        let number = counts.next;
+        let guest = GuestKey {
+            spoke: false,
+            number: counts.next,
+        };
         let go = Arc::new(Notify::new());
         counts.next += 1;
         counts.total += 1;
-        counts.guests.insert(number, (source, go.clone()));
-        counts.sources.entry(source).or_default().insert(number);
+        counts.admit(guest, source, go.clone());
         Some(Permit {
             limits: self.clone(),
-            place: Mutex::new(Place::Guest(number)),
+            place: Mutex::new(Place::Guest(guest)),
             go,
         })
     }
@@ -94,22 +103,27 @@ impl Limits {
 
 impl Counts {
     /// Ends a guest's stay; its place is free at once, though its connection takes a moment to end.
-    fn send_away(&mut self, number: u64) {
-        if let Some(go) = self.forget_guest(number) {
+    fn send_away(&mut self, guest: GuestKey) {
+        if let Some((_, go)) = self.forget_guest(guest) {
             self.total -= 1;
             go.notify_one();
         }
     }
 
-    fn forget_guest(&mut self, number: u64) -> Option<Arc<Notify>> {
-        let (source, go) = self.guests.remove(&number)?;
+    fn admit(&mut self, guest: GuestKey, source: IpAddr, go: Arc<Notify>) {
+        self.guests.insert(guest, (source, go));
+        self.sources.entry(source).or_default().insert(guest);
+    }
+
+    fn forget_guest(&mut self, guest: GuestKey) -> Option<(IpAddr, Arc<Notify>)> {
+        let (source, go) = self.guests.remove(&guest)?;
         if let Some(held) = self.sources.get_mut(&source) {
-            held.remove(&number);
+            held.remove(&guest);
             if held.is_empty() {
                 self.sources.remove(&source);
             }
         }
-        Some(go)
+        Some((source, go))
     }
 
     fn forget_member(&mut self, member: MemberKey) {
@@ -137,15 +151,27 @@ impl Permit {
         matches!(*self.place(), Place::Guest(_))
     }
 
+    /// It sent a ClientHello: from now on the silent give way before it.
+    pub fn spoke(&self) {
+        let mut place = self.place();
+        let Place::Guest(guest) = *place else { return };
+        let mut counts = self.limits.counts();
+        if let Some((source, go)) = counts.forget_guest(guest) {
+            let guest = GuestKey { spoke: true, ..guest };
+            counts.admit(guest, source, go);
+            *place = Place::Guest(guest);
+        }
+    }
+
     /// From now on this member's. False where it has too many, or was sent away; then nothing changed.
     pub fn promote(&self, member: MemberKey) -> bool {
         let mut place = self.place();
-        let Place::Guest(number) = *place else {
+        let Place::Guest(guest) = *place else {
             return *place == Place::Member(member);
         };
         let mut counts = self.limits.counts();
         let held = counts.members.get(&member).copied().unwrap_or(0);
-        if held >= MAX_PER_MEMBER || counts.forget_guest(number).is_none() {
+        if held >= MAX_PER_MEMBER || counts.forget_guest(guest).is_none() {
             return false;
         }
         counts.members.insert(member, held + 1);
@@ -159,7 +185,7 @@ impl Drop for Permit {
         let place = *self.place();
         let mut counts = self.limits.counts();
         match place {
-            Place::Guest(number) if counts.forget_guest(number).is_none() => return,
+            Place::Guest(guest) if counts.forget_guest(guest).is_none() => return,
             Place::Guest(_) => {}
             Place::Member(member) => counts.forget_member(member),
         }
@@ -215,6 +241,19 @@ mod tests {
         assert!(!gone(&other));
         drop(held);
         assert_eq!(limits.counts().total, 1);
+    }
+
+    #[test]
+    fn who_has_sent_nothing_gives_way_before_who_has() {
+        let limits = Limits::default();
+        let shaking = limits.enter(A).unwrap();
+        shaking.spoke();
+        let silent: Vec<_> = (0..3 * MAX_GUESTS).map(|_| limits.enter(A).unwrap()).collect();
+        assert!(gone(&silent[0]) && !gone(&shaking));
+        assert!(shaking.promote(member(1)), "it comes to its proof");
+        drop((shaking, silent));
+        let counts = limits.counts();
+        assert!(counts.total == 0 && counts.sources.is_empty());
     }
 
     #[test]
