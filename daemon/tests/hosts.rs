@@ -312,6 +312,26 @@ async fn the_block_comes_back_when_somebody_rewrites_the_file() {
     assert_eq!(std::fs::read(&path).unwrap(), b"192.0.2.1 db0\n");
 }
 
+/// Takes 10 s: nothing tells that a file may be written again, so it is tried.
+#[tokio::test]
+async fn what_could_not_be_written_is_tried_again_and_the_problem_ends() {
+    let machine = Machine::new();
+    let (path, state) = (machine.path(), machine.dir.path().join("state"));
+    // a file with a second name is written in place, by way of a journal, for which there is no folder
+    std::fs::hard_link(&path, machine.dir.path().join("elsewhere")).unwrap();
+    std::fs::remove_dir(&state).unwrap();
+    let (_want, wants) = watch::channel(wanted("db", 2));
+    let (report, mut reports) = watch::channel(HostsReport::default());
+    let keeper = tokio::spawn(keep(machine.hosts.clone(), wants, report));
+    reports.wait_for(|report| report.problem.is_some()).await.unwrap();
+    std::fs::create_dir(&state).unwrap();
+    let ends = reports.wait_for(|report| report.problem.is_none());
+    let within = tokio::time::timeout(Duration::from_secs(20), ends).await;
+    within.expect("it is tried again").unwrap();
+    assert!(names::has_blocks(&std::fs::read(&path).unwrap(), "default"));
+    keeper.abort();
+}
+
 #[tokio::test]
 async fn a_restart_does_not_take_the_names_away_for_a_moment() {
     let mut machine = Machine::new();

@@ -19,8 +19,10 @@ const PATIENT_ROUNDS: u32 = 20;
 const LONGEST_SETTLE: Duration = Duration::from_secs(5);
 /// A file that was left alone for this long is not being fought over.
 const PEACE: Duration = Duration::from_secs(60);
-/// When to try again after an error that no event announces the end of.
-const RETRY: Duration = Duration::from_secs(30);
+/// When to look again although nobody told of a change.
+const LOOK: Duration = Duration::from_secs(30);
+/// When to try again after an error that no event announces the end of: a file that may be written again tells nobody.
+const RETRY: Duration = Duration::from_secs(10);
 /// The same for one that passes.
 const RETRY_SOON: Duration = Duration::from_secs(1);
 
@@ -131,7 +133,7 @@ fn tell(
     (networks, restored): (Vec<String>, bool),
 ) -> Duration {
     let (withheld, problem, retry) = match outcome {
-        Ok((_, withheld)) => (Some(withheld), None, RETRY),
+        Ok((_, withheld)) => (Some(withheld), None, LOOK),
         Err(e) => (
             None,
             Some(e.to_string()),
