@@ -14,6 +14,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use meshd_api::client::{ClientError, plain};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -22,7 +23,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// TCP port on mesh addresses.
 const PORT: u16 = 7441;
@@ -34,6 +35,8 @@ const MAX_MAP: usize = 4 << 20;
 const EXCHANGE_TIME: Duration = Duration::from_secs(10);
 /// Pause before an address that could not be bound is tried again.
 const BIND_PAUSE: Duration = Duration::from_secs(1);
+/// Failed tries after which somebody should know.
+const WORRY: u32 = 3;
 /// Connections at a time, and of one peer.
 const MAX_GUESTS: usize = 32;
 const MAX_OF_ONE: usize = 2;
@@ -56,27 +59,61 @@ pub struct Place {
 /// Serves this node's map until dropped.
 pub struct Server {
     _tasks: JoinSet<()>,
+    troubles: Troubles,
 }
+
+/// Addresses on which the map cannot be served, and why.
+type Troubles = Arc<Mutex<BTreeMap<IpAddr, String>>>;
 
 impl Server {
     /// Serves whatever `map` holds (the CBOR form).
     pub fn start(place: &Place, map: &watch::Receiver<Bytes>) -> Self {
         let mut tasks = JoinSet::new();
+        let troubles = Troubles::default();
         for address in place.addresses {
-            tasks.spawn(serve(address, place.clone(), map.clone()));
+            tasks.spawn(serve(address, place.clone(), map.clone(), troubles.clone()));
         }
-        Self { _tasks: tasks }
+        Self {
+            _tasks: tasks,
+            troubles,
+        }
+    }
+
+    /// What does not work, for `status`.
+    pub fn warnings(&self) -> Vec<String> {
+        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles.values().cloned().collect()
     }
 }
 
-async fn serve(address: IpAddr, place: Place, map: watch::Receiver<Bytes>) {
-    let listener = loop {
-        match listen(address, &place.interface) {
-            Ok(listener) => break listener,
+/// Listens as soon as it can. An address may take a moment to be usable; what lasts longer is somebody else's listener.
+async fn bound(address: IpAddr, interface: &str, troubles: &Troubles) -> TcpListener {
+    let noted = || troubles.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut tries = 0;
+    loop {
+        match listen(address, interface) {
+            Ok(listener) => {
+                noted().remove(&address);
+                return listener;
+            }
+            Err(error) if tries == WORRY => {
+                let sentence = format!(
+                    "the map is not served on {}: {error}; peers cannot fetch it from this node while the coordinator is away. \
+                     `ss -lntp` names who has the port; it is tried again",
+                    SocketAddr::new(address, PORT)
+                );
+                warn!("{sentence}");
+                noted().insert(address, sentence);
+            }
             Err(error) => debug!(%address, %error, "cannot serve the map yet"),
         }
+        tries += 1;
         tokio::time::sleep(BIND_PAUSE).await;
-    };
+    }
+}
+
+async fn serve(address: IpAddr, place: Place, map: watch::Receiver<Bytes>, troubles: Troubles) {
+    let listener = bound(address, &place.interface, &troubles).await;
     let guests = Guests::default();
     let mut exchanges = JoinSet::new();
     loop {

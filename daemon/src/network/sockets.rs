@@ -97,7 +97,7 @@ fn plane(v4: Option<UdpSocket>, v6: Option<UdpSocket>) -> crate::dataplane::Sock
 }
 
 /// Whether the machine has no such family at all (as opposed to the port being taken).
-fn lacks_family(error: &UdpError) -> bool {
+pub(super) fn lacks_family(error: &UdpError) -> bool {
     use std::error::Error;
     let cause = error.source().and_then(|e| e.downcast_ref::<std::io::Error>());
     cause.is_some_and(|e| {

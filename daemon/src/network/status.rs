@@ -143,6 +143,8 @@ impl Task {
             .chain(self.gateways.sentences())
             .chain(names)
             .chain(self.carriers.warnings())
+            .chain(self.beacons.warnings())
+            .chain(self.exchange.warnings())
             .chain(self.notes.clone())
             .chain(self.flood_warnings())
             .collect()

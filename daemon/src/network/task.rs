@@ -94,7 +94,7 @@ pub struct Task {
     pub(super) notes: Vec<String>,
     plane_events: mpsc::Receiver<ControlEvent>,
     commands: mpsc::Receiver<NetworkCommand>,
-    _exchange: exchange::Server,
+    pub(super) exchange: exchange::Server,
     pub(super) line: JoinSet<()>,
 }
 
@@ -163,7 +163,7 @@ impl Task {
             coordinator,
             plane_events,
             commands,
-            _exchange: server,
+            exchange: server,
             line,
         };
         task.judge_gateways();
@@ -219,6 +219,7 @@ impl Task {
                 self.map.poll_timeout(),
                 self.gateways.poll_timeout(),
                 people,
+                self.beacons.poll_timeout(),
                 Some(sample),
             ];
             let wake = timers.into_iter().flatten().min().unwrap_or(sample);
@@ -257,6 +258,7 @@ impl Task {
             self.give_up_pings(now);
             self.ask_gateways(now);
             self.map.save_when_due(now);
+            self.beacons.retry_when_due(now);
             if now >= sample {
                 sample = now + if self.sample(now) { BUSY_TICK } else { IDLE_TICK };
             }
