@@ -123,6 +123,7 @@ impl Supervisor {
         for warning in &self.warnings {
             error!("{warning}");
         }
+        self.finish_leaving();
         let joined = memberships.into_iter().filter(|m| m.allotted.is_some());
         for membership in joined
             .filter(|m| !self.networks.contains_key(&m.network))
@@ -182,9 +183,7 @@ impl Supervisor {
                 Command::Leave(request, reply) => self.leave(&request.network, reply),
                 Command::Ended(network, ending) => self.ended(network, ending).await,
                 Command::Left(network, answer, reply) => {
-                    self.networks.remove(&network);
-                    info!(%network, "left the network; its keys are forgotten");
-                    self.forget_for_good(network);
+                    let answer = self.left(network, answer);
                     let _ = reply.send(answer);
                 }
                 Command::Down(reply) => {
@@ -247,7 +246,8 @@ impl Supervisor {
     fn status(&self, reply: Reply<Status>) {
         let asked: Vec<_> = self.networks.values().map(NetworkHandle::ask_status).collect();
         let (instance, down, out) = (self.config.instance, self.down_networks(), self.out());
-        let warnings = [self.warnings.clone(), self.shared.firewall.warnings()].concat();
+        let trouble = self.state.trouble().into_iter().collect();
+        let warnings = [self.warnings.clone(), trouble, self.shared.firewall.warnings()].concat();
         tokio::spawn(async move {
             let mut networks: Vec<NetworkStatus> = Vec::new();
             for answer in asked {
@@ -365,6 +365,10 @@ impl Supervisor {
     /// Who left, or was put out, does not come back by itself.
     fn forget_for_good(&self, network: NetworkId) {
         self.forget(network);
+        self.forget_template();
+    }
+
+    fn forget_template(&self) {
         if let Err(error) = self.state.set_template(None) {
             warn!("{error}");
         }

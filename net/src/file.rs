@@ -70,6 +70,16 @@ impl Lock {
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Self(file))
     }
+
+    /// The same of a file or folder that is there, without a right to write.
+    ///
+    /// # Errors
+    /// `WouldBlock` where somebody else holds it; else the system's.
+    pub fn acquire_existing(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Self(file))
+    }
 }
 
 #[cfg(test)]
@@ -105,10 +115,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let first = Lock::acquire(&path).unwrap();
-        assert_eq!(
-            Lock::acquire(&path).unwrap_err().kind(),
-            io::ErrorKind::WouldBlock
-        );
+        for again in [Lock::acquire(&path), Lock::acquire_existing(&path)] {
+            assert_eq!(again.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
         drop(first);
         Lock::acquire(&path).unwrap();
     }

@@ -1,10 +1,11 @@
 //! What the coordinator says, and what is said to it.
 
 use super::coordinator::{FromCoordinator, Request, connect_any, deliver};
+use super::map::MapKeeper;
 use super::standby;
 use super::task::{Task, start_line};
 use crate::machine;
-use crate::state::Membership;
+use crate::state::{Membership, NetworkFiles};
 use crate::supervisor::Ending;
 use meshd_api::Problem;
 use meshd_api::client::ClientError;
@@ -18,6 +19,10 @@ use tracing::{debug, info, warn};
 
 /// How long leaving waits for the coordinator before it leaves without a word.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// How long, and how often, a departure that a killed process owed is offered to the coordinator.
+const LAST_TRIES: Duration = Duration::from_secs(600);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 impl Task {
     /// One word of the coordinator. Breaks where this node is no longer in the network.
@@ -222,22 +227,8 @@ impl Task {
 /// Signs and delivers this node's departure; without the coordinator the others learn of it from nobody. `serial` is that of
 /// its last record.
 pub(super) async fn depart(m: &Membership, serial: u64, hostname: &str) -> Result<Done, Problem> {
-    let departure = Departure {
-        network: m.network,
-        node: m.node,
-        serial: serial + 1,
-    };
-    let signed =
-        Signed::sign(departure, &m.identity).map_err(|error| Problem::new("departure", error.to_string()))?;
-    let request = Request::Leave(signed.bytes().to_vec());
-    let why = match tokio::time::timeout(GOODBYE, deliver_anew(m, &request)).await {
+    let why = match tokio::time::timeout(GOODBYE, tell_departure(m, serial)).await {
         Ok(Ok(())) => None,
-        // it is out already, or there is no such network any more: nobody waits for this
-        Ok(Err(ClientError::Refused { problem, .. }))
-            if ["node-removed", "unknown-node", "unknown-network"].contains(&problem.code.as_str()) =>
-        {
-            None
-        }
         Ok(Err(ClientError::Refused { problem, .. })) if problem.code == "clone" => {
             let message = format!("{} is forgotten here, and its node stays in: {problem}", m.name);
             return Ok(Done { message });
@@ -253,6 +244,44 @@ pub(super) async fn depart(m: &Membership, serial: u64, hostname: &str) -> Resul
         ),
     };
     Ok(Done { message })
+}
+
+/// Signs and delivers the departure; that it is out already, or that there is no such network any more, is as good.
+async fn tell_departure(m: &Membership, serial: u64) -> Result<(), ClientError> {
+    let departure = Departure {
+        network: m.network,
+        node: m.node,
+        serial: serial + 1,
+    };
+    let signed = Signed::sign(departure, &m.identity).expect("a departure has no limits to break");
+    match deliver_anew(m, &Request::Leave(signed.bytes().to_vec())).await {
+        Err(ClientError::Refused { problem, .. })
+            if ["node-removed", "unknown-node", "unknown-network"].contains(&problem.code.as_str()) =>
+        {
+            Ok(())
+        }
+        told => told,
+    }
+}
+
+/// Finishes what a process that was killed while it left did not come to: the keys are forgotten at once, and the coordinator
+/// is told as soon as it can be, within [`LAST_TRIES`].
+pub fn depart_at_last(membership: Membership, files: NetworkFiles) {
+    let serial = MapKeeper::load(&membership, files.clone()).serial_of(membership.node);
+    if let Err(error) = files.forget() {
+        warn!("{error}");
+    }
+    tokio::spawn(async move {
+        for _ in 0..LAST_TRIES.as_secs() / LAST_PAUSE.as_secs() {
+            match tokio::time::timeout(GOODBYE, tell_departure(&membership, serial)).await {
+                Ok(Ok(())) => return info!(network = %membership.name, "left the network"),
+                Ok(Err(error @ ClientError::Refused { .. })) => return warn!("{error}"),
+                Ok(Err(error)) => debug!(%error, "the coordinator does not know yet that this node left"),
+                Err(_) => {}
+            }
+            tokio::time::sleep(LAST_PAUSE).await;
+        }
+    });
 }
 
 /// Whether this node came by a template's token, so that it may be a clone.

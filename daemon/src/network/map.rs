@@ -13,6 +13,8 @@ use tracing::warn;
 
 /// Name of the file in the state folder.
 const FILE: &str = "map";
+/// How long after a failure (a full disk) it is tried again.
+const RETRY: Duration = Duration::from_secs(10);
 /// How long a change may wait before it is written.
 const SETTLE: Duration = Duration::from_millis(200);
 
@@ -24,6 +26,8 @@ pub struct MapKeeper {
     shared: watch::Sender<Bytes>,
     /// Since when what is held is newer than what is on disk.
     unsaved: Option<Instant>,
+    /// Whether the last write failed.
+    failed: bool,
 }
 
 impl MapKeeper {
@@ -49,6 +53,7 @@ impl MapKeeper {
             files,
             holder,
             unsaved: None,
+            failed: false,
         };
         keeper.tell();
         keeper
@@ -139,9 +144,12 @@ impl MapKeeper {
         if self.unsaved.take().is_none() {
             return;
         }
-        if let Err(error) = self.files.save(FILE, &self.holder.save()) {
+        let saved = self.files.save(FILE, &self.holder.save());
+        if let (Err(error), false) = (&saved, self.failed) {
             warn!("{error}");
         }
+        self.failed = saved.is_err();
+        self.unsaved = self.failed.then(|| Instant::now() + RETRY);
     }
 
     /// A removal must outlive a power cut, and so must the first map; the rest may wait.

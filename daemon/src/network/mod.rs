@@ -26,6 +26,8 @@ mod standby;
 mod status;
 mod task;
 
+pub use from_coordinator::depart_at_last;
+
 use crate::config::Config;
 use crate::descriptors::Descriptors;
 use crate::firewall::Firewall;

@@ -4,6 +4,7 @@ use super::Membership;
 use super::generations::{
     make_folder, read_generations, refuse_newer, remove_generations, write_generations,
 };
+use super::troubles::Troubles;
 use meshd_core::id::NetworkId;
 use meshd_core::sealed::SealKey;
 use meshd_net::file;
@@ -54,6 +55,8 @@ pub enum StateError {
     },
 }
 
+/// Name of the mark of a network that this node leaves.
+const LEAVING: &str = "leaving";
 /// Networks of which it is kept why this machine is out.
 const MAX_FAREWELLS: usize = 16;
 
@@ -70,34 +73,39 @@ pub struct Farewell {
 pub struct StateDir {
     root: PathBuf,
     key: Arc<SealKey>,
+    troubles: Troubles,
     _lock: file::Lock,
 }
 
 impl StateDir {
-    /// Opens (and makes) the folder, locks it, and reads or makes the machine key.
+    /// Opens (and makes) the folder, locks it, and reads or makes the machine key. A folder that became read-only (a worn SD
+    /// card) is used as it is: [`Self::trouble`] says so.
     pub fn open(root: &Path) -> Result<Self, StateError> {
         make_folder(root)?;
-        let lock = file::Lock::acquire(&root.join("lock")).map_err(|cause| match cause.kind() {
-            io::ErrorKind::WouldBlock => StateError::Locked(root.to_owned()),
-            _ => StateError::Io {
-                path: root.join("lock"),
-                cause,
-            },
-        })?;
+        let troubles = Troubles::default();
+        let lock = lock(root, &troubles)?;
         refuse_newer(root)?;
         let key = Arc::new(machine_key(root)?);
         Ok(Self {
             root: root.to_owned(),
             key,
+            troubles,
             _lock: lock,
         })
+    }
+
+    /// What of the state cannot be written now, in a sentence.
+    pub fn trouble(&self) -> Option<String> {
+        self.troubles.sentence()
     }
 
     /// Every network that this node is in, and the ones whose files are damaged with the reason.
     pub fn memberships(&self) -> (Vec<Membership>, Vec<StateError>) {
         let (mut good, mut bad) = (Vec::new(), Vec::new());
         for id in self.network_ids() {
-            match self.network(id).load_membership() {
+            let files = self.network(id);
+            match files.load_membership() {
+                Ok(Some(_)) if files.is_leaving() => {}
                 Ok(Some(membership)) => good.push(membership),
                 Ok(None) => {}
                 Err(error) => bad.push(error),
@@ -107,11 +115,21 @@ impl StateDir {
         (good, bad)
     }
 
+    /// Networks that this node was leaving when the process ended.
+    pub fn half_left(&self) -> Vec<Membership> {
+        let files = self.network_ids().into_iter().map(|id| self.network(id));
+        files
+            .filter(NetworkFiles::is_leaving)
+            .filter_map(|files| files.load_membership().ok().flatten())
+            .collect()
+    }
+
     /// The files of one network.
     pub fn network(&self, id: NetworkId) -> NetworkFiles {
         NetworkFiles {
             folder: self.root.join("networks").join(id.to_string()),
             key: self.key.clone(),
+            troubles: self.troubles.clone(),
         }
     }
 
@@ -127,7 +145,10 @@ impl StateDir {
     pub fn set_template(&self, token: Option<&str>) -> Result<(), StateError> {
         let path = self.root.join("template");
         match token {
-            Some(token) => write_generations(&path, &self.key, token.as_bytes()),
+            Some(token) => {
+                let written = write_generations(&path, &self.key, token.as_bytes());
+                self.troubles.noted(&path, written)
+            }
             None => remove_generations(&path),
         }
     }
@@ -157,11 +178,11 @@ impl StateDir {
         let path = self.root.join("farewells");
         match farewells.is_empty() {
             true => remove_generations(&path),
-            false => write_generations(
-                &path,
-                &self.key,
-                &serde_json::to_vec(&farewells).expect("plain data"),
-            ),
+            false => {
+                let bytes = serde_json::to_vec(&farewells).expect("plain data");
+                self.troubles
+                    .noted(&path, write_generations(&path, &self.key, &bytes))
+            }
         }
     }
 
@@ -190,6 +211,7 @@ impl StateDir {
 pub struct NetworkFiles {
     folder: PathBuf,
     key: Arc<SealKey>,
+    troubles: Troubles,
 }
 
 impl NetworkFiles {
@@ -206,9 +228,20 @@ impl NetworkFiles {
             })
     }
 
-    /// Keeps the membership.
+    /// Keeps the membership; whoever joins is not leaving any more.
     pub fn save_membership(&self, membership: &Membership) -> Result<(), StateError> {
+        remove_generations(&self.folder.join(LEAVING))?;
         self.save("identity", &membership.encode())
+    }
+
+    /// Keeps that this node leaves: whatever ends the process, the next start does not come back into the network.
+    pub fn mark_leaving(&self) -> Result<(), StateError> {
+        self.save(LEAVING, b"leaving")
+    }
+
+    /// Whether it leaves. A mark that cannot be read counts: it was made by somebody who left.
+    fn is_leaving(&self) -> bool {
+        self.folder.join(LEAVING).exists()
     }
 
     /// Reads a file; `None` where there is none.
@@ -218,8 +251,9 @@ impl NetworkFiles {
 
     /// Writes a file; on error the generations before stay as they were.
     pub fn save(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
-        make_folder(&self.folder)?;
-        write_generations(&self.folder.join(name), &self.key, bytes)
+        let path = self.folder.join(name);
+        let written = make_folder(&self.folder).and_then(|()| write_generations(&path, &self.key, bytes));
+        self.troubles.noted(&path, written)
     }
 
     /// Forgets the network.
@@ -229,15 +263,45 @@ impl NetworkFiles {
                 path: self.folder.clone(),
                 cause,
             }),
-            _ => Ok(()),
+            _ => {
+                self.troubles.ended(&self.folder);
+                Ok(())
+            }
         }
     }
+}
+
+/// Locks the folder. Where its file system is read-only and nobody made a lock file before, the folder itself is locked.
+fn lock(root: &Path, troubles: &Troubles) -> Result<file::Lock, StateError> {
+    let path = root.join("lock");
+    let mut locked = file::Lock::acquire(&path);
+    if locked
+        .as_ref()
+        .is_err_and(|e| e.kind() == io::ErrorKind::ReadOnlyFilesystem)
+    {
+        locked = file::Lock::acquire_existing(&path).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => file::Lock::acquire_existing(root),
+            _ => Err(error),
+        });
+        let sentence = format!(
+            "{} is on a read-only file system; make it writable, or replace a worn card",
+            root.display()
+        );
+        if locked.is_ok() {
+            warn!("{sentence}; meshd runs from what is stored there");
+            troubles.note(root, sentence);
+        }
+    }
+    locked.map_err(|cause| match cause.kind() {
+        io::ErrorKind::WouldBlock => StateError::Locked(root.to_owned()),
+        _ => StateError::Io { path, cause },
+    })
 }
 
 /// Reads the key from either of its two copies (a power cut may have taken one), or makes it.
 fn machine_key(root: &Path) -> Result<SealKey, StateError> {
     let paths = [root.join("machine.key"), root.join("machine.key.copy")];
-    let (mut key, mut damaged) = (None, None);
+    let (mut key, mut damaged): (Option<Zeroizing<[u8; 32]>>, _) = (None, None);
     for path in &paths {
         match fs::read(path).map(Zeroizing::new) {
             Ok(bytes) => match <[u8; 32]>::try_from(bytes.as_slice()) {
@@ -253,6 +317,7 @@ fn machine_key(root: &Path) -> Result<SealKey, StateError> {
             }
         }
     }
+    let known = key.is_some();
     let key = match (key, damaged) {
         (Some(key), _) => key,
         (None, Some(cause)) => {
@@ -271,10 +336,16 @@ fn machine_key(root: &Path) -> Result<SealKey, StateError> {
         .iter()
         .filter(|path| !fs::read(path).is_ok_and(|b| b == key[..]))
     {
-        file::write_atomic(path, &key[..], 0o600).map_err(|cause| StateError::Io {
-            path: path.clone(),
-            cause,
-        })?;
+        match file::write_atomic(path, &key[..], 0o600) {
+            // one copy is enough to run
+            Err(cause) if known => {
+                warn!(path = %path.display(), %cause, "the key's other copy cannot be written")
+            }
+            written => written.map_err(|cause| StateError::Io {
+                path: path.clone(),
+                cause,
+            })?,
+        }
     }
     Ok(SealKey::from_bytes(*key))
 }

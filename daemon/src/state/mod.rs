@@ -9,6 +9,8 @@
 //! networks/ID/paths         last proven endpoints, for a start without the coordinator
 //! networks/ID/exit          the exit node that was chosen
 //! networks/ID/forwarding    settings of interfaces that a gateway switched on, and what they were before
+//! networks/ID/machine       the machine on which the identity was last let in
+//! networks/ID/leaving       a mark: this node leaves, also where the process ends before it is done
 //! farewells                 why this machine is no longer in networks that it was put out of
 //! template                  a sealed token waiting for the first boot of a clone
 //! ```
@@ -21,6 +23,7 @@ mod generations;
 mod membership;
 #[cfg(test)]
 mod tests;
+mod troubles;
 
 pub use dir::{Farewell, NetworkFiles, StateDir, StateError};
 pub use membership::{Allotted, Membership};

@@ -7,7 +7,7 @@ use meshd_api::Problem;
 use meshd_api::local::{Done, Out};
 use meshd_core::id::NetworkId;
 use meshd_core::map::Death;
-use tracing::warn;
+use tracing::{info, warn};
 
 impl Supervisor {
     /// Names of the networks that this machine is in and that do not run.
@@ -83,13 +83,53 @@ impl Supervisor {
 
     /// Leaving takes the network's task: it signs the departure and delivers it.
     pub(super) fn leave(&self, name: &str, reply: Reply<Done>) {
-        let running = self.networks.values().find(|network| network.name() == name);
+        let running = self.networks.iter().find(|(_, network)| network.name() == name);
         let mut farewells = self.state.farewells().into_iter();
         let farewell = farewells.find_map(|(id, farewell)| (farewell.network == name).then_some(id));
         match (running, farewell.and_then(|id| id.parse().ok())) {
-            (Some(network), _) => network.send(NetworkCommand::Leave(reply)),
+            (Some((id, network)), _) => match self.state.network(*id).mark_leaving() {
+                Ok(()) => network.send(NetworkCommand::Leave(reply)),
+                Err(error) => {
+                    let sentence = format!("cannot leave {name}, and still in it: {error}");
+                    drop(reply.send(Err(Problem::new("state", sentence))));
+                }
+            },
             (None, Some(out)) => drop(reply.send(self.forget_farewell(out, name))),
             (None, None) => drop(reply.send(Err(Problem::new("not-a-member", self.not_running(name))))),
+        }
+    }
+
+    /// Forgets a network whose task has left it; the answer for the person who said so.
+    pub(super) fn left(&mut self, id: NetworkId, answer: Result<Done, Problem>) -> Result<Done, Problem> {
+        self.networks.remove(&id);
+        self.forget_template();
+        let forgotten = self.state.network(id).forget();
+        match (forgotten, answer) {
+            (Ok(()), answer) => {
+                info!(network = %id, "left the network; its keys are forgotten");
+                answer
+            }
+            (Err(error), Ok(done)) => {
+                warn!("{error}");
+                let sentence = format!(
+                    "{}, and meshd does not come back into it; but its keys cannot be deleted: {error}",
+                    done.message
+                );
+                Err(Problem::new("state", sentence))
+            }
+            (Err(_), Err(problem)) => Err(problem),
+        }
+    }
+
+    /// What a process that was killed while it left did not come to.
+    pub(super) fn finish_leaving(&self) {
+        for membership in self.state.half_left() {
+            if self.networks.contains_key(&membership.network) {
+                continue;
+            }
+            info!(network = %membership.name, "this node was leaving when meshd ended; that is finished now");
+            let files = self.state.network(membership.network);
+            network::depart_at_last(membership, files);
         }
     }
 

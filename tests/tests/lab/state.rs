@@ -1,6 +1,9 @@
 //! State that is truncated, garbled or cannot be written: a clear word, and never a lost identity or network.
 
-use meshd_tests::eventually;
+use std::net::{TcpListener, UdpSocket};
+
+use meshd_tests::mesh::{Node, words};
+use meshd_tests::{Nat, eventually};
 
 use crate::bed::{self, NET, SOON};
 
@@ -67,5 +70,105 @@ fn on_a_full_disk_traffic_goes_on_and_the_identity_stays() {
     a.reaches("b", SOON);
     eventually(SOON, "connected again", || {
         (a.network(NET)?["coordinator"] == "connected").then_some(())
+    });
+}
+
+#[test]
+fn a_state_disk_that_became_read_only_is_a_warning_and_the_node_runs() {
+    let bed = bed::together(&["a", "b"]);
+    let a = &bed.nodes[0];
+    let before = a.network(NET).expect("joined");
+    a.kill();
+    a.machine().sh(
+        "mkdir /run/state; cp -a /var/lib/meshd/. /run/state; mount -t tmpfs -o size=1m,mode=700 tmpfs /var/lib/meshd; \
+         cp -a /run/state/. /var/lib/meshd; mount -o remount,ro /var/lib/meshd",
+    );
+    a.start_again();
+    a.reaches("b", SOON);
+    let warnings = a.status().expect("it runs")["warnings"].to_string();
+    assert!(warnings.contains("read-only"), "{warnings}");
+    assert_eq!(a.network(NET).expect("still in")["ipv4"], before["ipv4"]);
+    let left = a.try_ctl(&["leave", NET]);
+    assert!(!left.status.success(), "what cannot be forgotten is not left");
+    assert!(words(&left).contains("still in it"), "{}", words(&left));
+    a.reaches("b", SOON);
+}
+
+#[test]
+fn a_disk_that_fills_up_under_a_running_node_is_a_warning_until_there_is_room() {
+    let mut bed = bed::together(&["a", "b"]);
+    let a = &bed.nodes[0];
+    a.kill();
+    a.machine().sh(
+        "mkdir /run/state; cp -a /var/lib/meshd/. /run/state; mount -t tmpfs -o size=1m,mode=700 tmpfs /var/lib/meshd; \
+         cp -a /run/state/. /var/lib/meshd",
+    );
+    a.start_again();
+    a.reaches("b", SOON);
+    let warnings = |bed: &bed::Bed| bed.nodes[0].status().map(|status| status["warnings"].to_string());
+    assert_eq!(warnings(&bed).as_deref(), Some("[]"));
+    a.machine()
+        .sh("dd if=/dev/zero of=/var/lib/meshd/filler bs=4k 2>/dev/null || true");
+    let site = bed.world.site(Nat::PortRestricted);
+    bed.add(&site, "c", 2);
+    eventually(SOON, "it warns", || {
+        warnings(&bed)?.contains("No space left").then_some(())
+    });
+    bed.nodes[0].reaches("c", SOON);
+    bed.nodes[0].machine().run(&["rm", "/var/lib/meshd/filler"]);
+    eventually(SOON, "the map is kept after all", || {
+        (warnings(&bed)? == "[]").then_some(())
+    });
+}
+
+#[test]
+fn who_is_killed_in_the_midst_of_leaving_has_left() {
+    let bed = bed::together(&["a", "b"]);
+    let a = &bed.nodes[0];
+    // nobody answers: the leave waits for the coordinator
+    bed.cloud.sh(
+        "nft add table inet mute; nft add chain inet mute in '{ type filter hook input priority 0; }'; \
+         nft add rule inet mute in tcp dport 443 drop",
+    );
+    std::thread::scope(|scope| {
+        let leaving = scope.spawn(|| a.try_ctl(&["leave", NET]));
+        eventually(SOON, "it leaves", || {
+            let marks = a.machine().sh("ls /var/lib/meshd/networks/*/leaving || true");
+            (!marks.is_empty()).then_some(())
+        });
+        a.kill();
+        assert!(!leaving.join().expect("meshctl ran").status.success());
+    });
+    a.start_again();
+    assert!(a.network(NET).is_none(), "it does not come back");
+    bed.cloud.sh("nft delete table inet mute");
+    eventually(SOON, "the coordinator hears of it", || {
+        let nodes = bed.relay.json(&["node", "list", "--network", NET]);
+        (nodes.as_array()?.len() == 1).then_some(())
+    });
+    a.join(&bed.relay.token(NET, &[]));
+    a.reaches("b", SOON);
+}
+
+#[test]
+fn ports_that_somebody_else_holds_are_a_warning_until_they_are_free() {
+    let bed = bed::together(&["b"]);
+    let machine = bed.sites[0].machine("a", 30);
+    let held = machine.inside(|| {
+        let udp = UdpSocket::bind("0.0.0.0:7440").expect("it is free");
+        (udp, TcpListener::bind("0.0.0.0:7441").expect("it is free"))
+    });
+    let a = Node::start(&machine);
+    a.join(&bed.relay.token(NET, &[]));
+    let warnings = || Some(a.network(NET)?["warnings"].to_string());
+    eventually(SOON, "it warns of both", || {
+        let said = warnings()?;
+        (said.contains("7440") && said.contains("7441")).then_some(())
+    });
+    a.reaches("b", SOON);
+    drop(held);
+    eventually(SOON, "both are held by meshd now", || {
+        let said = warnings()?;
+        (!said.contains("7440") && !said.contains("7441")).then_some(())
     });
 }
