@@ -388,3 +388,44 @@ async fn ends(checked: &mut Checked, world: &World) {
     let answer = serde_json::from_slice(&restored.body).unwrap();
     checked.answer("post", "/v1/admin/restore", &Value::Null, &answer);
 }
+
+/// The check above is worth something only where it fails: each field of an answer is taken out of the document, and documented as
+/// something else.
+#[tokio::test]
+async fn a_document_that_differs_from_the_code_in_one_field_is_found() {
+    let world = World::new().await;
+    world.create_network("prod", "10.77.0.0/16").await;
+    let document: Value = world.admin().await.get("/v1/openapi.json").await.unwrap();
+    let answer: Value = world.get("/networks/prod").await.unwrap();
+    let schema = json!({ "$ref": "#/components/schemas/NetworkInfo" });
+    assert_eq!(misfit(&document, &schema, &answer), None);
+    let fields: Vec<String> = answer.as_object().unwrap().keys().cloned().collect();
+    assert!(fields.len() > 10, "{fields:?}");
+    for field in fields {
+        let mut lacking = document.clone();
+        let known =
+            |document: &mut Value| document["components"]["schemas"]["NetworkInfo"]["properties"].take();
+        let mut properties = known(&mut lacking);
+        properties
+            .as_object_mut()
+            .unwrap()
+            .remove(&field)
+            .expect("documented");
+        lacking["components"]["schemas"]["NetworkInfo"]["properties"] = properties.clone();
+        assert!(
+            misfit(&lacking, &schema, &answer).is_some(),
+            "{field} is not missed"
+        );
+        let other = if answer[&field].is_boolean() {
+            "string"
+        } else {
+            "boolean"
+        };
+        properties[&field] = json!({ "type": other });
+        lacking["components"]["schemas"]["NetworkInfo"]["properties"] = properties;
+        assert!(
+            misfit(&lacking, &schema, &answer).is_some(),
+            "{field} may be anything"
+        );
+    }
+}

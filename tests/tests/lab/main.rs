@@ -13,6 +13,7 @@ mod gateways;
 mod hostile;
 mod interop;
 mod joining;
+mod json;
 mod lab_itself;
 mod malicious;
 mod names;
