@@ -460,6 +460,15 @@ fn an_exit_node_carries_everything_but_the_underlay_and_heals_without_the_coordi
     eventually(SOON, "the internet sees the exit node", || {
         (seen_as(bed, laptop) == through).then_some(())
     });
+    for (port, to) in (8100..).zip(ELSEWHERE) {
+        let to = SocketAddr::new(to.parse().expect("an address"), port);
+        let flow = TcpFlow::start(laptop, host, to, 0);
+        eventually(SOON, "the stream arrives", || {
+            (flow.received() > STREAM).then_some(())
+        });
+        let report = flow.stop();
+        assert!(report.broken.is_none(), "{to}: {report:?}");
+    }
     assert!(laptop.pings(&home.v4(1)), "the LAN stays the LAN");
     assert!(
         !laptop.pings(&office.site.v4(9)),
