@@ -174,6 +174,10 @@ impl Agent {
     /// A datagram came that is not a WireGuard packet.
     pub fn handle_datagram(&mut self, now: Instant, source: Source, bytes: &[u8]) {
         match (source, classify(bytes)) {
+            // what waited for us while its socket was closed must not make a path by it
+            (Source::Socket(from), _) if !self.shared.sockets.is_open(from.socket) => {
+                self.shared.counters.foreign += 1;
+            }
             (Source::Socket(from), Class::Discovery) => self.discovery(now, Endpoint::Direct(from), bytes),
             (Source::Socket(from), Class::Relay) if from.socket.is_primary() => {
                 self.relay_frame(now, from.address, bytes);
@@ -218,7 +222,9 @@ impl Agent {
 
     /// Authenticated WireGuard packets came from `peer` by `from` since this was last called.
     pub fn note_received(&mut self, now: Instant, peer: NodeId, from: Endpoint) {
-        self.with_peer(now, peer, |peer, shared| peer.received(now, from, shared));
+        if self.shared.sockets.is_open(from.socket()) {
+            self.with_peer(now, peer, |peer, shared| peer.received(now, from, shared));
+        }
         self.settle(now);
     }
 

@@ -47,6 +47,11 @@ impl SocketIds {
         }
     }
 
+    /// Whether there is such a socket; the primary ones always are.
+    pub(super) fn is_open(&self, socket: SocketId) -> bool {
+        socket.is_primary() || self.open.contains_key(&socket)
+    }
+
     /// The peer for which a socket was opened.
     pub(super) fn owner(&self, socket: SocketId) -> Option<NodeId> {
         self.open.get(&socket).copied()

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use meshd_core::demux::{Class, classify};
-use meshd_core::path::{PER_ADDRESS, PathKind};
+use meshd_core::path::{Endpoint, PER_ADDRESS, PathKind, Remote, SocketId, Source};
 use meshd_core::sim::{HostId, INTERNET, Link, NODE_PORT, World, node_id};
 
 use crate::clock::start;
@@ -144,6 +144,40 @@ fn forged_bytes_change_nothing() {
     let before = arrived(&world, ann, bob);
     world.run(S);
     assert!(arrived(&world, ann, bob) >= before + 9);
+}
+
+/// The packet path may hand over what came by a socket that was closed meanwhile.
+#[test]
+fn what_comes_by_a_closed_socket_makes_no_path() {
+    let (mut world, ann, bob) = two_public();
+    world.record();
+    world.run(2 * S);
+    world.flow(ann, bob, 100 * MS, 60 * S);
+    assert!(world.run_until(500 * MS, |world| kind(world, ann, bob) == PathKind::Direct));
+    world.run(S);
+    let recorded = world.record();
+    let path = world.node(bob).unwrap().path(node_id(ann));
+    let discovery = |bytes: &[u8]| classify(bytes) == Class::Discovery;
+    let packet = recorded
+        .iter()
+        .rev()
+        .find(|packet| packet.to == bob && discovery(&packet.bytes));
+    let packet = packet.unwrap().clone();
+    world.with_node(bob, |node, now| {
+        let closed = Remote {
+            address: packet.from,
+            socket: SocketId(9),
+        };
+        let before = node.agent.counters();
+        node.agent
+            .handle_datagram(now, Source::Socket(closed), &packet.bytes);
+        node.agent
+            .note_received(now, node_id(ann), Endpoint::Direct(closed));
+        assert_eq!(node.agent.counters().foreign, before.foreign + 1);
+        assert!(node.agent.poll_transmit().is_none());
+    });
+    world.run(5 * S);
+    assert_eq!(world.node(bob).unwrap().path(node_id(ann)), path);
 }
 
 #[test]
