@@ -26,6 +26,8 @@ const BATCH: u16 = 10;
 const BATCH_EVERY: Duration = Duration::from_millis(20);
 /// The call is repeated, should it be lost or the peer be busy with another search.
 const CALL_AGAIN: Duration = Duration::from_secs(1);
+/// One peer has us search again after this at the earliest, whatever it says.
+const SEARCH_EVERY: Duration = Duration::from_secs(60);
 /// Another pair searches: one at a time.
 const WAIT_FOR_OTHERS: Duration = Duration::from_millis(250);
 /// Pings of one search.
@@ -75,6 +77,9 @@ impl Peer {
     /// Opens the sockets, if no other pair searches.
     pub(super) fn open_many(&mut self, now: Instant, shared: &mut Shared) {
         self.campaign.open_at = None;
+        if self.has_searched(now) {
+            return;
+        }
         let Some(target) = self.named(shared) else { return };
         if shared.searching.is_some() {
             self.campaign.open_at = Some(now + WAIT_FOR_OTHERS);
@@ -84,6 +89,7 @@ impl Peer {
             return;
         };
         shared.searching = Some(self.info.node);
+        self.campaign.searched = Some(now);
         self.campaign.opener = Some(Opener {
             first,
             target,
@@ -139,7 +145,11 @@ impl Peer {
         if !fits || self.has_sure_direct(now) || shared.searching.is_some() || shared.nat.is_dependent() {
             return;
         }
+        if self.has_searched(now) {
+            return;
+        }
         shared.searching = Some(self.info.node);
+        self.campaign.searched = Some(now);
         let [port, stride] = [(); 2].map(|()| u32::from_le_bytes(shared.random()));
         self.campaign.searcher = Some(Searcher {
             ip: seen.ip(),
@@ -149,6 +159,12 @@ impl Peer {
             next: now,
         });
         self.run_searcher(now, shared);
+    }
+
+    fn has_searched(&self, now: Instant) -> bool {
+        self.campaign
+            .searched
+            .is_some_and(|at| now.saturating_duration_since(at) < SEARCH_EVERY)
     }
 
     /// Pings the ports that are due.

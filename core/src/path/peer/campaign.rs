@@ -43,6 +43,8 @@ pub(super) struct Campaign {
     pub(super) fresh: Option<Fresh>,
     pub(super) opener: Option<Opener>,
     pub(super) searcher: Option<Searcher>,
+    /// When a search of ports last began.
+    pub(super) searched: Option<Instant>,
     /// Another pair's search has to end before ours begins.
     pub(super) open_at: Option<Instant>,
     /// Sockets by which the peer has answered.

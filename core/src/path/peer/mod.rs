@@ -308,6 +308,8 @@ impl Peer {
             self.ping_spares(now, shared);
             self.rounds.count = 0;
             self.abandon_campaign(shared);
+            // our own address is another one: what was searched in vain from the old one may be found
+            self.campaign.searched = None;
             self.start_round(now, shared);
         }
         self.refresh(now, shared);
