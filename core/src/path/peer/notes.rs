@@ -46,8 +46,12 @@ impl Peer {
                 }
                 self.relayed.may_fall_silent(now);
             }
-            Endpoint::Relay { .. } => {
-                self.relayed.heard(now);
+            Endpoint::Relay { relay, .. } => {
+                // what comes by another relay than ours goes out by says nothing of ours
+                let elsewhere = |primary: Endpoint| primary.is_relay() && primary.address() != relay;
+                if !self.path.primary.is_some_and(elsewhere) {
+                    self.relayed.heard(now);
+                }
                 if self.relay_way(shared).is_none() {
                     self.open_relay(now, shared);
                 }

@@ -118,7 +118,8 @@ impl Peer {
                 self.proved(now, remote, rtt, from, shared);
             }
             Endpoint::Relay { .. } => {
-                self.relayed.answered(now, rtt);
+                let in_use = self.is_active().then_some(now);
+                self.relayed.answered(in_use, rtt);
                 self.call(now, shared);
             }
         }

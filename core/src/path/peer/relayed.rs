@@ -79,13 +79,13 @@ impl RelayWatch {
         self.silent_at = Some(now + SILENCE);
     }
 
-    /// A pong came by the relay.
-    pub(super) fn answered(&mut self, now: Instant, rtt: Duration) {
+    /// A pong came by the relay; `in_use` is now, where the peer is not left alone.
+    pub(super) fn answered(&mut self, in_use: Option<Instant>, rtt: Duration) {
         let rtt = Some(self.rtt.map_or(rtt, |smoothed| (smoothed * 7 + rtt) / 8));
         *self = Self {
             rtt,
             silent_at: self.silent_at,
-            long_silent_at: Some(now + LONG_SILENCE),
+            long_silent_at: in_use.map(|now| now + LONG_SILENCE),
             ..Self::default()
         };
     }
