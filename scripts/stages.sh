@@ -91,6 +91,15 @@ stage_unit() {
 stage_lab() { run_lab lab "${names[@]}"; }
 stage_long() { run_lab long --ignored "${names[@]}"; }
 
+# how soon 200 nodes know of a newcomer, in an optimised build
+stage_scale() {
+  local log=$logs/scale.out code=0
+  as_builder cargo test --locked --release -p meshrelay --test scale -- --ignored --nocapture >"$log" 2>&1 || code=1
+  cat "$log"; count_libtest "$log"
+  mapfile -t -O "${#measured[@]}" measured < <(sed -n 's/^figure: //p' "$log")
+  return $code
+}
+
 # run_lab NAME [libtest arguments]: the lab binary is built by the builder and run by root
 run_lab() {
   local name=$1 out=$logs/$1.out skips=$logs/$1.skips figures=$logs/$1.figures binary code=0; shift
