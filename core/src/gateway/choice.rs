@@ -34,7 +34,7 @@ const QUIET: Duration = Duration::from_secs(5);
 /// After so long the better gateway is used even so.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// The choices of one node. Drained as every machine here: [`Choices::poll_question`], [`Choices::poll_change`].
+/// The choices of one node. After each mutation [`Choices::poll_change`] is drained; [`Choices::handle_timeout`] gives the questions to ask.
 #[derive(Debug, Default)]
 pub struct Choices {
     ranges: BTreeMap<IpNet, Choice>,

@@ -265,7 +265,7 @@ async fn tell_departure(m: &Membership, serial: u64) -> Result<(), ClientError> 
 }
 
 /// Finishes what a process that was killed while it left did not come to: the keys are forgotten at once, and the coordinator
-/// is told as soon as it can be, within [`LAST_TRIES`].
+/// is told as soon as it can be, within `LAST_TRIES`.
 pub fn depart_at_last(membership: Membership, files: NetworkFiles) {
     let serial = MapKeeper::load(&membership, files.clone()).serial_of(membership.node);
     if let Err(error) = files.forget() {

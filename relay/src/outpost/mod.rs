@@ -1,7 +1,7 @@
 //! A meshrelay that only relays, on a host of its own: `meshrelay run --relay-for WORD`.
 //!
 //! It answers STUN and forwards frames for the networks of the coordinator that its word names, over UDP and TLS, and keeps
-//! nothing on disk. Who may use it, it learns from the coordinator by a stream ([`follow`]); while that is away, it goes
+//! nothing on disk. Who may use it, it learns from the coordinator by a stream (`follow`); while that is away, it goes
 //! on for those it knows. The word's secret makes its bind keys and its TLS certificate, so that nodes which know it from the
 //! coordinator need nothing else.
 
