@@ -80,10 +80,14 @@ stage_deny() {
 # everything that later stages run, at once: with the same selection each time, so that nothing is built twice
 stage_build() { as_builder cargo build --locked --workspace --bins --tests; }
 
+# a test that hangs ends its stage after this many seconds, far above what a stage takes
+unit_bound=1200
+lab_bound=5400
+
 # unit tests, the simulator, the rules of the code base, each crate's own tests; the lab is not among them (test = false)
 stage_unit() {
   local log=$logs/unit.out code=0
-  as_builder cargo test --locked --no-fail-fast --workspace -- "${names[@]}" >"$log" 2>&1 || code=1
+  as_builder timeout -k 10 "$unit_bound" cargo test --locked --no-fail-fast --workspace -- "${names[@]}" >"$log" 2>&1 || code=1
   cat "$log"; count_libtest "$log"
   return $code
 }
@@ -113,7 +117,7 @@ run_lab() {
   local arm=$top/target/cross/aarch64-unknown-linux-gnu/debug
   [ -x "$arm/meshd" ] || arm=
   as_root env MESHD_LAB_PEERS="$(get_peers)" ${arm:+MESHD_LAB_AARCH64="$arm"} MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="$top/target/debug" PATH="$PATH" \
-    "$binary" --test-threads "${MESHD_LAB_THREADS:-2}" "$@" >"$out" 2>&1 || code=1
+    timeout -k 10 "$lab_bound" "$binary" --test-threads "${MESHD_LAB_THREADS:-2}" "$@" >"$out" 2>&1 || code=1
   cat "$out"; count_libtest "$out"
   while IFS= read -r line; do
     reasons+=("$line"); passed=$((passed - 1)); skipped=$((skipped + 1))

@@ -34,8 +34,12 @@ pub struct Prober {
 impl Prober {
     /// Binds. Without a socket this node asks nobody, and nobody finds it well.
     pub async fn open(address: Ipv4Addr) -> Self {
-        let socket = UdpSocket::bind((address, PORT)).await;
-        let socket = socket.inspect_err(
+        let bound = async {
+            let socket = UdpSocket::bind((address, PORT)).await?;
+            // Until the runtime has seen it writable, it refuses to send.
+            socket.writable().await.map(|()| socket)
+        };
+        let socket = bound.await.inspect_err(
             |error| warn!(%address, PORT, %error, "gateways cannot be asked whether they are well"),
         );
         Self {
