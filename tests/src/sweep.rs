@@ -1,4 +1,5 @@
-//! Ending what a test left behind: processes that carry the lab's mark in their environment, and the lab's folders.
+//! Ending what a test left behind: processes that carry the lab's mark in their environment or have a lab's folder mounted, and
+//! the labs' folders.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,11 +60,18 @@ fn kill_where(wanted: impl Fn(&str) -> bool) {
     }
 }
 
+/// The lab that a process belongs to: by its environment, else (where that was cleared) by the folder that it has mounted.
 fn mark_of(process: &Path) -> Option<String> {
     let environment = fs::read(process.join("environ")).ok()?;
     let prefix = format!("{MARK}=");
-    let line = environment
-        .split(|byte| *byte == 0)
-        .find(|line| line.starts_with(prefix.as_bytes()))?;
-    Some(String::from_utf8_lossy(&line[prefix.len()..]).into_owned())
+    let lines = environment.split(|byte| *byte == 0);
+    let marked = lines
+        .filter_map(|line| line.strip_prefix(prefix.as_bytes()))
+        .next();
+    if let Some(mark) = marked {
+        return Some(String::from_utf8_lossy(mark).into_owned());
+    }
+    let mounts = fs::read_to_string(process.join("mountinfo")).ok()?;
+    let (_, folder) = mounts.split_once("/meshd-lab-")?;
+    Some(folder.split(['/', ' ']).next()?.to_owned())
 }
