@@ -34,7 +34,7 @@ pub fn route_to(destination: SocketAddr, mark: Option<u32>) -> io::Result<RouteT
         Some(net::ipproto::UDP),
     )?;
     if let Some(mark) = mark {
-        sys::set_int(&fd, libc::SOL_SOCKET, libc::SO_MARK, mark as libc::c_int)?;
+        sys::set_mark(&fd, mark)?;
     }
     net::connect(&fd, &destination)?;
     let source = SocketAddr::try_from(net::getsockname(&fd)?)?.ip();

@@ -162,8 +162,7 @@ impl UdpSocket {
                 .map_err(option("SO_SNDBUF"))?;
         }
         if let Some(mark) = config.mark {
-            sys::set_int(&fd, libc::SOL_SOCKET, libc::SO_MARK, mark as libc::c_int)
-                .map_err(option("SO_MARK"))?;
+            sys::set_mark(&fd, mark).map_err(option("SO_MARK"))?;
         }
         if local.is_ipv6() {
             let info = sys::set_int(&fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1);

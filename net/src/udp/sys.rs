@@ -27,6 +27,15 @@ pub(super) fn set_int(fd: impl AsFd, level: i32, option: i32, value: libc::c_int
     }
 }
 
+/// Marks what a socket sends (SO_MARK, socket(7); CAP_NET_ADMIN). Where the kernel is an emulator that knows no marks, packets
+/// go without one.
+pub(super) fn set_mark(fd: impl AsFd, mark: u32) -> io::Result<()> {
+    match set_int(fd, libc::SOL_SOCKET, libc::SO_MARK, mark as libc::c_int) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
+        done => done,
+    }
+}
+
 /// Reads an option that is an array of at most `N` 32-bit numbers; what the kernel does not fill stays 0.
 pub(super) fn get_u32s<const N: usize>(fd: impl AsFd, level: i32, option: i32) -> io::Result<[u32; N]> {
     let mut values = [0u32; N];

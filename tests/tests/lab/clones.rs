@@ -104,7 +104,8 @@ fn a_refused_clone_whose_original_is_gone_is_let_in_and_speaks() {
 fn a_moved_disk_speaks_also_where_no_coordinator_can_be_asked() {
     let bed = bed::together(&["pi", "b"]);
     bed.relay.kill();
-    bed.nodes[0].kill();
+    // switched off, so that what it learnt in its last moments is on the disk
+    bed.nodes[0].stop();
     let other = bed.sites[0].machine("other-board", 30);
     copy_state(bed.nodes[0].machine(), &other);
     let moved = Node::start(&other);
