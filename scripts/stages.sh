@@ -116,7 +116,8 @@ run_lab() {
   : >"$skips"; : >"$figures"
   local arm=$top/target/cross/aarch64-unknown-linux-gnu/debug
   [ -x "$arm/meshd" ] || arm=
-  as_root env MESHD_LAB_PEERS="$(get_peers)" ${arm:+MESHD_LAB_AARCH64="$arm"} MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="$top/target/debug" PATH="$PATH" \
+  local strict=; [ "${mode:-}" != long ] || strict=1
+  as_root env ${strict:+MESHD_LAB_STRICT=1} MESHD_LAB_PEERS="$(get_peers)" ${arm:+MESHD_LAB_AARCH64="$arm"} MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="$top/target/debug" PATH="$PATH" \
     timeout -k 10 "$lab_bound" "$binary" --test-threads "${MESHD_LAB_THREADS:-2}" "$@" >"$out" 2>&1 || code=1
   cat "$out"; count_libtest "$out"
   while IFS= read -r line; do
