@@ -16,7 +16,7 @@ pub fn figure(what: &str, measured: impl Display, bar: impl Display) {
 const PATIENCE: u32 = 4;
 
 /// Whether a measured time keeps its bar. Enforced by `./test --long` (`MESHD_LAB_STRICT`); elsewhere, on computers that do
-/// other things as well, [`PATIENCE`] times as long will do.
+/// other things as well, four times as long will do.
 pub fn keeps(measured: Duration, bar: Duration) -> bool {
     let strict = std::env::var_os("MESHD_LAB_STRICT").is_some();
     measured <= if strict { bar } else { bar * PATIENCE }
