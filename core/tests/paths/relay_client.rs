@@ -252,6 +252,16 @@ fn forged_answers_change_nothing() {
     }
 }
 
+/// UDP of the first client is blocked, and it was just given the carrier that it asked for.
+fn over_a_carrier() -> Bench {
+    let mut bench = Bench::new();
+    bench.blocked.push(1);
+    bench.run(1_200);
+    let now = bench.now;
+    bench.clients[0].1.set_carrier(now, Some(carrier()));
+    bench
+}
+
 #[test]
 fn where_udp_is_blocked_a_carrier_is_asked_for_within_1200_ms_and_binds() {
     let mut bench = Bench::new();
@@ -276,11 +286,8 @@ fn where_udp_is_blocked_a_carrier_is_asked_for_within_1200_ms_and_binds() {
 
 #[test]
 fn when_udp_works_again_the_binding_moves_back_and_the_carrier_is_let_go() {
-    let mut bench = Bench::new();
-    bench.blocked.push(1);
-    bench.run(1_200);
+    let mut bench = over_a_carrier();
     let now = bench.now;
-    bench.clients[0].1.set_carrier(now, Some(carrier()));
     bench.clients[0].1.open(now, node(2));
     bench.run(300);
     let session = bench.opened(1).unwrap();
@@ -298,11 +305,7 @@ fn when_udp_works_again_the_binding_moves_back_and_the_carrier_is_let_go() {
 
 #[test]
 fn a_carrier_that_breaks_is_a_lost_relay_until_it_is_back() {
-    let mut bench = Bench::new();
-    bench.blocked.push(1);
-    bench.run(1_200);
-    let now = bench.now;
-    bench.clients[0].1.set_carrier(now, Some(carrier()));
+    let mut bench = over_a_carrier();
     bench.run(50);
     let now = bench.now;
     bench.clients[0].1.set_carrier(now, None);
@@ -316,11 +319,8 @@ fn a_carrier_that_breaks_is_a_lost_relay_until_it_is_back() {
 
 #[test]
 fn a_datagram_that_says_it_is_from_a_stream_is_not_of_the_stream() {
-    let mut bench = Bench::new();
-    bench.blocked.push(1);
-    bench.run(1_200);
+    let mut bench = over_a_carrier();
     let now = bench.now;
-    bench.clients[0].1.set_carrier(now, Some(carrier()));
     bench.clients[0].1.open(now, node(2));
     bench.run(300);
     let session = bench.opened(1).unwrap();

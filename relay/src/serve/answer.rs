@@ -1,11 +1,15 @@
 //! Answers: JSON on success, a [`Problem`] on failure, also where the web framework itself says no.
 
+use std::convert::Infallible;
+
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, body::Bytes};
+use futures_util::stream;
 use meshd_api::Problem;
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 
 use crate::coordinator::Refusal;
 
@@ -19,6 +23,19 @@ pub struct Failure {
 
 /// What handlers return.
 pub type Answer<T> = Result<T, Failure>;
+
+/// A stream of JSON lines, for as long as whoever holds the other end of `reader` sends some.
+pub fn lines(reader: mpsc::Receiver<Bytes>) -> Response {
+    let lines = stream::unfold(reader, |mut reader| async {
+        let line = reader.recv().await?;
+        Some((Ok::<_, Infallible>(line), reader))
+    });
+    let kind = [
+        (header::CONTENT_TYPE, "application/x-ndjson"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (kind, axum::body::Body::from_stream(lines)).into_response()
+}
 
 impl Failure {
     /// With a status, a stable code and a sentence.

@@ -1,14 +1,10 @@
 //! The API for nodes.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{FromRequestParts, Query, Request, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use axum::response::Response;
 use ipnet::Ipv4Net;
 use meshd_api::Base64Bytes;
 use meshd_api::coordinator::admin::Done;
@@ -19,7 +15,7 @@ use meshd_core::map::Entry;
 use meshd_core::statement::{Signed, Statement};
 use serde::Deserialize;
 
-use super::answer::{Answer, Body, Failure, parse};
+use super::answer::{Answer, Body, Failure, lines, parse};
 use super::proof::{Claim, Member, check_network, promote};
 use super::session::Session;
 use crate::coordinator::{Asked, Coordinator, JoinInput, Newcomer, Opening, Refusal};
@@ -243,15 +239,7 @@ pub async fn map(
     let reader = coordinator
         .call(move |state| marked(&of_clone, state.open_stream(opening)))
         .await?;
-    let lines = stream::unfold(reader, |mut reader| async {
-        let line: Bytes = reader.recv().await?;
-        Some((Ok::<_, Infallible>(line), reader))
-    });
-    let kind = [
-        (header::CONTENT_TYPE, "application/x-ndjson"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    Ok((kind, axum::body::Body::from_stream(lines)).into_response())
+    Ok(lines(reader))
 }
 
 /// A connection whose owner was told that it is the clone stays a clone's.

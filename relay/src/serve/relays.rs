@@ -1,16 +1,11 @@
 //! The API for relays on other hosts.
 
-use std::convert::Infallible;
-
-use axum::body::Bytes;
 use axum::extract::{Query, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use axum::response::Response;
 use meshd_core::id::{NetworkId, NodeId};
 use serde::Deserialize;
 
-use super::answer::Answer;
+use super::answer::{Answer, lines};
 use super::proof::{Claim, promote};
 use crate::coordinator::Coordinator;
 
@@ -41,13 +36,5 @@ pub async fn stream(
     let reader = coordinator
         .call(move |state| state.open_relay_stream(id, session, (&listens.udp, &listens.tls)))
         .await?;
-    let lines = stream::unfold(reader, |mut reader| async {
-        let line: Bytes = reader.recv().await?;
-        Some((Ok::<_, Infallible>(line), reader))
-    });
-    let kind = [
-        (header::CONTENT_TYPE, "application/x-ndjson"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    Ok((kind, axum::body::Body::from_stream(lines)).into_response())
+    Ok(lines(reader))
 }

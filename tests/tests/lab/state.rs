@@ -51,16 +51,28 @@ fn each_state_file_garbled_costs_neither_identity_nor_network() {
     each_file_is_spoilt_by(|file| format!("head -c 300 /dev/urandom > '{file}'"));
 }
 
+/// Moves the state of a node that is off to a disk of its own, of 1 MiB.
+fn on_a_small_disk(node: &Node) {
+    node.machine().sh(
+        "mkdir /run/state; cp -a /var/lib/meshd/. /run/state; mount -t tmpfs -o size=1m,mode=700 tmpfs /var/lib/meshd; \
+         cp -a /run/state/. /var/lib/meshd",
+    );
+}
+
+/// Leaves no room on the disk of the node's state.
+fn fill_disk(node: &Node) {
+    let fill = "dd if=/dev/zero of=/var/lib/meshd/filler bs=4k 2>/dev/null || true";
+    node.machine().sh(fill);
+}
+
 #[test]
 fn on_a_full_disk_traffic_goes_on_and_the_identity_stays() {
     let bed = bed::together(&["a", "b"]);
     let a = &bed.nodes[0];
     let before = a.network(NET).expect("joined");
     a.kill();
-    a.machine().sh(
-        "mkdir /run/state; cp -a /var/lib/meshd/. /run/state; mount -t tmpfs -o size=1m,mode=700 tmpfs /var/lib/meshd; \
-         cp -a /run/state/. /var/lib/meshd; dd if=/dev/zero of=/var/lib/meshd/filler bs=4k 2>/dev/null || true",
-    );
+    on_a_small_disk(a);
+    fill_disk(a);
     a.start_again();
     a.reaches("b", SOON);
     assert_eq!(a.network(NET).expect("still in")["ipv4"], before["ipv4"]);
@@ -79,10 +91,8 @@ fn a_state_disk_that_became_read_only_is_a_warning_and_the_node_runs() {
     let a = &bed.nodes[0];
     let before = a.network(NET).expect("joined");
     a.kill();
-    a.machine().sh(
-        "mkdir /run/state; cp -a /var/lib/meshd/. /run/state; mount -t tmpfs -o size=1m,mode=700 tmpfs /var/lib/meshd; \
-         cp -a /run/state/. /var/lib/meshd; mount -o remount,ro /var/lib/meshd",
-    );
+    on_a_small_disk(a);
+    a.machine().run(&["mount", "-o", "remount,ro", "/var/lib/meshd"]);
     a.start_again();
     a.reaches("b", SOON);
     let warnings = a.status().expect("it runs")["warnings"].to_string();
@@ -99,16 +109,12 @@ fn a_disk_that_fills_up_under_a_running_node_is_a_warning_until_there_is_room() 
     let mut bed = bed::together(&["a", "b"]);
     let a = &bed.nodes[0];
     a.kill();
-    a.machine().sh(
-        "mkdir /run/state; cp -a /var/lib/meshd/. /run/state; mount -t tmpfs -o size=1m,mode=700 tmpfs /var/lib/meshd; \
-         cp -a /run/state/. /var/lib/meshd",
-    );
+    on_a_small_disk(a);
     a.start_again();
     a.reaches("b", SOON);
     let warnings = |bed: &bed::Bed| bed.nodes[0].status().map(|status| status["warnings"].to_string());
     assert_eq!(warnings(&bed).as_deref(), Some("[]"));
-    a.machine()
-        .sh("dd if=/dev/zero of=/var/lib/meshd/filler bs=4k 2>/dev/null || true");
+    fill_disk(a);
     let site = bed.world.site(Nat::PortRestricted);
     bed.add(&site, "c", 2);
     eventually(SOON, "it warns", || {
