@@ -92,7 +92,7 @@ pub struct Pong {
 /// What a call is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stage {
-    /// These are my candidates: prime, then ping each.
+    /// These are my candidates: prime them, and tell me yours.
     #[default]
     Candidates,
     /// I have opened a fresh port, seen at the one candidate, and sent nothing to you by it: open one too and tell me.
@@ -101,6 +101,8 @@ pub enum Stage {
     FreshReady,
     /// I have many sockets open towards the address that you named, all behind the candidate's IP address: search.
     Birthday,
+    /// These are my candidates, and I have primed yours: ping mine now.
+    Primed,
 }
 
 impl Stage {
@@ -110,6 +112,7 @@ impl Stage {
             Self::FreshAsked,
             Self::FreshReady,
             Self::Birthday,
+            Self::Primed,
         ]
         .into_iter()
         .find(|stage| *stage as u8 == byte)

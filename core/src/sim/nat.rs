@@ -53,7 +53,8 @@ pub struct NatKind {
     /// Which external ports it gives.
     pub ports: Ports,
     /// As Linux masquerades without an input rule: a probe that comes unsolicited is a flow of the router's own, and a host
-    /// inside that wants the same port and remote gets another port.
+    /// inside that wants the same port and remote gets another port, and gets that one for every new remote from then on (the
+    /// kernel takes over the source address of the youngest flow from the same socket).
     pub two_faced: bool,
 }
 
@@ -122,6 +123,8 @@ struct Flow {
     internal: SocketAddr,
     scope: Option<SocketAddr>,
     used: Instant,
+    /// Grows from one mapping to the next.
+    born: u64,
     /// Who was sent to, as far as the filter looks.
     remotes: BTreeMap<Option<SocketAddr>, Instant>,
 }
@@ -135,6 +138,7 @@ pub struct Nat {
     /// Unsolicited probes that a two-faced NAT took for flows of its own.
     taken: BTreeMap<(u16, SocketAddr), Instant>,
     random: u64,
+    births: u64,
 }
 
 impl Nat {
@@ -146,6 +150,7 @@ impl Nat {
             mappings: BTreeMap::new(),
             next_port: 20_000,
             taken: BTreeMap::new(),
+            births: 0,
             random: match external {
                 IpAddr::V4(v4) => u64::from(u32::from(v4)),
                 IpAddr::V6(v6) => u128::from(v6) as u64,
@@ -179,15 +184,21 @@ impl Nat {
     pub fn outbound(&mut self, now: Instant, internal: SocketAddr, remote: SocketAddr) -> SocketAddr {
         self.expire(now);
         let mut scope = self.kind.mapping.part(remote);
-        // one that was made because of a probe goes before the common one
-        let own = |scope: Option<SocketAddr>| {
-            let mine = move |flow: &Flow| flow.internal == internal && flow.scope == scope;
-            self.mappings
-                .iter()
-                .find(|(_, flow)| mine(flow))
-                .map(|(&port, _)| port)
+        // one by which this very remote was sent to goes before the common one, and of several the youngest is that
+        let filtered = self.kind.filtering.part(remote);
+        let of = |flow: &Flow| flow.internal == internal && (self.kind.two_faced || flow.scope == scope);
+        let mine = self
+            .mappings
+            .iter()
+            .filter(|(_, flow)| of(flow) || flow.internal == internal && flow.scope == Some(remote));
+        let rank = |flow: &Flow| {
+            (
+                flow.remotes.contains_key(&filtered),
+                flow.scope == Some(remote),
+                flow.born,
+            )
         };
-        let mut port = own(Some(remote)).or_else(|| own(scope));
+        let mut port = mine.max_by_key(|(_, flow)| rank(flow)).map(|(&port, _)| port);
         let keeps = self.kind.ports == Ports::Preserving && self.kind.mapping == Dependence::None;
         let wanted = port.or(keeps.then_some(internal.port()));
         if wanted.is_some_and(|wanted| {
@@ -195,11 +206,13 @@ impl Nat {
         }) {
             (scope, port) = (Some(remote), None);
         }
+        self.births += 1;
         let port = port.unwrap_or_else(|| self.free_port(internal.port(), remote));
         let fresh = Flow {
             internal,
             scope,
             used: now,
+            born: self.births,
             remotes: BTreeMap::new(),
         };
         let mapping = self.mappings.entry(port).or_insert(fresh);

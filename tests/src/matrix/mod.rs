@@ -35,6 +35,12 @@ impl Place {
         self.node.path_kind(network, other.node.name()) == "direct"
     }
 
+    /// What the node says of why it reaches `other` as it does.
+    fn why(&self, other: &Self) -> String {
+        let said = self.node.try_ctl(&["why", other.node.name(), "--json"]);
+        String::from_utf8_lossy(&said.stdout).into_owned()
+    }
+
     /// Whether the node is bound to a relay, connected, and knows `other`.
     fn is_ready(&self, other: &Self) -> bool {
         let Some(network) = self.node.network(NET) else {
@@ -132,6 +138,12 @@ impl Matrix {
         };
         let trial = trial::run(NET, find(0, pair.0), find(1, pair.1), bound);
         println!("{pair}: {trial:?}");
+        if trial.direct.is_none() && pair.best() != Reach::Relay {
+            let (a, b) = (find(0, pair.0), find(1, pair.1));
+            for (from, to) in [(a, b), (b, a)] {
+                println!("{pair}: {}", from.why(to));
+            }
+        }
         trial
     }
 }

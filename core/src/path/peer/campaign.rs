@@ -3,9 +3,10 @@
 //! 1. Punch: both tell each other their addresses and ping them. Each first opens its own NAT by a **primer**: a ping that
 //!    ends on the way, before the peer's NAT. A Linux router that masquerades and has no input rule confirms a flow for an
 //!    unsolicited probe that arrives before its own host's first packet, and then gives that packet another port: the pair
-//!    would fail although both sides are endpoint-independent. So nobody pings an address seen by an observer before the
-//!    peer has primed: who calls waits half a round trip, who is called pings at once.
-//! 2. Fresh port (`fresh.rs`): the same on new ports of both, where whatever went wrong on the old ones is unknown.
+//!    would fail although both sides are endpoint-independent; what is worse, it gives the new port to whatever the host
+//!    sends to others from then on. So nobody pings an address seen by an observer before the peer has primed (`calls.rs`).
+//! 2. Fresh port (`fresh.rs`): the same on new ports of both, where whatever went wrong on the old ones is unknown; up to
+//!    three times where there is nothing else to try.
 //! 3. Birthday (`birthday.rs`).
 //!
 //! What the two NATs are known to make impossible is skipped. Then the relay it is, until the network changes or the next
@@ -14,7 +15,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::nat::{Filtering, Mapping, NatBehaviour};
+use crate::nat::{Filtering, NatBehaviour};
 use crate::path::shared::Shared;
 use crate::path::{Attempt, Explanation, Method, Outcome, Remote, SocketId};
 
@@ -23,10 +24,14 @@ use super::birthday::{Opener, Searcher};
 use super::fresh::Fresh;
 
 const PUNCH_FOR: Duration = Duration::from_secs(2);
+/// And at most so long, and a round trip, from when both have primed.
+const PUNCH_PRIMED_FOR: Duration = Duration::from_millis(600);
 /// Where punching is known to be hopeless it is only for addresses that need none: a LAN's, IPv6.
 const PUNCH_BRIEFLY: Duration = Duration::from_millis(300);
 const FRESH_FOR: Duration = Duration::from_millis(2_500);
-const BIRTHDAY_FOR: Duration = Duration::from_secs(10);
+const BIRTHDAY_FOR: Duration = Duration::from_secs(12);
+/// Fresh ports that are tried of a pair for which there is nothing else to try.
+const FRESH_TRIES: u8 = 3;
 
 /// Routers that a primer may meet, the last of which drops it: our own NAT, and the carrier's behind it in the next round,
 /// and so on. Two NATs that follow each other closely (a lab, two customers of one carrier) have one router between them,
@@ -40,6 +45,7 @@ pub(super) struct Campaign {
     ends: Option<Instant>,
     /// What was known when it began.
     plan: Plan,
+    fresh_tries: u8,
     pub(super) fresh: Option<Fresh>,
     pub(super) opener: Option<Opener>,
     pub(super) searcher: Option<Searcher>,
@@ -102,6 +108,14 @@ impl Plan {
     }
 }
 
+fn lasting(method: Method) -> Duration {
+    match method {
+        Method::Punch => PUNCH_FOR,
+        Method::FreshPort => FRESH_FOR,
+        Method::Birthday => BIRTHDAY_FOR,
+    }
+}
+
 /// Whether a method may work between two such NATs; what is unknown may be anything.
 fn may_work(method: Method, ours: NatBehaviour, theirs: NatBehaviour) -> bool {
     if ours.udp_blocked || theirs.udp_blocked {
@@ -130,6 +144,7 @@ impl Peer {
         let may = may_work(Method::Punch, shared.nat, theirs);
         self.campaign.plan = Plan::of(shared.nat, theirs);
         self.campaign.method = Some(Method::Punch);
+        self.campaign.fresh_tries = 0;
         self.campaign.ends = Some(now + if may { PUNCH_FOR } else { PUNCH_BRIEFLY });
         self.campaign.begin(now, Method::Punch, Outcome::UnderWay);
     }
@@ -169,8 +184,11 @@ impl Peer {
         self.campaign.ends = None;
         self.close_searches(shared);
         let theirs = self.theirs.unwrap_or_default();
+        let again = before == Some(Method::FreshPort)
+            && self.campaign.fresh_tries < FRESH_TRIES
+            && !may_work(Method::Birthday, shared.nat, theirs);
         for method in [Method::FreshPort, Method::Birthday] {
-            if before >= Some(method) {
+            if before > Some(method) || before == Some(method) && !again {
                 continue;
             }
             if !may_work(method, shared.nat, theirs) {
@@ -190,25 +208,48 @@ impl Peer {
         if self.relay_way(shared).is_none() || !self.is_active() {
             return false;
         }
-        let lasting = match method {
-            Method::Punch => PUNCH_FOR,
+        match method {
+            Method::Punch => {}
             Method::FreshPort => {
+                self.campaign.fresh_tries += 1;
                 // one of the two begins; the other's part comes by its call
                 if shared.me.node < self.info.node {
                     self.open_fresh(now, None, shared);
                 }
-                FRESH_FOR
             }
             Method::Birthday => {
                 // who has the many ports opens them; the other's part comes by its call
                 if shared.nat.is_dependent() {
                     self.open_many(now, shared);
                 }
-                BIRTHDAY_FOR
             }
-        };
-        self.campaign.ends = Some(now + lasting);
+        }
+        self.campaign.ends = Some(now + lasting(method));
         true
+    }
+
+    /// The peer has begun with a method: we do our part of it now, whatever we were at, and for as long as it does.
+    pub(super) fn join_method(&mut self, now: Instant, method: Method, shared: &mut Shared) {
+        if self.campaign.method != Some(method) {
+            self.campaign.conclude(Outcome::NoAnswer);
+            self.close_searches(shared);
+            self.campaign.begin(now, method, Outcome::UnderWay);
+            self.campaign.method = Some(method);
+        }
+        self.campaign.ends = Some(now + lasting(method));
+    }
+
+    /// Whether ports are searched, beside which nothing else is done.
+    pub(super) fn is_searching(&self) -> bool {
+        self.campaign.method == Some(Method::Birthday)
+    }
+
+    /// Both have primed, or will have in a moment: if that does not do, what comes next need not wait for long.
+    pub(super) fn hasten_punching(&mut self, now: Instant) {
+        if self.campaign.method == Some(Method::Punch) {
+            let soon = now + self.half_trip() * 2 + PUNCH_PRIMED_FOR;
+            self.campaign.ends = self.campaign.ends.map(|ends| ends.min(soon));
+        }
     }
 
     /// The peer has answered at this address: nothing more is tried, and the socket by which it did stays open.
@@ -299,18 +340,12 @@ impl Peer {
     pub(super) fn primer_ttl(&self) -> u8 {
         PRIMER_TTL[self.rounds.count.saturating_sub(1) as usize % PRIMER_TTL.len()]
     }
-
-    /// Whether the peer's address as an observer sees it may be pinged without waiting for the peer: nothing there takes
-    /// a probe for the beginning of a flow.
-    pub(super) fn needs_no_primer(&self) -> bool {
-        self.theirs.is_some_and(|theirs| theirs.mapping == Mapping::NoNat)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nat::Allocation;
+    use crate::nat::{Allocation, Mapping};
 
     fn nat(mapping: Mapping, filtering: Filtering, allocation: Allocation) -> NatBehaviour {
         NatBehaviour {

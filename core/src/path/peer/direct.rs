@@ -70,6 +70,8 @@ pub(super) struct Direct {
     answered: Option<Instant>,
     probe: Option<Probe>,
     pinged: Option<Instant>,
+    /// When our NAT was last opened towards it.
+    primed: Option<Instant>,
     /// When the peer's own packets last came by it.
     carried: Option<Instant>,
     /// When anything fresh and authentic last came from it.
@@ -89,6 +91,7 @@ impl Direct {
             answered: None,
             probe: None,
             pinged: None,
+            primed: None,
             carried: None,
             came: None,
         }
@@ -212,6 +215,16 @@ impl Direct {
     pub(super) fn pinged_within(&self, now: Instant, ago: Duration) -> bool {
         self.pinged
             .is_some_and(|pinged| now.saturating_duration_since(pinged) < ago)
+    }
+
+    pub(super) fn primed(&mut self, now: Instant) {
+        self.primed = Some(now);
+    }
+
+    /// Whether our NAT was opened towards it less than `ago` ago.
+    pub(super) fn primed_within(&self, now: Instant, ago: Duration) -> bool {
+        self.primed
+            .is_some_and(|primed| now.saturating_duration_since(primed) < ago)
     }
 
     pub(super) fn pinged(&mut self, now: Instant) {

@@ -2,7 +2,7 @@
 //!
 //! 1. A opens a socket, asks an observer for its address and tells it to B; it sends nothing to B by it.
 //! 2. B does the same, primes A's fresh address by its own fresh socket, and tells A.
-//! 3. A pings B's fresh address at once, B pings A's half a round trip later: each NAT has seen its own host's packet first.
+//! 3. A pings B's fresh address at once, and tells B, which pings A's: each NAT has seen its own host's packet first.
 //!
 //! Where a NAT counts its ports, the address that the observer saw is followed by the one that the peer will see: the next
 //! few are primed and pinged, and since both sides do so in the same order, two that count meet as well.
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::nat::NatBehaviour;
 use crate::path::discovery::Stage;
 use crate::path::shared::Shared;
-use crate::path::{Destination, Endpoint, Remote, SocketId, Transmit};
+use crate::path::{Destination, Endpoint, Method, Remote, SocketId, Transmit};
 use crate::statement::CandidateKind;
 use crate::stun;
 
@@ -26,9 +26,10 @@ const TRIES_OF_A_GUESS: usize = 3;
 /// Between questions to observers.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 const MAX_ASKS: usize = 4;
-/// On top of half a round trip through the relay, for a peer that is busy: who pings too early may spoil it all, and who
-/// waits loses nothing, because the other side leads.
-const MARGIN: Duration = Duration::from_millis(150);
+/// On top of half a round trip through the relay, for a peer that is busy.
+const MARGIN: Duration = Duration::from_millis(50);
+/// Where nothing is heard of the peer's pings, ours go out after this all the same.
+const HOLD: Duration = Duration::from_millis(1_500);
 /// Half a round trip, where none was measured.
 const HALF_TRIP: Duration = Duration::from_millis(150);
 
@@ -42,6 +43,8 @@ pub(super) struct Fresh {
     seen: Option<SocketAddr>,
     /// Where an observer sees the peer's.
     theirs: Option<SocketAddr>,
+    /// The peer knows that its own is primed.
+    said_ready: bool,
 }
 
 impl Fresh {
@@ -72,6 +75,7 @@ impl Peer {
             next: Some(now),
             seen: None,
             theirs,
+            said_ready: false,
         });
         self.run_fresh(now, shared);
     }
@@ -120,15 +124,16 @@ impl Peer {
                 for &remote in &remotes {
                     self.prime(now, remote, shared);
                 }
-                self.call_with(shared, Stage::FreshReady, vec![address]);
-                self.try_fresh(now + self.half_trip(), &remotes);
+                self.try_fresh(now + HOLD, &remotes);
+                self.say_ready(shared);
             }
         }
     }
 
     /// The peer has opened a fresh port, and waits for ours.
     pub(super) fn on_fresh_asked(&mut self, now: Instant, theirs: SocketAddr, shared: &mut Shared) {
-        if !self.has_sure_direct(now) {
+        if !self.has_sure_direct(now) && !self.is_searching() {
+            self.join_method(now, Method::FreshPort, shared);
             self.open_fresh(now, Some(theirs), shared);
         }
     }
@@ -142,6 +147,20 @@ impl Peer {
         let socket = fresh.socket;
         let remotes = self.guesses(socket, theirs, shared);
         self.try_fresh(now, &remotes);
+        // before the peer is told: these open our own NAT
+        self.make_tries(now, shared);
+        self.say_ready(shared);
+    }
+
+    /// Tells the peer, once, that its fresh port is primed by ours.
+    fn say_ready(&mut self, shared: &mut Shared) {
+        let Some(fresh) = self.campaign.fresh.as_mut().filter(|fresh| !fresh.said_ready) else {
+            return;
+        };
+        fresh.said_ready = true;
+        if let Some(seen) = fresh.seen {
+            self.call_with(shared, Stage::FreshReady, vec![seen]);
+        }
     }
 
     /// Where the peer's fresh port may be for us, as far as it makes sense to send there.
@@ -176,7 +195,10 @@ impl Peer {
     pub(super) fn prime(&mut self, now: Instant, remote: Remote, shared: &mut Shared) {
         let ttl = Some(self.primer_ttl());
         let purpose = crate::path::limits::Purpose::Try;
-        let _ = self.ping_for(now, shared, Endpoint::Direct(remote), purpose, ttl);
+        let sent = self.ping_for(now, shared, Endpoint::Direct(remote), purpose, ttl);
+        if let Some(direct) = self.directs.get_mut(remote).filter(|_| sent.is_ok()) {
+            direct.primed(now);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! the proof of its addresses. Active, it goes through rounds of trying addresses until a direct way is sure.
 
 mod birthday;
+mod calls;
 mod campaign;
 mod direct;
 mod fresh;
@@ -28,6 +29,7 @@ use super::discovery::{MapVersion, PairKeys};
 use super::shared::Shared;
 use super::{Endpoint, Event, Explanation, Hint, Path, Remote, explanation};
 
+use calls::Calls;
 use campaign::Campaign;
 use direct::{Directs, Origin};
 use handshake::HandshakeWatch;
@@ -82,7 +84,6 @@ struct Activity {
 struct Rounds {
     count: u32,
     next: Option<Instant>,
-    called: Option<Instant>,
     followed: Option<Instant>,
 }
 
@@ -98,6 +99,7 @@ pub(super) struct Peer {
     watch: Watch,
     relayed: RelayWatch,
     rounds: Rounds,
+    calls: Calls,
     handshake: HandshakeWatch,
     path: Path,
     reported: MapVersion,
@@ -130,6 +132,7 @@ impl Peer {
             watch: Watch::default(),
             relayed: RelayWatch::default(),
             rounds: Rounds::default(),
+            calls: Calls::default(),
             handshake: HandshakeWatch::default(),
             path: Path::default(),
             reported: MapVersion::default(),
@@ -237,7 +240,7 @@ impl Peer {
     /// What is known of our own NAT changed: other ways may make sense now.
     pub(super) fn nat_changed(&mut self, now: Instant, shared: &mut Shared) {
         // the peer is told with the next pong, however lately it was called
-        self.rounds.called = None;
+        self.calls.has_news();
         self.try_new(now, shared);
         self.revise_campaign(now, shared);
     }
@@ -258,7 +261,7 @@ impl Peer {
         let was = self.activity.until;
         self.activity.until = Some(was.map_or(until, |was| was.max(until)));
         if was.is_none() {
-            self.rounds = Rounds::default();
+            (self.rounds, self.calls) = Default::default();
             self.open_relay(now, shared);
             if self.path.direct().is_some() {
                 self.watch.poke(now);
@@ -292,6 +295,7 @@ impl Peer {
         self.watch = Watch::default();
         self.relayed.rest();
         self.rounds.next = None;
+        self.calls = Calls::default();
         self.handshake.rest();
         for direct in self.directs.iter_mut() {
             direct.doubt = true;
@@ -321,6 +325,7 @@ impl Peer {
             self.rest(shared);
         }
         self.drop_expired(now);
+        self.call_again(now, shared);
         self.run_campaign(now, shared);
         self.make_tries(now, shared);
         if self.is_active() {
@@ -352,6 +357,7 @@ impl Peer {
             self.watch.next(),
             self.relayed.next(),
             self.rounds.next,
+            self.calls.next(),
             self.handshake.next(),
             self.campaign.next(),
         ]

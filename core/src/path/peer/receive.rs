@@ -4,10 +4,8 @@
 //! and teaches the peer's life. A message of the life so taught, with a sequence number not seen before, is fresh too:
 //! the peer is there, now. Anything else may be years old; it is worth one ping a second, and a pong within the limits.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::path::candidate::kind_of;
 use crate::path::discovery::{self, Address, Call, MapVersion, Message, Ping, Pong, Stage};
 use crate::path::limits::Purpose;
 use crate::path::shared::Shared;
@@ -16,7 +14,7 @@ use crate::statement::CandidateKind;
 
 use super::direct::Origin;
 use super::life::Lesson;
-use super::{CALLED_FOR, FIRST_TRIES, Peer};
+use super::{CALLED_FOR, Peer};
 
 /// Tries of further addresses once one has answered.
 const SPARE_TRIES: usize = 2;
@@ -180,24 +178,11 @@ impl Peer {
         self.learnt_nat(now, call.nat, shared);
         match (call.stage, call.candidates.first()) {
             (Stage::Candidates, _) => self.on_candidates(now, &call.candidates, shared),
+            (Stage::Primed, _) => self.on_primed(now, &call.candidates, shared),
             (Stage::FreshAsked, Some(&fresh)) => self.on_fresh_asked(now, fresh, shared),
             (Stage::FreshReady, Some(&fresh)) => self.on_fresh_ready(now, fresh, shared),
             (Stage::Birthday, Some(&seen)) => self.on_birthday(now, seen, shared),
             (_, None) => {}
-        }
-    }
-
-    fn on_candidates(&mut self, now: Instant, candidates: &[SocketAddr], shared: &mut Shared) {
-        let named = candidates
-            .iter()
-            .map(|&address| (address.into(), kind_of(address)));
-        self.directs.replace(now, Origin::Called, named);
-        self.wake(now, CALLED_FOR, shared);
-        // no new round, which would call back: two callers would never come to rest
-        if self.is_active() && !self.has_sure_direct(now) {
-            self.try_addresses(now, FIRST_TRIES, false, shared);
-            // the peer has primed, so that those that wait for it need not wait any longer
-            self.release_tries(now, FIRST_TRIES);
         }
     }
 

@@ -1,13 +1,11 @@
 //! Pings and what else goes out: tries of addresses, checks of proven ones, rounds.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::path::discovery::{Call, End, Message, PairKeys, Ping, Stage, Transaction};
+use crate::path::discovery::{End, Message, PairKeys, Ping, Transaction};
 use crate::path::limits::Purpose;
 use crate::path::shared::Shared;
 use crate::path::{Endpoint, Remote};
-use crate::statement::CandidateKind;
 
 use super::direct::Direct;
 use super::watch::{Demand, Watch};
@@ -24,10 +22,6 @@ const PING_LIFE: Duration = Duration::from_secs(5);
 const ANSWERING: Duration = Duration::from_secs(2);
 /// A sign of life that is older says nothing of what happened just now.
 const FRESH_SIGN: Duration = Duration::from_millis(500);
-/// Tries that wait for the peer begin after this at the latest.
-const HOLD: Duration = Duration::from_secs(1);
-/// A peer is told where to call at most this often.
-const CALL_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug)]
 struct Sent {
@@ -228,37 +222,6 @@ impl Peer {
         self.ping_relay(now, shared);
     }
 
-    /// Opens our NAT towards the addresses that are tried once the peer has been told.
-    fn prime_held(&mut self, now: Instant, shared: &mut Shared) {
-        let held = self.directs.iter().filter(|direct| direct.is_held(now));
-        let held: Vec<Remote> = held.map(|direct| direct.remote).collect();
-        for remote in held {
-            self.prime(now, remote, shared);
-        }
-    }
-
-    /// Lets the tries that wait for the peer begin at `start`.
-    pub(super) fn release_tries(&mut self, start: Instant, tries: usize) {
-        for direct in self.directs.iter_mut().filter(|direct| direct.is_held(start)) {
-            direct.try_from(start, tries, true);
-        }
-    }
-
-    /// Tries every address that makes sense and is not proven; only those that have answered lately where so asked.
-    pub(super) fn try_addresses(&mut self, now: Instant, tries: usize, answered_only: bool, shared: &Shared) {
-        let vicinity = shared.vicinity(&self.info.candidates);
-        // where the peer can be told, it opens its NAT before anything comes there
-        let hold = shared.relays.is_bound() && !self.needs_no_primer();
-        for direct in self.directs.iter_mut() {
-            let behind_nat = direct.kind == CandidateKind::ServerReflexive && direct.remote.address.is_ipv4();
-            let wanted = direct.proof(now).is_none() && (!answered_only || direct.has_answered(now));
-            if wanted && vicinity.makes_sense(direct.kind, direct.remote.address) {
-                let held = hold && behind_nat && !direct.has_answered(now);
-                direct.try_from(now + if held { HOLD } else { Duration::ZERO }, tries, false);
-            }
-        }
-    }
-
     /// Pings through the relay, where there is one.
     pub(super) fn ping_relay(&mut self, now: Instant, shared: &mut Shared) {
         match self.relay_way(shared) {
@@ -267,39 +230,6 @@ impl Peer {
             }
             None => self.open_relay(now, shared),
         }
-    }
-
-    /// Tells the peer our addresses through the relay, so that both try at the same time.
-    pub(super) fn call(&mut self, now: Instant, shared: &mut Shared) {
-        let lately = |called: Instant| now.saturating_duration_since(called) < CALL_EVERY;
-        if self.rounds.called.is_some_and(lately) || self.has_sure_direct(now) {
-            return;
-        }
-        if self.relay_way(shared).is_none() || !self.life.is_known() {
-            return;
-        }
-        self.rounds.called = Some(now);
-        let candidates = shared
-            .candidates()
-            .iter()
-            .map(|candidate| candidate.addr)
-            .collect();
-        self.call_with(shared, Stage::Candidates, candidates);
-        self.release_tries(now + self.half_trip(), FIRST_TRIES);
-    }
-
-    /// Tells the peer something about ways to a direct path, through the relay.
-    pub(super) fn call_with(&mut self, shared: &mut Shared, stage: Stage, candidates: Vec<SocketAddr>) {
-        let Some(way) = self.relay_way(shared) else { return };
-        let Some(address) = self.life.address(shared.me.boot) else {
-            return;
-        };
-        let call = Call {
-            candidates,
-            nat: shared.nat,
-            stage,
-        };
-        self.send(shared, way, &Message::CallMeMaybe(address, call));
     }
 
     /// Pings every proven address but the one in use, which the watch pings.
