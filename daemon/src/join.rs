@@ -7,35 +7,31 @@
 //!    the coordinator allots name and addresses.
 //! 4. The parameters and the delegation are verified against the token's root key, and everything is kept on disk.
 
-use crate::config::MAX_NETWORKS;
+mod failed;
+mod keys;
+mod ranges;
+
 use crate::machine;
 use crate::network::Shared;
 use crate::network::coordinator::connect_any;
 use crate::state::{Allotted, Membership, NetworkFiles, StateDir};
+use failed::{Failed, PERSISTENCE, before_another, is_broken, problem, unreachable};
+use keys::{free_interface, fresh, tried_again};
 use meshd_api::Problem;
-use meshd_api::client::ClientError;
 use meshd_api::coordinator::node::{self, JoinPreview};
 use meshd_api::local::{self, Membership as Admission};
-use meshd_core::id::{NetworkId, NodeId};
-use meshd_core::keys::{DiscoverySecret, IdentitySecret, RootPublic, WireGuardSecret};
+use meshd_core::id::NodeId;
+use meshd_core::keys::RootPublic;
 use meshd_core::names::to_label;
 use meshd_core::ranges::{LocalPrefix, collisions};
-use meshd_core::statement::{Delegation, Enrolment, Params, Signed};
+use meshd_core::statement::{Delegation, Params, Signed};
 use meshd_core::token::JoinToken;
-use rand_core::{OsRng, RngCore};
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tracing::debug;
+use ranges::{avoided, ranges_of_others};
+use std::time::Instant;
 use zeroize::Zeroizing;
 
 /// Code of the problem that no coordinator answers.
 pub const UNREACHABLE: &str = "coordinator-unreachable";
-/// How long a join goes on where connections break, and the pause between two tries.
-const PERSISTENCE: Duration = Duration::from_secs(5);
-const AGAIN: Duration = Duration::from_millis(200);
-/// Most ranges of its own that a machine tells the coordinator.
-const MAX_AVOID: usize = 64;
 
 /// A join that can begin: the token is whole and keys exist.
 pub struct Join {
@@ -250,16 +246,6 @@ impl Join {
     }
 }
 
-/// What of the machine's ranges lies in the network's: a forced join takes no address that is somebody's there.
-fn avoided(preview: &JoinPreview, machine: &[LocalPrefix]) -> Vec<String> {
-    let Ok(network) = preview.cidr.parse() else {
-        return Vec::new();
-    };
-    let met = collisions(&[network], machine).into_iter();
-    let ranges: BTreeSet<_> = met.map(|met| met.theirs.prefix).collect();
-    ranges.iter().map(ToString::to_string).take(MAX_AVOID).collect()
-}
-
 /// What the coordinator says of a token: its network, and whether it is for templates. Nothing is kept.
 pub async fn preview(word: &str) -> Result<JoinPreview, Problem> {
     let token = check_token(word)?;
@@ -277,212 +263,4 @@ pub async fn preview(word: &str) -> Result<JoinPreview, Problem> {
         .post("/v1/join/preview", &request)
         .await
         .map_err(problem)
-}
-
-fn fresh(token: &JoinToken, interface: u16) -> Membership {
-    let identity = Arc::new(IdentitySecret::from_seed(&seed()));
-    let mut node = [0; 16];
-    OsRng.fill_bytes(&mut node);
-    let node = NodeId::from_bytes(node);
-    Membership {
-        network: token.network(),
-        root: token.root,
-        name: String::new(),
-        coordinators: vec![*token.coordinator.as_bytes()],
-        addresses: token
-            .addresses
-            .iter()
-            .map(|a| (a.host().to_owned(), a.port()))
-            .collect(),
-        node,
-        enrolment: enrolment(token, node, &identity),
-        identity,
-        wireguard: WireGuardSecret::from_seed(&seed()),
-        discovery: DiscoverySecret::from_seed(&seed()),
-        allotted: None,
-        interface,
-        force: false,
-    }
-}
-
-/// The keys of a try that got no answer, enrolled under the token at hand.
-fn tried_again(earlier: &Membership, token: &JoinToken) -> Membership {
-    Membership {
-        enrolment: enrolment(token, earlier.node, &earlier.identity),
-        node: earlier.node,
-        identity: earlier.identity.clone(),
-        wireguard: earlier.wireguard.clone(),
-        discovery: earlier.discovery.clone(),
-        ..fresh(token, earlier.interface)
-    }
-}
-
-fn enrolment(token: &JoinToken, node: NodeId, identity: &IdentitySecret) -> Vec<u8> {
-    let enrolment = Enrolment {
-        network: token.network(),
-        token: token.id,
-        node,
-        identity: identity.public(),
-    };
-    let signed = Signed::sign(enrolment, &token.secret).expect("an enrolment has no limits to break");
-    signed.bytes().to_vec()
-}
-
-fn seed() -> Zeroizing<[u8; 32]> {
-    let mut seed = Zeroizing::new([0; 32]);
-    OsRng.fill_bytes(&mut *seed);
-    seed
-}
-
-/// The lowest interface number that no network of this instance has.
-fn free_interface(present: &[Membership]) -> Result<u16, Problem> {
-    let taken: BTreeSet<u16> = present.iter().map(|m| m.interface).collect();
-    (0..MAX_NETWORKS).find(|n| !taken.contains(n)).ok_or_else(|| {
-        let sentence = format!(
-            "this machine is in {MAX_NETWORKS} networks, and in no more; leave one, or run a second instance"
-        );
-        Problem::new("too-many-networks", sentence)
-    })
-}
-
-/// The ranges of the networks that this machine is in, but for `own`: up or down.
-fn ranges_of_others(present: &[Membership], own: NetworkId) -> Vec<LocalPrefix> {
-    let others = present.iter().filter(|m| m.network != own);
-    let params = others.filter_map(|m| m.allotted.as_ref()?.params.as_ref());
-    let decoded = params.filter_map(|bytes| Signed::<Params>::decode(bytes).ok());
-    decoded
-        .flat_map(|params| {
-            let Params { name, ipv4, ipv6, .. } = params.value();
-            [(*ipv4).into(), (*ipv6).into()].map(|prefix| LocalPrefix {
-                prefix,
-                owner: format!("network {name}"),
-            })
-        })
-        .collect()
-}
-
-fn unreachable(failures: Vec<ClientError>) -> Problem {
-    let failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
-    let sentence = format!(
-        "no coordinator of the token can be used: {}; is this machine online, and meshrelay running?",
-        failures.join("; ")
-    );
-    Problem::new(UNREACHABLE, sentence)
-}
-
-/// Why a try to join failed.
-#[derive(Debug)]
-struct Failed {
-    problem: Problem,
-    /// A connection broke off: another try may end well.
-    broke: bool,
-}
-
-impl From<Problem> for Failed {
-    fn from(problem: Problem) -> Self {
-        Self {
-            problem,
-            broke: false,
-        }
-    }
-}
-
-impl Failed {
-    fn of(error: ClientError) -> Self {
-        Self {
-            broke: is_broken(&error),
-            problem: problem(error),
-        }
-    }
-}
-
-/// Whether the other side was there and the connection ended early, as a busy relay ends those that prove nothing.
-fn is_broken(error: &ClientError) -> bool {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-    match error {
-        ClientError::Broken { .. } => true,
-        ClientError::Untrusted { cause, .. } | ClientError::Unreachable { cause, .. } => {
-            matches!(cause.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
-        }
-        _ => false,
-    }
-}
-
-/// Waits before another try, where one may end well and it is not yet `until`; else gives the problem back.
-async fn before_another(failed: Failed, until: Instant) -> Result<(), Problem> {
-    if !failed.broke || Instant::now() >= until {
-        return Err(failed.problem);
-    }
-    debug!("joining: {}; once more", failed.problem);
-    tokio::time::sleep(AGAIN).await;
-    Ok(())
-}
-
-/// A failed exchange as a problem: the coordinator's own word where it said one.
-fn problem(error: ClientError) -> Problem {
-    match error {
-        ClientError::Refused { problem, .. } => problem,
-        other => Problem::new(UNREACHABLE, other.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use meshd_core::keys::{CoordinatorSecret, JoinSecret, RootSecret};
-    use meshd_core::token::CoordinatorAddress;
-
-    #[tokio::test]
-    async fn a_join_whose_connection_breaks_tries_again_and_a_refused_one_does_not() {
-        let broken = || {
-            Failed::of(ClientError::Untrusted {
-                address: "a".into(),
-                cause: std::io::ErrorKind::UnexpectedEof.into(),
-            })
-        };
-        let now = Instant::now();
-        assert!(before_another(broken(), now + PERSISTENCE).await.is_ok());
-        assert!(before_another(broken(), now).await.is_err(), "not for ever");
-        let expired = Failed::from(Problem::new("token-expired", "expired"));
-        let refused = before_another(expired, now + PERSISTENCE).await;
-        assert_eq!(refused.unwrap_err().code, "token-expired");
-    }
-
-    fn memberships(interfaces: impl IntoIterator<Item = u16>) -> Vec<Membership> {
-        let token = JoinToken {
-            id: [1; 8].into(),
-            secret: JoinSecret::from_seed(&[2; 32]),
-            coordinator: CoordinatorSecret::from_seed(&[3; 32]).public(),
-            root: RootSecret::from_seed(&[4; 32]).public(),
-            addresses: vec![CoordinatorAddress::new("192.0.2.1", 443).unwrap()],
-        };
-        interfaces.into_iter().map(|n| fresh(&token, n)).collect()
-    }
-
-    #[test]
-    fn the_lowest_free_interface_is_taken_and_a_full_machine_is_told_what_to_do() {
-        assert_eq!(free_interface(&memberships([0, 1, 3])).unwrap(), 2);
-        let said = free_interface(&memberships(0..MAX_NETWORKS)).unwrap_err();
-        assert_eq!(said.code, "too-many-networks");
-        assert!(
-            said.message.contains("64 networks") && said.message.contains("leave one"),
-            "{said}"
-        );
-    }
-
-    #[test]
-    fn only_the_machines_ranges_that_the_network_meets_are_avoided() {
-        let local = |prefix: &str| LocalPrefix {
-            prefix: prefix.parse().unwrap(),
-            owner: "eth0".into(),
-        };
-        let preview = JoinPreview {
-            network: "prod".into(),
-            cidr: "10.77.0.0/16".into(),
-            cidr6: "fd00::/64".into(),
-            template: false,
-        };
-        let machine = ["10.77.3.0/24", "10.77.3.0/24", "192.168.1.0/24", "fd00::/64"].map(local);
-        assert_eq!(avoided(&preview, &machine), ["10.77.3.0/24"]);
-    }
 }

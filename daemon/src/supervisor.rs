@@ -3,30 +3,27 @@
 //! What takes time (joining, leaving, waiting for a coordinator) runs in tasks of its own that report back by a
 //! command, so that `meshctl status` never waits.
 
+mod asking;
+mod joining;
 mod presence;
 mod template;
 
 use crate::config::Config;
-use crate::join::{self, Joined};
-use crate::network::{self, Entrance, NetworkCommand, NetworkHandle, Question, Shared};
+use crate::join::Joined;
+use crate::network::{self, Entrance, NetworkHandle, Question, Shared};
 use crate::state::{Membership, StateDir};
 use meshd_api::Problem;
-use meshd_api::local::{
-    CleanRequest, Done, JoinReply, JoinRequest, NetworkRequest, NetworkStatus, Status, TemplateRequest,
-};
+use meshd_api::local::{CleanRequest, Done, JoinReply, JoinRequest, NetworkRequest, Status, TemplateRequest};
 use meshd_core::id::NetworkId;
 use meshd_core::map::Death;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 /// How many commands may wait.
 const QUEUE: usize = 64;
-/// First and longest pause between tries to join by a template's token.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Where an answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, Problem>>;
@@ -138,36 +135,6 @@ impl Supervisor {
         }
     }
 
-    /// Joins by the token that was sealed into this machine's template, until it is in.
-    fn join_by_template(&self) {
-        let token = match self.state.template() {
-            Ok(Some(token)) if self.networks.is_empty() => token,
-            Ok(_) => return,
-            Err(error) => return warn!("{error}"),
-        };
-        let handle = self.handle.clone();
-        tokio::spawn(async move {
-            let mut pause = FIRST_PAUSE;
-            loop {
-                let request = JoinRequest::by(token.to_string());
-                let (reply, answer) = oneshot::channel();
-                if handle.send(Command::Join(request, reply)).await.is_err() {
-                    return;
-                }
-                match answer.await {
-                    Ok(Ok(reply)) => {
-                        info!(network = %reply.network, name = %reply.hostname, "joined by the template's token");
-                        return;
-                    }
-                    Ok(Err(problem)) => warn!("cannot join by the template's token yet: {problem}"),
-                    Err(_) => return,
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-        });
-    }
-
     /// Answers commands until told to stop.
     pub async fn run(mut self) {
         self.join_by_template();
@@ -211,113 +178,6 @@ impl Supervisor {
                 }
             }
         }
-    }
-
-    fn question(&self, name: Option<&str>, question: Question) {
-        let mut named = self
-            .networks
-            .values()
-            .filter(|network| name.is_none_or(|name| network.name() == name));
-        let names: Vec<&str> = self.networks.values().map(NetworkHandle::name).collect();
-        let problem = match (named.next(), named.next(), name) {
-            (Some(network), None, _) => return network.send(NetworkCommand::Question(question)),
-            (Some(_), Some(_), _) => {
-                let sentence = format!(
-                    "this machine is in {}; say which with --network NAME",
-                    names.join(", ")
-                );
-                Problem::new("which-network", sentence)
-            }
-            (None, _, Some(name)) if !names.is_empty() => {
-                let sentence = format!(
-                    "this machine is not in a network {name}; it is in {}",
-                    names.join(", ")
-                );
-                Problem::new("not-a-member", sentence)
-            }
-            _ => Problem::new(
-                "not-a-member",
-                "this machine is in no network that is up; join one, or `meshctl up`",
-            ),
-        };
-        question.refuse(problem);
-    }
-
-    fn status(&self, reply: Reply<Status>) {
-        let asked: Vec<_> = self.networks.values().map(NetworkHandle::ask_status).collect();
-        let (instance, down, out) = (self.config.instance, self.down_networks(), self.out());
-        let trouble = self.state.trouble().into_iter().collect();
-        let warnings = [self.warnings.clone(), trouble, self.shared.firewall.warnings()].concat();
-        tokio::spawn(async move {
-            let mut networks: Vec<NetworkStatus> = Vec::new();
-            for answer in asked {
-                networks.extend(answer.await);
-            }
-            let version = env!("CARGO_PKG_VERSION").to_owned();
-            let _ = reply.send(Ok(Status {
-                version,
-                instance,
-                networks,
-                down,
-                out,
-                warnings,
-            }));
-        });
-    }
-
-    fn join(&mut self, request: JoinRequest, reply: Reply<JoinReply>) {
-        let network = match join::check_token(&request.token) {
-            Ok(token) => token.network(),
-            Err(problem) => return drop(reply.send(Err(problem))),
-        };
-        if let Some(running) = self.networks.get(&network) {
-            if running.is_silent() {
-                let sentence = format!(
-                    "this machine has the keys of a node of {0} that may be another machine, and is silent there: `meshctl status` says more. \
-                     To join as a node of its own: `meshctl leave {0}`, and join again",
-                    running.name()
-                );
-                return drop(reply.send(Err(Problem::new("clone", sentence))));
-            }
-            let (mut held, status) = (running.join_reply(), running.ask_status());
-            tokio::spawn(async move {
-                let status = status.await;
-                let port = status.as_ref().map(|status| status.listen_port);
-                // an admin may have renamed it since
-                if let Some(status) = status {
-                    held.hostname = status.hostname;
-                }
-                let _ = reply.send(join::check_wishes(&request, &held, port).map(|()| held));
-            });
-            return;
-        }
-        let join = match join::prepare(&request, &self.state) {
-            Ok(join) => join,
-            Err(problem) => return drop(reply.send(Err(problem))),
-        };
-        let (supervisor, shared) = (self.handle.clone(), self.shared.clone());
-        tokio::spawn(async move {
-            let outcome = join.run(&shared).await;
-            let _ = supervisor.send(Command::Joined(Box::new(outcome), reply)).await;
-        });
-    }
-
-    async fn joined(&mut self, outcome: Result<Joined, Problem>) -> Result<JoinReply, Problem> {
-        let Joined { membership, template } = outcome?;
-        if let Some(word) = template
-            && let Err(error) = self.state.set_template(Some(&word))
-        {
-            warn!("{error}");
-        }
-        if let Err(error) = self.state.set_farewell(membership.network, None) {
-            warn!("{error}");
-        }
-        // Somebody else may have asked for the same at the same time, and is in already.
-        let network = membership.network;
-        if !self.networks.contains_key(&network) {
-            self.start(membership, Entrance::MaySpeak(Vec::new())).await?;
-        }
-        Ok(self.networks[&network].join_reply())
     }
 
     async fn start(&mut self, membership: Membership, entrance: Entrance) -> Result<NetworkId, Problem> {
@@ -385,24 +245,6 @@ impl Supervisor {
         loaded.inspect_err(|error| error!("{error}")).ok().flatten()
     }
 
-    fn rejoin(&self, membership: Membership) {
-        let join = join::again(membership.clone(), &self.state);
-        let (supervisor, shared) = (self.handle.clone(), self.shared.clone());
-        tokio::spawn(async move {
-            let outcome = join.run(&shared).await.or_else(|problem| {
-                // What was allotted before is still good for talking to those who know this node.
-                warn!("joining again failed: {problem}");
-                Ok(Joined {
-                    membership,
-                    template: None,
-                })
-            });
-            let _ = supervisor
-                .send(Command::Joined(Box::new(outcome), oneshot::channel().0))
-                .await;
-        });
-    }
-
     async fn clean(&mut self, request: &CleanRequest) -> Result<Done, Problem> {
         let names: Vec<String> = self.state.memberships().0.into_iter().map(|m| m.name).collect();
         self.stop_networks(network::Stop::Down).await;
@@ -412,7 +254,7 @@ impl Supervisor {
         }
         match left.is_empty() {
             true => Ok(Done {
-                message: cleaned(request.forget, &names.join(", ")),
+                message: cleaned(request.forget, &names.join(", "), &self.config.state_dir),
             }),
             false => Err(Problem::new(
                 "not-clean",
@@ -421,25 +263,37 @@ impl Supervisor {
         }
     }
 
-    /// Stops every network and waits until each has let go of its interface.
+    /// Stops all networks at once and waits until each has let go of its interface.
     async fn stop_networks(&mut self, stop: network::Stop) {
-        for (_, network) in std::mem::take(&mut self.networks) {
-            network.stop(stop).await;
+        let networks = std::mem::take(&mut self.networks).into_values();
+        let stopping: Vec<_> = networks.map(|network| network.stop(stop)).collect();
+        for stopped in stopping {
+            stopped.await;
         }
     }
 }
 
 /// What a person should know of a clean machine that was in these networks.
-fn cleaned(forgotten: bool, networks: &str) -> String {
-    let clean = "this machine is as it was before meshd";
-    match forgotten {
-        _ if networks.is_empty() => clean.to_owned(),
-        true => format!(
-            "{clean}; the others still list it in {networks}, which `meshctl node remove NAME` ends (and `meshctl leave` instead would \
-             have)"
-        ),
-        false => format!(
-            "{clean}; it is still in {networks}, and `meshctl up` or a restart of meshd brings that back"
-        ),
+fn cleaned(forgotten: bool, networks: &str, state: &Path) -> String {
+    let mut said = "this machine is as it was before meshd".to_owned();
+    if forgotten && !networks.is_empty() {
+        said += &format!(
+            "; the others still list it in {networks}, which `meshctl node remove NAME` ends (and `meshctl leave` instead would have)"
+        );
     }
+    match forgotten {
+        true => {
+            said += &format!(
+                "; meshd runs on, with nothing but the key of its own files in {}, which `meshd clean --forget` takes away when meshd has ended",
+                state.display()
+            )
+        }
+        false if networks.is_empty() => {}
+        false => {
+            said += &format!(
+                "; it is still in {networks}, and `meshctl up` or a restart of meshd brings that back"
+            )
+        }
+    }
+    said
 }

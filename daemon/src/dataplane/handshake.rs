@@ -6,10 +6,10 @@
 //! 3. Peers that somebody wants now wait in a third queue ("work"), each at most once.
 //! 4. Every 250 ms, and every 50 ms while handshakes are pending, all peers' timers run.
 
-use std::collections::VecDeque;
-use std::net::IpAddr;
+mod queue;
+
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use meshd_core::packet::DropReason;
@@ -17,6 +17,8 @@ use meshd_core::path::Endpoint;
 use meshd_core::wireguard::{
     Admission, COOKIE_REPLY_LEN, HandshakeDone, HandshakeGate, INITIATION_LEN, Origin, TimeoutDone, receiver,
 };
+pub(super) use queue::HandshakeQueue;
+use queue::{Job, Message};
 use rand_core::{OsRng, RngCore};
 
 use super::config::ControlEvent;
@@ -27,155 +29,13 @@ use super::shared::Shared;
 use super::sockets::SocketSet;
 use super::table::PeerTable;
 
-/// Messages that may wait, direct and relayed each.
-const QUEUE_LEN: usize = 512;
 const TICK: Duration = Duration::from_millis(250);
 const FAST_TICK: Duration = Duration::from_millis(50);
 /// Initiations remembered, so that a replayed one costs a hash and no Diffie-Hellman.
 const RECENT: usize = 1024;
 const OUTBOX_BYTES: usize = 64 * 1024;
 /// Bytes of buffers of the handshake thread and its queues.
-pub(super) const BUFFERS: usize = 2 * QUEUE_LEN * size_of::<Message>() + RECENT * 16 + OUTBOX_BYTES;
-
-/// A handshake message in the queue.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Message {
-    from: Endpoint,
-    local: Option<IpAddr>,
-    length: usize,
-    bytes: [u8; INITIATION_LEN],
-}
-
-#[derive(Debug)]
-struct Queues {
-    direct: VecDeque<Message>,
-    relayed: VecDeque<Message>,
-    work: VecDeque<Arc<Peer>>,
-    relayed_next: bool,
-    stop: bool,
-}
-
-/// The way to the handshake thread.
-#[derive(Debug)]
-pub(super) struct HandshakeQueue {
-    queues: Mutex<Queues>,
-    filled: Condvar,
-}
-
-#[allow(clippy::large_enum_variant, reason = "one at a time, on the stack")]
-enum Job {
-    Stop,
-    Tick,
-    Message(Message),
-    Work(Arc<Peer>),
-}
-
-impl HandshakeQueue {
-    pub(super) fn new() -> HandshakeQueue {
-        let ring = || VecDeque::with_capacity(QUEUE_LEN);
-        let queues = Queues {
-            direct: ring(),
-            relayed: ring(),
-            work: VecDeque::new(),
-            relayed_next: false,
-            stop: false,
-        };
-        HandshakeQueue {
-            queues: Mutex::new(queues),
-            filled: Condvar::new(),
-        }
-    }
-
-    /// Takes a message of types 1 to 3.
-    ///
-    /// # Errors
-    /// The reason for the drop, where it is too long or the queue is full.
-    pub(super) fn push(
-        &self,
-        from: Endpoint,
-        local: Option<IpAddr>,
-        datagram: &[u8],
-    ) -> Result<(), DropReason> {
-        let length = datagram.len();
-        let mut bytes = [0; INITIATION_LEN];
-        bytes
-            .get_mut(..length)
-            .ok_or(DropReason::HandshakeInvalid)?
-            .copy_from_slice(datagram);
-        let mut queues = self.lock();
-        let queue = if from.is_relay() {
-            &mut queues.relayed
-        } else {
-            &mut queues.direct
-        };
-        if queue.len() >= QUEUE_LEN {
-            return Err(DropReason::HandshakeQueueFull);
-        }
-        queue.push_back(Message {
-            from,
-            local,
-            length,
-            bytes,
-        });
-        drop(queues);
-        self.filled.notify_one();
-        Ok(())
-    }
-
-    /// Asks for attention to a peer: see [`HandshakeThread::attend`].
-    pub(super) fn want(&self, peer: &Arc<Peer>) {
-        if !peer.queued.swap(true, Ordering::AcqRel) {
-            self.lock().work.push_back(peer.clone());
-            self.filled.notify_one();
-        }
-    }
-
-    pub(super) fn stop(&self) {
-        self.lock().stop = true;
-        self.filled.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queues> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn next(&self, tick: Instant) -> Job {
-        let mut queues = self.lock();
-        loop {
-            if queues.stop {
-                return Job::Stop;
-            }
-            let Some(left) = tick
-                .checked_duration_since(Instant::now())
-                .filter(|left| !left.is_zero())
-            else {
-                return Job::Tick;
-            };
-            if let Some(peer) = queues.work.pop_front() {
-                peer.queued.store(false, Ordering::Release);
-                return Job::Work(peer);
-            }
-            if let Some(message) = queues.pop() {
-                return Job::Message(message);
-            }
-            queues = self
-                .filled
-                .wait_timeout(queues, left)
-                .map_or_else(|poisoned| poisoned.into_inner().0, |woken| woken.0);
-        }
-    }
-}
-
-impl Queues {
-    fn pop(&mut self) -> Option<Message> {
-        self.relayed_next = !self.relayed_next;
-        if self.relayed_next {
-            self.relayed.pop_front().or_else(|| self.direct.pop_front())
-        } else {
-            self.direct.pop_front().or_else(|| self.relayed.pop_front())
-        }
-    }
-}
+pub(super) const BUFFERS: usize = queue::BYTES + RECENT * 16 + OUTBOX_BYTES;
 
 /// What the handshake thread owns.
 pub(super) struct HandshakeThread {
@@ -227,7 +87,7 @@ impl HandshakeThread {
 
     fn message(&mut self, table: &PeerTable, sockets: &SocketSet, message: &Message) {
         let now = Instant::now();
-        let (bytes, mut reply) = (&message.bytes[..message.length], [0; COOKIE_REPLY_LEN]);
+        let (bytes, mut reply) = (message.bytes(), [0; COOKIE_REPLY_LEN]);
         let origin = match message.from {
             Endpoint::Direct(remote) => Origin::Direct(remote.address.ip()),
             Endpoint::Relay { relay, session } => Origin::Relayed(relay, session),

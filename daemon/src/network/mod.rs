@@ -25,6 +25,7 @@ mod sockets;
 mod standby;
 mod status;
 mod task;
+mod waiting;
 
 pub use from_coordinator::depart_at_last;
 
@@ -39,10 +40,14 @@ use map::MapKeeper;
 use meshd_api::Problem;
 use meshd_api::local::{Done, JoinReply, Netcheck, NetworkStatus, PingReply, Why};
 use meshd_net::netlink::Netlink;
+use pending::Approval;
+use standby::Silence;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+use waiting::{Reason, Waiting};
 
 /// How many commands may wait for a network's task.
 const QUEUE: usize = 16;
@@ -149,7 +154,9 @@ pub async fn start(
     let (published, mut publishing) = watch::channel(false);
     let map = MapKeeper::load(&membership, files.clone());
     if task::params(&membership, &map).is_none() {
-        return pending(membership, (files, map), shared, commands, receiver);
+        let approval = Approval::of(&membership, files, map);
+        let approval = approval.context("the coordinator has not answered the join yet")?;
+        return Ok(wait(membership, shared, (commands, receiver), approval));
     }
     let (doubt, notes) = match entrance {
         Entrance::Usual => (standby::doubt(&membership, &files), Vec::new()),
@@ -157,15 +164,8 @@ pub async fn start(
         Entrance::Refused(sentence) => (Some(standby::Doubt::Refused(sentence)), Vec::new()),
     };
     if let Some(doubt) = doubt {
-        let name = membership.name.clone();
-        let asking = standby::Standby::start(membership, files, shared, receiver, doubt);
-        return Ok(NetworkHandle {
-            commands,
-            name,
-            silent: true,
-            reply: asking.join_reply(),
-            task: tokio::spawn(asking.run()),
-        });
+        let silence = Silence::begin(&membership, files, doubt);
+        return Ok(wait(membership, shared, (commands, receiver), silence));
     }
     let first = files.load("progress").ok().flatten().is_none();
     let names = shared.names.clone();
@@ -188,23 +188,22 @@ pub async fn start(
     Ok(handle)
 }
 
-fn pending(
+/// A network that waits for the coordinator's word.
+fn wait<R: Reason>(
     membership: Membership,
-    kept: (NetworkFiles, MapKeeper),
     shared: Shared,
-    commands: mpsc::Sender<NetworkCommand>,
-    receiver: mpsc::Receiver<NetworkCommand>,
-) -> anyhow::Result<NetworkHandle> {
+    (commands, receiver): (mpsc::Sender<NetworkCommand>, mpsc::Receiver<NetworkCommand>),
+    reason: R,
+) -> NetworkHandle {
     let name = membership.name.clone();
-    let waiting = pending::Pending::start(membership, kept, shared, receiver)
-        .context("the coordinator has not answered the join yet")?;
-    Ok(NetworkHandle {
+    let waiting = Waiting::start(membership, shared, receiver, reason);
+    NetworkHandle {
         commands,
         name,
-        silent: false,
+        silent: R::SILENT,
         reply: waiting.join_reply(),
         task: tokio::spawn(waiting.run()),
-    })
+    }
 }
 
 impl NetworkHandle {
@@ -228,19 +227,23 @@ impl NetworkHandle {
         let _ = self.commands.try_send(command);
     }
 
-    /// Asks for the status; `None` where the task does not answer in time.
+    /// Asks for the status at once; `None` where the task does not answer in time.
     pub fn ask_status(&self) -> impl Future<Output = Option<NetworkStatus>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
         self.send(NetworkCommand::Status(reply));
-        async move { tokio::time::timeout(PATIENCE, answer).await.ok()?.ok() }
+        let until = Instant::now() + PATIENCE;
+        async move { timeout_at(until, answer).await.ok()?.ok() }
     }
 
-    /// Stops the task and waits until it has let go.
-    pub async fn stop(self, stop: Stop) {
+    /// Tells the task at once to stop; what is returned waits until it has let go.
+    pub fn stop(self, stop: Stop) -> impl Future<Output = ()> + Send {
         let (reply, answer) = oneshot::channel();
         self.send(NetworkCommand::Stop(stop, reply));
-        if tokio::time::timeout(PATIENCE, answer).await.is_err() {
-            self.task.abort();
+        let until = Instant::now() + PATIENCE;
+        async move {
+            if timeout_at(until, answer).await.is_err() {
+                self.task.abort();
+            }
         }
     }
 }

@@ -1,32 +1,25 @@
-//! A network whose identity may be another machine's: no interface, no map, not a datagram to peers or relays, only the line to
-//! the coordinator. Two come here: who starts on another machine than the identity last ran on (a copied disk, a board that was
-//! swapped), and who was told to be the clone of a node that is alive. With the same keys, each packet of a clone would cost
-//! its original one.
+//! A network whose identity may be another machine's. Two come here: who starts on another machine than the identity last ran
+//! on (a copied disk, a board that was swapped), and who was told to be the clone of a node that is alive. With the same keys,
+//! each packet of a clone would cost its original one.
 //!
 //! Nobody is silenced for good: the coordinator is asked again and again, and lets in whoever is alone. Where it cannot be reached,
-//! nobody can say, and a node that is needed must not wait for it: after [`PATIENCE`] at a start, and [`PATIENCE_OF_REFUSED`] after the last
-//! refusal, this machine speaks.
+//! nobody can say, and a node that is needed must not wait for it: after [`PATIENCE`] at a start, and [`PATIENCE_OF_REFUSED`]
+//! after the last refusal, this machine speaks.
 
-use super::coordinator::FromCoordinator;
-use super::from_coordinator::{depart, is_of_a_template, proven_death};
+use super::from_coordinator::is_of_a_template;
 use super::map::MapKeeper;
-use super::status::{join_reply, outline};
-use super::task::{Coordinator, start_line};
-use super::{NetworkCommand, Shared};
+use super::waiting::Reason;
 use crate::machine;
 use crate::state::{Membership, NetworkFiles};
-use crate::supervisor::{Command, Ending};
+use crate::supervisor::Ending;
 use meshd_api::Problem;
-use meshd_api::coordinator::node::StreamLine;
-use meshd_api::local::{Done, JoinReply, NetworkStatus};
+use meshd_api::local::NetworkStatus;
 use meshd_core::admission::Facts;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// Name of the file in the state folder.
@@ -79,163 +72,88 @@ pub fn remember(membership: &Membership, files: &NetworkFiles, refused: Option<S
     }
 }
 
-/// A membership that waits for leave to speak.
-pub struct Standby {
-    membership: Membership,
+/// Leave to speak, waited for.
+pub(super) struct Silence {
     files: NetworkFiles,
-    shared: Shared,
-    coordinator: Coordinator,
-    commands: mpsc::Receiver<NetworkCommand>,
     doubt: Doubt,
     /// When it speaks although nobody said that it may.
     patience: Instant,
-    /// What the coordinator said that somebody should read.
-    notes: Vec<String>,
-    _line: JoinSet<()>,
 }
 
-impl Standby {
-    /// Starts to ask.
-    pub fn start(
-        membership: Membership,
-        files: NetworkFiles,
-        shared: Shared,
-        commands: mpsc::Receiver<NetworkCommand>,
-        doubt: Doubt,
-    ) -> Self {
+impl Silence {
+    /// Begins now.
+    pub(super) fn begin(membership: &Membership, files: NetworkFiles, doubt: Doubt) -> Self {
         match &doubt {
             Doubt::OtherMachine => {
                 info!(network = %membership.name, "this is another machine than before; the coordinator is asked first")
             }
             Doubt::Refused(_) => warn!(network = %membership.name, "this machine is silent: it is a clone"),
         }
-        // A whole map is asked for: it ends what a let-in stream begins with.
-        let (coordinator, line) = start_line(&membership, (0, 0), watch::channel(false).0);
+        let patience = Instant::now() + PATIENCE;
         Self {
-            membership,
             files,
-            shared,
-            coordinator,
-            commands,
             doubt,
-            patience: Instant::now() + PATIENCE,
-            notes: Vec::new(),
-            _line: line,
+            patience,
         }
     }
+}
 
-    /// What a join answers.
-    pub fn join_reply(&self) -> JoinReply {
-        join_reply(&self.membership, &self.interface())
-    }
+impl Reason for Silence {
+    const SILENT: bool = true;
 
-    fn interface(&self) -> String {
-        self.shared.config.interface(self.membership.interface)
-    }
-
-    /// Asks until let in, stopped, or told to leave.
-    pub async fn run(mut self) {
-        let id = self.membership.network;
-        let supervisor = self.shared.supervisor.clone();
-        let ended = |ending| Command::Ended(id, ending);
-        let last_word = loop {
-            tokio::select! {
-                command = self.commands.recv() => match command {
-                    Some(NetworkCommand::Status(reply)) => drop(reply.send(self.status())),
-                    Some(NetworkCommand::Question(question)) => {
-                        let sentence = "this machine is silent until the coordinator lets it in: `meshctl status` says why";
-                        question.refuse(Problem::new("clone", sentence));
-                    }
-                    Some(NetworkCommand::Stop(_, done)) => {
-                        let _ = done.send(());
-                        break ended(Ending::Stopped);
-                    }
-                    Some(NetworkCommand::Leave(reply)) => {
-                        let answer = self.leave().await;
-                        break Command::Left(id, answer, reply);
-                    }
-                    None => break ended(Ending::Stopped),
-                },
-                Some(word) = self.coordinator.events.recv() => if let ControlFlow::Break(ending) = self.heard(word) {
-                    break ended(ending);
-                },
-                () = sleep_until(self.patience) => {
-                    warn!(network = %self.membership.name, "the coordinator cannot be asked whether this machine is the node's; it speaks");
-                    break ended(Ending::MaySpeak(Vec::new()));
-                }
-            }
-        };
-        let _ = supervisor.send(last_word).await;
-    }
-
-    fn heard(&mut self, word: FromCoordinator) -> ControlFlow<Ending> {
-        match word {
-            FromCoordinator::Down { why, problem } => {
-                self.coordinator.state = why;
-                if let Some(problem) = problem {
-                    return self.refused(&problem);
-                }
-            }
-            FromCoordinator::Line(StreamLine::Notice { message, .. }) => {
-                warn!(network = %self.membership.name, "{message}");
-                self.notes.push(message);
-            }
-            FromCoordinator::Line(StreamLine::Full { .. }) => {
-                info!(network = %self.membership.name, "the coordinator lets this machine speak");
-                remember(&self.membership, &self.files, None);
-                return ControlFlow::Break(Ending::MaySpeak(std::mem::take(&mut self.notes)));
-            }
-            FromCoordinator::Connected { .. } => self.coordinator.state = "connected".into(),
-            FromCoordinator::Refused(..) | FromCoordinator::Line(_) | FromCoordinator::Accepted(_) => {}
-        }
-        ControlFlow::Continue(())
+    /// Only who was let in is given a map; the map itself is fetched again by who speaks.
+    fn lets_in(&mut self, membership: &Membership, _: &[u8]) -> bool {
+        info!(network = %membership.name, "the coordinator lets this machine speak");
+        remember(membership, &self.files, None);
+        true
     }
 
     /// Of the coordinator's refusals those about clones keep this machine silent; for the others the whole task has an answer.
-    fn refused(&mut self, problem: &Problem) -> ControlFlow<Ending> {
+    fn refused(&mut self, membership: &Membership, problem: &Problem) -> ControlFlow<Ending> {
         match problem.code.as_str() {
-            "clone-new-identity" if is_of_a_template(&self.membership) => {
+            "clone-new-identity" if is_of_a_template(membership) => {
                 return ControlFlow::Break(Ending::NewIdentity);
             }
             "clone" | "clone-new-identity" => {
                 self.patience = Instant::now() + PATIENCE_OF_REFUSED;
                 let refused = Doubt::Refused(problem.message.clone());
                 if self.doubt != refused {
-                    warn!(network = %self.membership.name, "{problem}");
-                    remember(&self.membership, &self.files, Some(problem.message.clone()));
+                    warn!(network = %membership.name, "{problem}");
+                    remember(membership, &self.files, Some(problem.message.clone()));
                     self.doubt = refused;
                 }
             }
             "unknown-node" | "reallotted" => return ControlFlow::Break(Ending::MaySpeak(Vec::new())),
-            _ => {
-                if let Some(death) = proven_death(problem, &self.membership) {
-                    return ControlFlow::Break(Ending::Out(death));
-                }
-            }
+            _ => {}
         }
         ControlFlow::Continue(())
     }
 
+    fn patience(&self) -> Option<Instant> {
+        Some(self.patience)
+    }
+
     /// A clone forgets, and does not leave in the name of its original.
-    async fn leave(&self) -> Result<Done, Problem> {
-        let Membership { name, allotted, .. } = &self.membership;
+    fn departs(&self, membership: &Membership) -> Result<u64, String> {
         match &self.doubt {
-            Doubt::Refused(_) => Ok(Done {
-                message: format!(
-                    "{name} is forgotten here; this machine was a clone, and its original stays in"
-                ),
-            }),
+            Doubt::Refused(_) => Err(format!(
+                "{} is forgotten here; this machine was a clone, and its original stays in",
+                membership.name
+            )),
             Doubt::OtherMachine => {
-                let hostname = allotted.as_ref().map_or("", |allotted| &*allotted.hostname);
-                let map = MapKeeper::load(&self.membership, self.files.clone());
-                depart(&self.membership, map.serial_of(self.membership.node), hostname).await
+                let map = MapKeeper::load(membership, self.files.clone());
+                Ok(map.serial_of(membership.node))
             }
         }
     }
 
-    fn status(&self) -> NetworkStatus {
-        let mut status = outline(&self.membership, &self.interface(), &self.coordinator.state);
-        status.warnings.push(match &self.doubt {
+    fn no_paths(&self, _: &Membership) -> Problem {
+        let sentence = "this machine is silent until the coordinator lets it in: `meshctl status` says why";
+        Problem::new("clone", sentence)
+    }
+
+    fn warning(&self, status: &NetworkStatus) -> String {
+        match &self.doubt {
             Doubt::Refused(sentence) => {
                 let name = &status.name;
                 format!("{sentence}. This machine is silent until then; here it is `meshctl leave {name}`")
@@ -244,7 +162,6 @@ impl Standby {
                 "this is another machine than the one that was this node; it is silent until the coordinator has said whether that one is alive"
                     .to_owned()
             }
-        });
-        status
+        }
     }
 }

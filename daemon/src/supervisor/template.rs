@@ -3,9 +3,46 @@
 use super::{Command, Reply, Supervisor};
 use crate::join;
 use meshd_api::Problem;
-use meshd_api::local::{Done, TemplateRequest};
+use meshd_api::local::{Done, JoinRequest, TemplateRequest};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+/// First and longest pause between tries to join by a template's token.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Supervisor {
+    /// Joins by the token that was sealed into this machine's template, until it is in.
+    pub(super) fn join_by_template(&self) {
+        let token = match self.state.template() {
+            Ok(Some(token)) if self.networks.is_empty() => token,
+            Ok(_) => return,
+            Err(error) => return warn!("{error}"),
+        };
+        let handle = self.handle.clone();
+        tokio::spawn(async move {
+            let mut pause = FIRST_PAUSE;
+            loop {
+                let request = JoinRequest::by(token.to_string());
+                let (reply, answer) = oneshot::channel();
+                if handle.send(Command::Join(request, reply)).await.is_err() {
+                    return;
+                }
+                match answer.await {
+                    Ok(Ok(reply)) => {
+                        info!(network = %reply.network, name = %reply.hostname, "joined by the template's token");
+                        return;
+                    }
+                    Ok(Err(problem)) => warn!("cannot join by the template's token yet: {problem}"),
+                    Err(_) => return,
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        });
+    }
+
     /// Asks the coordinator whether this is a template's token, and keeps it where it is one. An image may be built where no
     /// coordinator can be reached: then it is kept unchecked, and the answer says so.
     pub(super) fn template(&self, request: TemplateRequest, reply: Reply<Done>) {
