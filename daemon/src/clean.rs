@@ -44,7 +44,7 @@ pub fn clean(args: CleanArgs) -> anyhow::Result<()> {
         anyhow::Ok(left)
     })?;
     if args.forget {
-        left.extend(state.forget_all().err().map(|e| e.to_string()));
+        left.extend(state.remove().err().map(|e| e.to_string()));
     }
     if !left.is_empty() {
         bail!("something is left: {}", left.join("; "));

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -50,9 +50,12 @@ fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()
 }
 
+/// How often a lock file that goes away under us is made again.
+const LOCK_TRIES: usize = 8;
+
 /// An exclusive lock on a file, held until dropped or until the process ends, however it ends.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "holds the lock as long as it is open")] File);
+pub struct Lock(File);
 
 impl Lock {
     /// Takes the lock, making the file where there is none.
@@ -60,15 +63,42 @@ impl Lock {
     /// # Errors
     /// `WouldBlock` where somebody else holds it; else the system's.
     pub fn acquire(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Self(file))
+        for _ in 0..LOCK_TRIES {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(path)?;
+            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            let lock = Self(file);
+            // who held it before may have removed the file after we opened it: then others lock another one
+            if lock.is_of(path)? {
+                return Ok(lock);
+            }
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Removes the file and gives the lock up. Nothing where the file at the path is another one.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn remove(self, path: &Path) -> io::Result<()> {
+        match self.is_of(path)? {
+            true => fs::remove_file(path),
+            false => Ok(()),
+        }
+    }
+
+    fn is_of(&self, path: &Path) -> io::Result<bool> {
+        let own = self.0.metadata()?;
+        match fs::metadata(path) {
+            Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The same of a file or folder that is there, without a right to write.
@@ -119,6 +149,21 @@ mod tests {
             assert_eq!(again.unwrap_err().kind(), io::ErrorKind::WouldBlock);
         }
         drop(first);
+        let removed = Lock::acquire(&path).unwrap();
+        removed.remove(&path).unwrap();
+        assert!(!path.exists());
         Lock::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_replaced_is_nobodys() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let stale = Lock::acquire(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let present = Lock::acquire(&path).unwrap();
+        stale.remove(&path).unwrap();
+        assert!(path.exists(), "the other's file stays");
+        present.remove(&path).unwrap();
     }
 }

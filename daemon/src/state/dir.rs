@@ -57,6 +57,9 @@ pub enum StateError {
 
 /// Name of the mark of a network that this node leaves.
 const LEAVING: &str = "leaving";
+/// Names in the folder.
+const NETWORKS: &str = "networks";
+const LOCK: &str = "lock";
 /// Networks of which it is kept why this machine is out.
 const MAX_FAREWELLS: usize = 16;
 
@@ -74,7 +77,7 @@ pub struct StateDir {
     root: PathBuf,
     key: Arc<SealKey>,
     troubles: Troubles,
-    _lock: file::Lock,
+    lock: file::Lock,
 }
 
 impl StateDir {
@@ -90,7 +93,7 @@ impl StateDir {
             root: root.to_owned(),
             key,
             troubles,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -127,7 +130,7 @@ impl StateDir {
     /// The files of one network.
     pub fn network(&self, id: NetworkId) -> NetworkFiles {
         NetworkFiles {
-            folder: self.root.join("networks").join(id.to_string()),
+            folder: self.root.join(NETWORKS).join(id.to_string()),
             key: self.key.clone(),
             troubles: self.troubles.clone(),
         }
@@ -195,8 +198,30 @@ impl StateDir {
             .try_for_each(|id| self.network(id).forget())
     }
 
+    /// Forgets everything and takes the folder away, where nothing of others is in it. For a meshd that does not run: one that runs
+    /// seals what it keeps with the key.
+    pub fn remove(self) -> Result<(), StateError> {
+        self.forget_all()?;
+        let [key, copy] = key_files(&self.root);
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |cause| StateError::Io { path, cause }
+        };
+        for file in [key, copy] {
+            match fs::remove_file(&file) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(failed(&file)(cause)),
+                _ => {}
+            }
+        }
+        let path = self.root.join(LOCK);
+        self.lock.remove(&path).map_err(failed(&path))?;
+        // what others put there stays, and so does a folder that is a mount point or not ours to remove
+        let _ = fs::remove_dir(self.root.join(NETWORKS)).and_then(|()| fs::remove_dir(&self.root));
+        Ok(())
+    }
+
     fn network_ids(&self) -> Vec<NetworkId> {
-        let Ok(entries) = fs::read_dir(self.root.join("networks")) else {
+        let Ok(entries) = fs::read_dir(self.root.join(NETWORKS)) else {
             return Vec::new();
         };
         entries
@@ -273,7 +298,7 @@ impl NetworkFiles {
 
 /// Locks the folder. Where its file system is read-only and nobody made a lock file before, the folder itself is locked.
 fn lock(root: &Path, troubles: &Troubles) -> Result<file::Lock, StateError> {
-    let path = root.join("lock");
+    let path = root.join(LOCK);
     let mut locked = file::Lock::acquire(&path);
     if locked
         .as_ref()
@@ -298,9 +323,14 @@ fn lock(root: &Path, troubles: &Troubles) -> Result<file::Lock, StateError> {
     })
 }
 
+/// The machine key, twice.
+fn key_files(root: &Path) -> [PathBuf; 2] {
+    ["machine.key", "machine.key.copy"].map(|name| root.join(name))
+}
+
 /// Reads the key from either of its two copies (a power cut may have taken one), or makes it.
 fn machine_key(root: &Path) -> Result<SealKey, StateError> {
-    let paths = [root.join("machine.key"), root.join("machine.key.copy")];
+    let paths = key_files(root);
     let (mut key, mut damaged): (Option<Zeroizing<[u8; 32]>>, _) = (None, None);
     for path in &paths {
         match fs::read(path).map(Zeroizing::new) {

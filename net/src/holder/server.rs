@@ -34,7 +34,8 @@ pub fn serve(path: &Path) -> Result<(), HolderError> {
     let _ = rustix::process::setsid();
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
-    let _lock = Lock::acquire(Path::new(&lock_path)).map_err(|source| match source.kind() {
+    let lock_path = Path::new(&lock_path);
+    let lock = Lock::acquire(lock_path).map_err(|source| match source.kind() {
         io::ErrorKind::WouldBlock => HolderError::Served {
             path: path.to_owned(),
         },
@@ -45,6 +46,7 @@ pub fn serve(path: &Path) -> Result<(), HolderError> {
     let outcome = server.run();
     // We have the lock, so this is our socket and not a successor's.
     let _ = fs::remove_file(path);
+    let _ = lock.remove(lock_path);
     outcome.map_err(failed(path, "wait for requests"))
 }
 

@@ -62,9 +62,7 @@ impl RedbStore {
             return Err(StoreError::Missing { path });
         }
         let database = open(&path)?;
-        if !marker.try_exists().map_err(unreachable)? {
-            fs::write(&marker, "meshrelay keeps its state here, in relay.redb\n").map_err(unreachable)?;
-        }
+        mark(&marker).map_err(unreachable)?;
         Ok(Self {
             path,
             database: Mutex::new(Some(database)),
@@ -116,6 +114,14 @@ impl Store for RedbStore {
                 .map(Snapshot::of_tables)
         })
     }
+}
+
+/// Makes the mark where there is none, and keeps it private as all other files.
+fn mark(path: &Path) -> std::io::Result<()> {
+    if !path.try_exists()? {
+        fs::write(path, "meshrelay keeps its state here, in relay.redb\n")?;
+    }
+    fs::set_permissions(path, Permissions::from_mode(0o600))
 }
 
 fn pairs(transaction: &ReadTransaction, table: Table) -> Result<Vec<Pair>, redb::Error> {

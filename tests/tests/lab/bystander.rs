@@ -90,6 +90,30 @@ fn routes_and_rules_that_another_program_removes_are_back_within_a_second() {
 }
 
 #[test]
+fn clean_forget_leaves_no_file_once_meshd_has_ended() {
+    let bed = bed::together(&["a"]);
+    let a = &bed.nodes[0];
+    let files = || {
+        a.machine()
+            .sh("find /var/lib/meshd /run/meshd -type f 2>/dev/null || true")
+    };
+    let said = a.ctl(&["clean", "--forget"]);
+    assert!(
+        said.contains("still list it") && said.contains("meshd clean --forget"),
+        "what is left is said: {said}"
+    );
+    let left = files();
+    let keys_only = |file: &str| file.contains("machine.key") || file.ends_with("lock");
+    assert!(left.lines().all(keys_only), "no network is left: {left}");
+    a.stop();
+    a.machine()
+        .run(&[&meshd_tests::mesh::program("meshd"), "clean", "--forget"]);
+    assert_eq!(files(), "", "nothing is left");
+    a.start_again();
+    a.join(&bed.relay.token(NET, &[]));
+}
+
+#[test]
 fn nothing_is_left_behind_where_nothing_was_joined() {
     let world = World::new();
     let machine = world.site(Nat::Open).machine("host", 2);
