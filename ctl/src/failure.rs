@@ -95,6 +95,11 @@ impl Failure {
         self.code == "stale-serial"
     }
 
+    /// Whether the coordinator knows nothing of the network whose root key signed, or answers its admin not here.
+    pub fn is_uninvited(&self) -> bool {
+        self.code == "unknown-network" || self.code == "socket-only"
+    }
+
     /// What it is, for programs.
     pub fn code(&self) -> &str {
         &self.code

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::Args;
 use meshd_api::coordinator::DEFAULT_ADMIN_SOCKET;
+use meshd_core::keys::RootPublic;
 use meshd_core::relay::word::{RelayWord, RelayWordError};
 use serde::Deserialize;
 
@@ -61,6 +62,10 @@ pub struct Settings {
     /// list of processes
     #[arg(long, value_name = "WORD")]
     relay_for: Option<SecretWord>,
+    /// Root key (64 hex digits) of a network that may be made from elsewhere, by `meshctl --relay`; several are allowed
+    #[arg(long, value_name = "HEX")]
+    #[serde(default)]
+    network_key: Vec<String>,
     /// Seconds after which an ephemeral node that is away is removed [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     ephemeral_after: Option<u64>,
@@ -105,6 +110,8 @@ pub struct Config {
     pub relay_limit: Option<NonZeroU64>,
     /// The coordinator for which this meshrelay only relays.
     pub relay_for: Option<RelayWord>,
+    /// Root keys of networks that may be made by signed admin requests, and not over the socket only.
+    pub network_keys: Vec<RootPublic>,
     /// How long an ephemeral node may be away before it is removed.
     pub ephemeral_after: Duration,
 }
@@ -182,6 +189,11 @@ impl Settings {
             admin_listen: self.admin_listen.or(file.admin_listen),
             relay_limit: self.relay_limit.or(file.relay_limit),
             relay_for: self.relay_for.or(file.relay_for),
+            network_key: if self.network_key.is_empty() {
+                file.network_key
+            } else {
+                self.network_key
+            },
             ephemeral_after: self.ephemeral_after.or(file.ephemeral_after),
         }
     }
@@ -212,6 +224,7 @@ impl Settings {
             admin_listen: self.admin_listen,
             relay_limit: NonZeroU64::new(u64::from(self.relay_limit.unwrap_or(DEFAULT_RELAY_MBIT)) * 125_000),
             relay_for: self.relay_for.map(|word| word.0.parse()).transpose()?,
+            network_keys: network_keys(self.network_key)?,
             ephemeral_after: self
                 .ephemeral_after
                 .map_or(DEFAULT_EPHEMERAL_AFTER, Duration::from_secs),
@@ -266,6 +279,15 @@ fn public_addrs(given: Vec<String>) -> Result<Vec<String>, ConfigError> {
         }
     }
     Ok(addrs)
+}
+
+fn network_keys(given: Vec<String>) -> Result<Vec<RootPublic>, ConfigError> {
+    let key = |hex: String| {
+        let reason =
+            "give the network's root key, 64 hex digits, as `meshctl network create --relay` says it";
+        hex.parse().map_err(|_| refused("network-key", hex, reason))
+    };
+    given.into_iter().map(key).collect()
 }
 
 /// Labels of letters, digits and hyphens (RFC 1123 section 2.1), with at least one letter at all.
@@ -363,6 +385,7 @@ mod tests {
             ("state-dir = 'x'", "absolute"),
             ("listen-udp = ['127.0.0.1:9', '127.0.0.1:9']", "twice"),
             ("listen-https = ['nonsense']", "socket address"),
+            ("network-key = ['12']", "64 hex digits"),
             ("colour = 1", "unknown field"),
         ] {
             let message = parse(file).unwrap_err();

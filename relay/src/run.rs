@@ -218,6 +218,7 @@ fn site_of(config: &Config, keys: &Keys, https: &[SocketAddr], plane: &PacketPla
         hosts,
         https_port: https.first().map_or(0, SocketAddr::port),
         udp_ports,
+        network_keys: config.network_keys.clone(),
         ephemeral_after: config.ephemeral_after,
     }
 }

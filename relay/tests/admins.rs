@@ -234,6 +234,36 @@ async fn over_tls_the_roots_signature_administers_its_own_network_only() {
 }
 
 #[tokio::test]
+async fn from_elsewhere_only_networks_whose_root_keys_the_settings_name_are_made() {
+    let world = World::with(|config| {
+        config.admin_public = true;
+        config.network_keys = vec![root().public()];
+    })
+    .await;
+    let mine = |statement: &Signed<Params>| json!({ "name": "away", "cidr": "10.88.0.0/16", "statement": data(statement.bytes()) });
+    let make = async |root: RootSecret, body: Value| -> Result<NetworkInfo, ClientError> {
+        let mut remote = Remote::connect(&world, world.https(), root).await;
+        remote.ask(Method::POST, "/v1/admin/networks", body).await
+    };
+    let stranger = RootSecret::from_seed(&[1; 32]);
+    let params_of_stranger = Params {
+        root: stranger.public(),
+        ..params().value().clone()
+    };
+    let foreign = Signed::sign(params_of_stranger, &stranger).unwrap();
+    assert_eq!(code(make(stranger, mine(&foreign)).await), "unknown-network");
+    // the key that is named makes its own network, and no other's, and none whose root key the relay would hold
+    assert_eq!(code(make(root(), mine(&foreign)).await), "socket-only");
+    let held = json!({ "name": "held", "cidr": "10.99.0.0/16" });
+    assert_eq!(code(make(root(), held).await), "socket-only");
+    let made = make(root(), mine(&params())).await.unwrap();
+    assert!(!made.root_on_relay);
+    assert_eq!(code(make(root(), mine(&params())).await), "conflict");
+    let networks: Vec<NetworkInfo> = world.get("/networks").await.unwrap();
+    assert_eq!(networks.len(), 1);
+}
+
+#[tokio::test]
 async fn an_unsigned_replayed_or_foreign_request_is_refused() {
     let world = World::with(|config| config.admin_public = true).await;
     away(&world).await;
@@ -329,8 +359,7 @@ async fn an_idempotency_key_does_a_write_once_also_over_a_restart() {
 
 #[tokio::test]
 async fn what_an_admin_mistypes_is_named() {
-    let world = World::new().await;
-    world.create_network("prod", "10.77.0.0/16").await;
+    let world = World::with_network().await;
     for (path, body, code_wanted) in [
         (
             "/networks",

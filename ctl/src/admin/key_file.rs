@@ -59,7 +59,7 @@ impl Known {
 
 impl AdminKey {
     /// Makes a key for a network that is about to be made, and its file, which must not exist.
-    pub fn create(path: &Path, network: &str) -> Result<Self, Failure> {
+    fn create(path: &Path, network: &str) -> Result<Self, Failure> {
         let mut seed = Zeroizing::new([0; 32]);
         OsRng.fill_bytes(&mut *seed);
         let key = Self {
@@ -87,6 +87,14 @@ impl AdminKey {
                 "the admin key file {} cannot be written: {e}",
                 path.display()
             ))),
+        }
+    }
+
+    /// The key of a network that is about to be made: a new one, and then `true`; or the one that an earlier try left in the file.
+    pub fn for_new_network(path: &Path, network: &str) -> Result<(Self, bool), Failure> {
+        match path.exists().then(|| Self::read(path)) {
+            Some(Ok(key)) if key.known.is_none() && key.network == network => Ok((key, false)),
+            _ => Self::create(path, network).map(|key| (key, true)),
         }
     }
 
@@ -241,6 +249,13 @@ mod tests {
         let mut key = AdminKey::create(&path, "prod").unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert!(AdminKey::create(&path, "prod").is_err());
+        let (again, new) = AdminKey::for_new_network(&path, "prod").unwrap();
+        assert_eq!(
+            (again.network(), new),
+            (key.network(), false),
+            "an earlier try left it"
+        );
+        assert!(AdminKey::for_new_network(&path, "other").is_err());
         let known = Known {
             coordinator: CoordinatorPublic::from_bytes([7; 32]),
             addresses: vec![
@@ -249,6 +264,10 @@ mod tests {
             ],
         };
         key.remember(known.clone()).unwrap();
+        assert!(
+            AdminKey::for_new_network(&path, "prod").is_err(),
+            "that network exists"
+        );
         let read = AdminKey::read(&path).unwrap();
         assert_eq!((read.network(), read.known), (key.network(), Some(known)));
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);

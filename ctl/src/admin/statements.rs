@@ -146,7 +146,9 @@ mod tests {
 
     fn key() -> (tempfile::TempDir, AdminKey) {
         let dir = tempfile::tempdir().unwrap();
-        let key = AdminKey::create(&dir.path().join("key"), "prod").unwrap();
+        let key = AdminKey::for_new_network(&dir.path().join("key"), "prod")
+            .unwrap()
+            .0;
         (dir, key)
     }
 

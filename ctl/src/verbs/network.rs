@@ -1,5 +1,7 @@
 //! `meshctl network create|list|show|delete`
 
+use std::path::Path;
+
 use clap::{Args, Subcommand};
 use ipnet::{Ipv4Net, Ipv6Net};
 use meshd_api::coordinator::admin::{Done, NetworkCreate, NetworkInfo};
@@ -29,7 +31,12 @@ pub enum Network {
 #[command(after_help = "\
 Examples:
   meshctl network create prod --cidr 10.77.0.0/16
-  meshctl network create lab --cidr 10.78.0.0/24 --admin-key-file ~/lab.key")]
+  meshctl network create lab --cidr 10.78.0.0/24 --admin-key-file ~/lab.key
+
+From elsewhere meshrelay's settings must name the root key (network-key); the
+first try makes it and says it:
+  meshctl --relay https://vpn.example.net --relay-pin HEX \\
+      --admin-key-file ~/lab.key network create lab --cidr 10.78.0.0/24")]
 pub struct Create {
     /// Its name; nodes are called NODE.NAME.mesh
     #[arg(value_parser = label)]
@@ -122,28 +129,14 @@ impl Create {
                 .output()
                 .answer(&network, |network| created(network, false));
         };
-        if global.relay.is_some() {
-            return Err(Failure::usage(format!(
-                "a network is made over meshrelay's own socket, not with --relay: from elsewhere a meshrelay answers only whom a \
-                 network's root key proves, and this network has none yet. Forward the socket, and leave --relay out: \
-                 `ssh -L ./forwarded.sock:/run/meshrelay/admin.sock HOST`, then \
-                 `meshctl --relay-socket ./forwarded.sock --admin-key-file {} network create {} --cidr {}`",
-                path.display(),
-                self.name,
-                self.cidr
-            )));
-        }
-        let mut key = AdminKey::create(path, &self.name)?;
-        let mut admin = match Admin::connect_with(global, Some(key.clone())).await {
-            Ok(admin) => admin,
-            Err(failure) => {
-                key.discard();
-                return Err(failure);
-            }
-        };
-        let request = self.request(Some(&key))?;
-        let network: NetworkInfo = match admin.post("networks", &request).await {
+        let (mut key, new) = AdminKey::for_new_network(path, &self.name)?;
+        // from elsewhere the key must be told to the relay, so that it is kept for the next try
+        let keep = global.relay.is_some() || !new;
+        let made = self.made_with(global, &key).await;
+        let network = match made {
             Ok(network) => network,
+            Err(failure) if keep && failure.is_uninvited() => return Err(self.uninvited(&key, path)),
+            Err(failure) if keep => return Err(failure),
             // without an answer the network may exist, and then this is its only key
             Err(failure) if failure.is_unanswered() => {
                 let kept = format!(
@@ -160,6 +153,26 @@ impl Create {
         key.must_be_of(&network)?;
         key.remember(Known::of(&network)?)?;
         global.output().answer(&network, |network| created(network, true))
+    }
+
+    async fn made_with(&self, global: &Global, key: &AdminKey) -> Result<NetworkInfo, Failure> {
+        let mut admin = Admin::connect_with(global, Some(key.clone())).await?;
+        admin.post("networks", &self.request(Some(key))?).await
+    }
+
+    /// What to do where the meshrelay elsewhere was not told of this root key.
+    fn uninvited(&self, key: &AdminKey, path: &Path) -> Failure {
+        Failure::failed(format!(
+            "that meshrelay makes networks from elsewhere only for root keys that its settings name. Write \
+             network-key = [\"{}\"] into /etc/meshrelay/config.toml on its host, restart it there, and run this again: {} keeps the \
+             key. Or make the network over its own socket, forwarded: `ssh -L ./forwarded.sock:/run/meshrelay/admin.sock HOST`, \
+             then `meshctl --relay-socket ./forwarded.sock --admin-key-file {} network create {} --cidr {}`",
+            key.root().public(),
+            path.display(),
+            path.display(),
+            self.name,
+            self.cidr
+        ))
     }
 
     fn request(&self, key: Option<&AdminKey>) -> Result<NetworkCreate, Failure> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use meshd_api::coordinator::node::{Relay, StreamLine};
 use meshd_core::auth::{AdminAuthorization, AdminRequest, EXPORTER_LEN, NodeAuthorization};
 use meshd_core::id::{NetworkId, NodeId, RelayId};
-use meshd_core::keys::{CoordinatorPublic, CoordinatorSecret};
+use meshd_core::keys::{CoordinatorPublic, CoordinatorSecret, RootPublic};
 use meshd_core::map::MapError;
 use meshd_core::relay::bind_key;
 use meshd_core::token::CoordinatorAddress;
@@ -37,8 +37,18 @@ pub struct Site {
     pub https_port: u16,
     /// UDP ports: the first carries frames, all answer STUN.
     pub udp_ports: Vec<u16>,
+    /// Root keys of networks that an admin elsewhere may make.
+    pub network_keys: Vec<RootPublic>,
     /// How long an ephemeral node may be away.
     pub ephemeral_after: Duration,
+}
+
+impl Site {
+    /// The root key of a network that is not there yet, and that its admin may make from elsewhere.
+    pub(super) fn root_to_be(&self, network: NetworkId) -> Option<RootPublic> {
+        let mut keys = self.network_keys.iter();
+        keys.find(|root| NetworkId::of_root(root) == network).copied()
+    }
 }
 
 /// All that the coordinator knows.
@@ -207,7 +217,11 @@ impl State {
         proof: &AdminAuthorization,
         request: &AdminRequest<'_>,
     ) -> Result<(), Refusal> {
-        let root = self.network(proof.network)?.params.value().root;
+        let to_be = self.site.root_to_be(proof.network);
+        let root = match self.network(proof.network) {
+            Ok(network) => network.params.value().root,
+            Err(unknown) => to_be.ok_or(unknown)?,
+        };
         match proof.verify(request, &root) {
             true => Ok(()),
             false => Err(Refusal::Unproven(

@@ -117,11 +117,17 @@ pub async fn create_network(
     State(coordinator): State<Coordinator>,
     write: Write<NetworkCreate>,
 ) -> Answer<Json<NetworkInfo>> {
-    write.admin.on_host()?;
-    let Write { once, wanted, .. } = write;
+    let Write { admin, once, wanted } = write;
     let made = coordinator
-        .call(move |state| state.once(once, |state| state.create_network(&wanted)))
+        .call(move |state| {
+            let invited = admin.only.is_none_or(|own| state.may_make(own, &wanted));
+            let made = invited.then(|| state.once(once, |state| state.create_network(&wanted)));
+            made.transpose()
+        })
         .await?;
+    let Some(made) = made else {
+        return Err(Failure::socket_only());
+    };
     Ok(Json(overlaps::told(made).await))
 }
 

@@ -55,6 +55,12 @@ impl Failure {
         }
     }
 
+    /// Only the host's own admin may do this.
+    pub fn socket_only() -> Self {
+        let sentence = "this is answered on the relay host's admin socket only; run meshctl there";
+        Self::new(StatusCode::FORBIDDEN, "socket-only", sentence)
+    }
+
     /// The request itself is wrong.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", message)

@@ -126,11 +126,7 @@ impl Admin {
     pub fn on_host(&self) -> Result<(), Failure> {
         match self.only {
             None => Ok(()),
-            Some(_) => Err(Failure::new(
-                StatusCode::FORBIDDEN,
-                "socket-only",
-                "this is answered on the relay host's admin socket only; run meshctl there",
-            )),
+            Some(_) => Err(Failure::socket_only()),
         }
     }
 

@@ -46,7 +46,7 @@ pub fn words(output: &Output) -> String {
 /// # Panics
 /// If it failed, or did not print JSON.
 #[track_caller]
-fn json(what: &str, output: &Output) -> Value {
+pub fn json(what: &str, output: &Output) -> Value {
     assert!(output.status.success(), "{what} failed: {}", words(output));
     serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{what}: {error}: {}", words(output)))

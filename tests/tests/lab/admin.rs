@@ -1,7 +1,8 @@
 //! Administration from the relay's own host and, with the root key kept off it, from elsewhere.
 
-use meshd_tests::mesh::{Relay, program, words};
+use meshd_tests::mesh::{Node, Relay, json, program, words};
 use meshd_tests::{CLOUD_V4, Nat, World, eventually};
+use serde_json::Value;
 
 use crate::bed::SOON;
 
@@ -62,7 +63,7 @@ fn networks_and_tokens_are_made_listed_and_taken_away_each_with_a_sentence() {
 }
 
 #[test]
-fn with_the_root_key_elsewhere_an_admin_makes_networks_and_tokens_that_the_relay_alone_cannot() {
+fn with_the_root_key_elsewhere_an_admin_there_does_everything_and_the_relay_alone_cannot() {
     let world = World::new();
     let cloud = world.cloud();
     let relay = Relay::start_with(&cloud, &["--public-addr", CLOUD_V4, "--admin-public"]);
@@ -86,30 +87,77 @@ fn with_the_root_key_elsewhere_an_admin_makes_networks_and_tokens_that_the_relay
         ];
         desk.output(&[&global, arguments].concat())
     };
-    // made on the relay's host, by its socket; then the key is carried away
-    relay.ctl(&[
-        "network",
-        "create",
-        "prod",
-        "--cidr",
-        "10.77.0.0/16",
-        "--admin-key-file",
-        "/var/lib/prod.key",
-    ]);
-    std::fs::rename(cloud.file("/var/lib/prod.key"), desk.file("/var/lib/prod.key"))
-        .expect("the key file was made");
-    let token = remote(&["token", "create", "--network", "prod", "--uses", "2"]);
-    assert!(
-        token.status.success() && words(&token).trim().starts_with("mesh1"),
-        "{}",
-        words(&token)
+    let create = ["network", "create", "prod", "--cidr", "10.77.0.0/16"];
+    let said = words(&remote(&create));
+    let root = quoted(&said).unwrap_or_else(|| panic!("the key to be told to the relay: {said}"));
+    assert!(said.contains("network-key") && said.contains("ssh -L"), "{said}");
+    assert_eq!(relay.json(&["network", "list"]), serde_json::json!([]));
+    relay.kill();
+    drop(relay);
+    let relay = Relay::start_with(
+        &cloud,
+        &[
+            "--public-addr",
+            CLOUD_V4,
+            "--admin-public",
+            "--network-key",
+            &root,
+        ],
     );
+    let made = remote(&create);
+    assert!(made.status.success(), "{}", words(&made));
+    assert!(words(&made).contains("nowhere else"), "{}", words(&made));
+    assert_eq!(relay.json(&["network", "show", "prod"])["root_on_relay"], false);
     let alone = relay.try_ctl(&["token", "create", "--network", "prod"]);
     assert!(
         !alone.status.success() && words(&alone).contains("root key"),
         "the relay cannot sign: {}",
         words(&alone)
     );
+    let asked = |arguments: &[&str]| {
+        let output = remote(&[arguments, &["--json"]].concat());
+        json(&arguments.join(" "), &output)
+    };
+    every_verb_from_elsewhere(&world, &asked);
+    assert_eq!(relay.json(&["network", "list"]), serde_json::json!([]));
+}
+
+/// Each verb of an admin elsewhere, in the network `prod`, which is deleted in the end.
+fn every_verb_from_elsewhere(world: &World, asked: &impl Fn(&[&str]) -> Value) {
+    let site = world.site(Nat::PortRestricted);
+    let join = |name: &str, host: u32, flags: &[&str]| {
+        let token = asked(&[&["token", "create"], flags].concat());
+        let node = Node::start(&site.machine(name, host));
+        node.join(token["token"].as_str().expect("a word"));
+        (node, token["id"].as_str().expect("an id").to_owned())
+    };
+    let state = |node: &str| asked(&["node", "show", node])["state"].clone();
+    let (_guest, _) = join("guest", 2, &["--approve", "--uses", "1"]);
+    assert_eq!(state("guest"), "pending");
+    asked(&["node", "approve", "guest"]);
+    assert_eq!(state("guest"), "active");
+    asked(&["node", "rename", "guest", "db1"]);
+    asked(&["gateway", "add", "db1", "--range", "192.168.77.0/24"]);
+    assert_eq!(asked(&["gateway", "list"])[0]["node"], "db1");
+    asked(&["gateway", "remove", "db1", "--range", "192.168.77.0/24"]);
+    let heir = asked(&["node", "replace", "db1"]);
+    let rebuilt = Node::start(&site.machine("rebuilt", 3));
+    let heir = rebuilt.join(heir["token"].as_str().expect("a word"));
+    assert_eq!(heir["hostname"], "db1");
+    asked(&["node", "remove", "db1"]);
+    asked(&["name", "free", "db1"]);
+    let (_late, id) = join("late", 4, &[]);
+    asked(&["token", "revoke", &id, "--with-nodes"]);
+    assert_eq!(asked(&["node", "list"]), serde_json::json!([]));
+    assert_eq!(asked(&["token", "list"]).as_array().map(Vec::len), Some(3));
+    assert_eq!(asked(&["network", "list"])[0]["name"], "prod");
+    assert_eq!(asked(&["network", "show"])["nodes"], 0);
+    asked(&["network", "delete", "prod", "--yes"]);
+}
+
+/// What stands in quotation marks.
+fn quoted(text: &str) -> Option<String> {
+    Some(text.split('"').nth(1)?.to_owned())
 }
 
 #[test]
@@ -167,22 +215,8 @@ fn messages_say_what_to_do() {
     let said = words(&relay.try_ctl(&["backup", "/no/where"]));
     assert!(said.contains("no such folder"), "{said}");
 
-    let arguments = ["network", "create", "far", "--cidr", "10.40.0.0/16"];
-    let elsewhere = [
-        "--relay",
-        "https://203.0.113.1",
-        "--admin-key-file",
-        "/var/lib/far.key",
-    ];
-    let said = words(&relay.try_ctl(&[&arguments[..], &elsewhere].concat()));
-    assert!(
-        said.contains("ssh -L") && said.contains("--relay-socket"),
-        "{said}"
-    );
-    assert!(!cloud.file("/var/lib/far.key").exists(), "no key is left behind");
-
     let site = world.site(Nat::PortRestricted);
-    let node = meshd_tests::mesh::Node::start(&site.machine("db1", 2));
+    let node = Node::start(&site.machine("db1", 2));
     node.join(&relay.token("quiet", &[]));
     let said = words(&relay.try_ctl(&["node", "rename", "db1", "localhost", "--network", "quiet"]));
     assert!(

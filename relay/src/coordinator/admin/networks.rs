@@ -51,6 +51,14 @@ impl State {
         Ok(info)
     }
 
+    /// Whether the admin elsewhere whose requests the root of `own` signs may make this network: their own, where the relay's
+    /// settings name its root key. Else anybody could make networks here.
+    pub fn may_make(&self, own: NetworkId, wanted: &NetworkCreate) -> bool {
+        let statement = wanted.statement.as_ref();
+        let params = statement.and_then(|statement| Signed::<Params>::decode(statement.as_ref()).ok());
+        self.site.root_to_be(own).is_some() && params.is_some_and(|params| params.value().network() == own)
+    }
+
     /// What whoever made a network should know: no machine can be in two networks whose ranges meet.
     fn warnings_about(&self, id: NetworkId) -> Vec<String> {
         let prefixes = |network: &Network| -> [IpNet; 2] {
