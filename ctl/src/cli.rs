@@ -39,17 +39,16 @@ pub struct Cli {
 
 /// Options of every verb.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
 pub struct Global {
     /// Answer in JSON; errors, too, on stderr
-    #[arg(long, global = true, help_heading = "Everywhere")]
+    #[arg(long, global = true)]
     pub json: bool,
     /// The socket of the meshd on this machine
     #[arg(long, global = true, value_name = "PATH", env = "MESHD_SOCKET", hide_env_values = true, default_value = DEFAULT_SOCKET)]
-    #[arg(help_heading = "Everywhere")]
     pub socket: PathBuf,
     /// The admin socket of the meshrelay on this machine
     #[arg(long, global = true, value_name = "PATH", env = "MESHRELAY_SOCKET", hide_env_values = true, default_value = DEFAULT_ADMIN_SOCKET)]
-    #[arg(help_heading = "Everywhere")]
     pub relay_socket: PathBuf,
     /// Ask a meshrelay elsewhere, e.g. `https://vpn.example.net`; needs --admin-key-file
     #[arg(
@@ -57,8 +56,7 @@ pub struct Global {
         global = true,
         value_name = "URL",
         env = "MESHRELAY_URL",
-        hide_env_values = true,
-        help_heading = "Everywhere"
+        hide_env_values = true
     )]
     pub relay: Option<String>,
     /// The identity key of the meshrelay at --relay (64 hex digits), where the admin key file does not tell it yet
@@ -67,8 +65,7 @@ pub struct Global {
         global = true,
         value_name = "HEX",
         env = "MESHRELAY_PIN",
-        hide_env_values = true,
-        help_heading = "Everywhere"
+        hide_env_values = true
     )]
     pub relay_pin: Option<String>,
     /// The network's root key, where it is kept off the relay; `network create` makes the file
@@ -77,8 +74,7 @@ pub struct Global {
         global = true,
         value_name = "FILE",
         env = "MESHCTL_ADMIN_KEY_FILE",
-        hide_env_values = true,
-        help_heading = "Everywhere"
+        hide_env_values = true
     )]
     pub admin_key_file: Option<PathBuf>,
 }
@@ -87,6 +83,27 @@ impl Global {
     /// How answers are given.
     pub fn output(&self) -> Output {
         Output { json: self.json }
+    }
+}
+
+/// `--network`, where a verb is about one network.
+#[derive(Debug, Clone, Args)]
+pub struct OfNetwork {
+    /// The network [default: the only one]
+    #[arg(long, value_name = "NAME", value_parser = label)]
+    network: Option<String>,
+}
+
+impl OfNetwork {
+    /// The name that was given.
+    pub fn name(&self) -> Option<&str> {
+        self.network.as_deref()
+    }
+}
+
+impl From<OfNetwork> for Option<String> {
+    fn from(given: OfNetwork) -> Self {
+        given.network
     }
 }
 

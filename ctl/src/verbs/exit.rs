@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use meshd_api::local::{Done, PeerRequest};
 
-use crate::cli::{Global, label};
+use crate::cli::{Global, OfNetwork, label};
 use crate::failure::Failure;
 use crate::local::Local;
 
@@ -25,16 +25,18 @@ pub struct Use {
     /// Name or id of the exit node, or none
     #[arg(value_name = "NODE", value_parser = label)]
     node: String,
-    /// Its network; not needed where there is only one
-    #[arg(long, value_name = "NAME", value_parser = label)]
-    network: Option<String>,
+    #[command(flatten)]
+    network: OfNetwork,
 }
 
 impl Exit {
     /// Does it.
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let Self::Use(Use { node, network }) = self;
-        let request = PeerRequest { network, peer: node };
+        let request = PeerRequest {
+            network: network.into(),
+            peer: node,
+        };
         let mut meshd = Local::connect(&global.socket).await?;
         let done: Done = meshd.post("exit", &request).await?;
         global

@@ -8,7 +8,7 @@ use meshd_core::id::NodeId;
 use meshd_core::statement::{Deed, GatewayTerms};
 
 use crate::admin::{self, Admin};
-use crate::cli::{Global, label};
+use crate::cli::{Global, OfNetwork, label};
 use crate::failure::Failure;
 use crate::table;
 
@@ -53,9 +53,8 @@ pub struct Add {
     /// Only these may use it: nodes, or tag:NAME for all nodes with a tag [default: everybody]
     #[arg(long, value_name = "NODE|tag:NAME", value_delimiter = ',', value_parser = user)]
     to: Vec<User>,
-    /// The network [default: the only one]
-    #[arg(long, value_name = "NAME", value_parser = label)]
-    network: Option<String>,
+    #[command(flatten)]
+    network: OfNetwork,
 }
 
 /// What is meant: ranges, or everything.
@@ -74,9 +73,8 @@ pub struct Ranges {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  meshctl gateway list --network prod")]
 pub struct List {
-    /// The network [default: the only one]
-    #[arg(long, value_name = "NAME", value_parser = label)]
-    network: Option<String>,
+    #[command(flatten)]
+    network: OfNetwork,
 }
 
 /// Withdraw ranges of a gateway.
@@ -88,9 +86,8 @@ pub struct Remove {
     node: String,
     #[command(flatten)]
     ranges: Ranges,
-    /// The network [default: the only one]
-    #[arg(long, value_name = "NAME", value_parser = label)]
-    network: Option<String>,
+    #[command(flatten)]
+    network: OfNetwork,
 }
 
 /// Who may use a gateway.
@@ -107,7 +104,7 @@ impl Gateway {
             Self::Add(verb) => verb.run(global).await,
             Self::List(verb) => {
                 let mut admin = Admin::connect(global).await?;
-                let network = admin.network(verb.network.as_deref()).await?;
+                let network = admin.network(verb.network.name()).await?;
                 let path = format!("networks/{}/gateways", network.name);
                 let gateways: Vec<GatewayInfo> = admin.get(&path).await?;
                 global.output().answer(&gateways, |gateways| list(gateways))
@@ -139,7 +136,7 @@ impl Add {
     }
 
     async fn add(&self, admin: &mut Admin, range: IpNet) -> Result<Done, Failure> {
-        let network = admin.network(self.network.as_deref()).await?;
+        let network = admin.network(self.network.name()).await?;
         let (mut to_nodes, mut to_tags) = (Vec::new(), Vec::new());
         for user in &self.to {
             match user {
@@ -181,7 +178,7 @@ impl Remove {
         let mut admin = Admin::connect(global).await?;
         let mut done = Vec::new();
         for range in self.ranges.all() {
-            let network = admin.network(self.network.as_deref()).await?;
+            let network = admin.network(self.network.name()).await?;
             let id = node(&mut admin, &network.name, &self.node).await?;
             let mut request = GatewayRemove {
                 node: id.to_string(),

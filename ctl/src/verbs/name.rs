@@ -5,7 +5,7 @@ use meshd_api::coordinator::admin::{Done, NameFree, NetworkInfo};
 use meshd_core::statement::Deed;
 
 use crate::admin::{self, Admin, AdminKey};
-use crate::cli::{Global, label};
+use crate::cli::{Global, OfNetwork, label};
 use crate::failure::Failure;
 
 /// Names of removed nodes.
@@ -23,9 +23,8 @@ pub struct Free {
     /// The name
     #[arg(value_parser = label)]
     name: String,
-    /// The network [default: the only one]
-    #[arg(long, value_name = "NAME", value_parser = label)]
-    network: Option<String>,
+    #[command(flatten)]
+    network: OfNetwork,
 }
 
 impl Name {
@@ -33,7 +32,7 @@ impl Name {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let Self::Free(Free { name, network }) = self;
         let mut admin = Admin::connect(global).await?;
-        let network = admin.network(network.as_deref()).await?;
+        let network = admin.network(network.name()).await?;
         let make = |key: Option<&AdminKey>, network: &NetworkInfo| {
             let deed = Deed::FreeName { name: name.clone() };
             let statement = key.map(|key| admin::act(key, network, deed)).transpose()?;

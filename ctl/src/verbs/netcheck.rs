@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use meshd_api::local::{Netcheck as Answer, NetcheckRequest, RelayCheck};
 
-use crate::cli::Global;
+use crate::cli::{Global, OfNetwork};
 use crate::failure::Failure;
 use crate::local::Local;
 use crate::output::with_progress;
@@ -22,16 +22,15 @@ Examples:
   meshctl netcheck
   meshctl netcheck --json | jq '.mapping, .filtering'")]
 pub struct Netcheck {
-    /// Ask the relays of this network; not needed where there is only one
-    #[arg(long, value_name = "NAME", value_parser = crate::cli::label)]
-    network: Option<String>,
+    #[command(flatten)]
+    network: OfNetwork,
 }
 
 impl Netcheck {
     /// Does it.
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let request = NetcheckRequest {
-            network: self.network,
+            network: self.network.into(),
         };
         let asking = async {
             Local::connect(&global.socket)

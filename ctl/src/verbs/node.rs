@@ -7,7 +7,7 @@ use meshd_core::statement::Deed;
 
 use super::token;
 use crate::admin::{self, Admin, AdminKey};
-use crate::cli::{Global, label};
+use crate::cli::{Global, OfNetwork, label};
 use crate::failure::Failure;
 use crate::{table, units};
 
@@ -35,9 +35,8 @@ pub enum Node {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  meshctl node list --network prod")]
 pub struct List {
-    /// The network [default: the only one]
-    #[arg(long, value_name = "NAME", value_parser = label)]
-    network: Option<String>,
+    #[command(flatten)]
+    network: OfNetwork,
 }
 
 /// One node.
@@ -52,9 +51,8 @@ pub struct One {
     /// Its name or id
     #[arg(value_parser = label)]
     node: String,
-    /// The network [default: the only one]
-    #[arg(long, value_name = "NAME", value_parser = label)]
-    network: Option<String>,
+    #[command(flatten)]
+    network: OfNetwork,
 }
 
 /// Give a node another name.
@@ -67,9 +65,8 @@ pub struct Rename {
     /// Its new name
     #[arg(value_name = "NAME", value_parser = label)]
     name: String,
-    /// The network [default: the only one]
-    #[arg(long, value_name = "NAME", value_parser = label)]
-    network: Option<String>,
+    #[command(flatten)]
+    network: OfNetwork,
 }
 
 impl Node {
@@ -78,16 +75,16 @@ impl Node {
         match self {
             Self::List(verb) => {
                 let mut admin = Admin::connect(global).await?;
-                let network = admin.network(verb.network.as_deref()).await?;
+                let network = admin.network(verb.network.name()).await?;
                 let nodes: Vec<NodeInfo> = admin.get(&format!("networks/{}/nodes", network.name)).await?;
                 global.output().answer(&nodes, |nodes| list(nodes))
             }
             Self::Show(one) => {
-                let found = Found::find(global, one.network.as_deref(), &one.node).await?;
+                let found = Found::find(global, one.network.name(), &one.node).await?;
                 global.output().answer(&found.node, show)
             }
             Self::Rename(Rename { node, name, network }) => {
-                let found = Found::find(global, network.as_deref(), &node).await?;
+                let found = Found::find(global, network.name(), &node).await?;
                 let deed = |node, _: &NodeInfo| Deed::Rename {
                     node,
                     name: name.clone(),
@@ -95,17 +92,17 @@ impl Node {
                 found.act(global, "rename", Some(name.clone()), deed).await
             }
             Self::Approve(one) => {
-                let found = Found::find(global, one.network.as_deref(), &one.node).await?;
+                let found = Found::find(global, one.network.name(), &one.node).await?;
                 found
                     .act(global, "approve", None, |node, _| Deed::Approve { node })
                     .await
             }
             Self::Remove(one) => {
-                let found = Found::find(global, one.network.as_deref(), &one.node).await?;
+                let found = Found::find(global, one.network.name(), &one.node).await?;
                 found.act(global, "remove", None, remove).await
             }
             Self::Replace(one) => {
-                let mut found = Found::find(global, one.network.as_deref(), &one.node).await?;
+                let mut found = Found::find(global, one.network.name(), &one.node).await?;
                 let path = found.path("replace");
                 let created =
                     token::replacement(&mut found.admin, &found.network, &found.node, &path).await?;

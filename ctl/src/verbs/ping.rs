@@ -6,7 +6,7 @@ use clap::Args;
 use meshd_api::local::{PathKind, PeerRequest, PingReply};
 use serde::Serialize;
 
-use crate::cli::Global;
+use crate::cli::{Global, OfNetwork};
 use crate::failure::Failure;
 use crate::local::Local;
 use crate::output::{remark, write};
@@ -41,9 +41,8 @@ pub struct Ping {
     /// Stop at the first pong that came by a direct path
     #[arg(long)]
     until_direct: bool,
-    /// The peer's network; not needed where there is only one
-    #[arg(long, value_name = "NAME", value_parser = crate::cli::label)]
-    network: Option<String>,
+    #[command(flatten)]
+    network: OfNetwork,
 }
 
 /// All pings, as JSON.
@@ -71,7 +70,7 @@ impl Ping {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let mut local = Local::connect(&global.socket).await?;
         let request = PeerRequest {
-            network: self.network.clone(),
+            network: self.network.clone().into(),
             peer: self.peer.clone(),
         };
         let count = self

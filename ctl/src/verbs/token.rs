@@ -13,7 +13,7 @@ use meshd_core::statement::Deed;
 use serde::Serialize;
 
 use crate::admin::{self, Admin, AdminKey};
-use crate::cli::{Global, label};
+use crate::cli::{Global, OfNetwork, label};
 use crate::failure::Failure;
 use crate::output::remark;
 use crate::{table, units};
@@ -38,9 +38,8 @@ Examples:
   meshctl token create --hostname db1 --ip 10.77.0.9 --listen-port 51820
   meshctl token create --template --ephemeral     for clones of a VM image")]
 pub struct Create {
-    /// The network [default: the only one]
-    #[arg(long, value_name = "NAME", value_parser = label)]
-    network: Option<String>,
+    #[command(flatten)]
+    network: OfNetwork,
     /// How many machines may join by it [default: any number; 1 with --hostname or --ip]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     uses: Option<u32>,
@@ -74,9 +73,8 @@ pub struct Create {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  meshctl token list --network prod")]
 pub struct List {
-    /// The network [default: the only one]
-    #[arg(long, value_name = "NAME", value_parser = label)]
-    network: Option<String>,
+    #[command(flatten)]
+    network: OfNetwork,
 }
 
 /// Let nobody join by a token any more.
@@ -86,9 +84,8 @@ pub struct Revoke {
     /// The token's id, from `meshctl token list`
     #[arg(value_name = "ID")]
     id: TokenId,
-    /// The network [default: the only one]
-    #[arg(long, value_name = "NAME", value_parser = label)]
-    network: Option<String>,
+    #[command(flatten)]
+    network: OfNetwork,
     /// Also remove the machines that came by it
     #[arg(long)]
     with_nodes: bool,
@@ -101,7 +98,7 @@ impl Token {
             Self::Create(verb) => verb.run(global).await,
             Self::List(verb) => {
                 let mut admin = Admin::connect(global).await?;
-                let network = admin.network(verb.network.as_deref()).await?;
+                let network = admin.network(verb.network.name()).await?;
                 let tokens: Vec<TokenInfo> = admin.get(&format!("networks/{}/tokens", network.name)).await?;
                 let now = unix_now();
                 global.output().answer(&tokens, |tokens| list(tokens, now))
@@ -114,7 +111,7 @@ impl Token {
 impl Create {
     async fn run(self, global: &Global) -> Result<(), Failure> {
         let mut admin = Admin::connect(global).await?;
-        let network = admin.network(self.network.as_deref()).await?;
+        let network = admin.network(self.network.name()).await?;
         // what a token fixes can be one machine's only
         let one = self.hostname.is_some() || self.ip.is_some();
         let request = TokenCreate {
@@ -159,7 +156,7 @@ pub fn tell(global: &Global, network: &NetworkInfo, created: &TokenCreated) -> R
 impl Revoke {
     async fn run(self, global: &Global) -> Result<(), Failure> {
         let mut admin = Admin::connect(global).await?;
-        let network = admin.network(self.network.as_deref()).await?;
+        let network = admin.network(self.network.name()).await?;
         let (with_nodes, token) = (self.with_nodes, self.id);
         let make = |key: Option<&AdminKey>, network: &NetworkInfo| {
             let deed = match with_nodes {

@@ -3,7 +3,7 @@
 use clap::Args;
 use meshd_api::local::{Attempt, Nat, PathKind, PeerRequest, Why as Answer};
 
-use crate::cli::Global;
+use crate::cli::{Global, OfNetwork};
 use crate::failure::Failure;
 use crate::local::Local;
 use crate::table::{fields, wrap};
@@ -16,16 +16,15 @@ pub struct Why {
     /// Name, id or mesh address of the peer
     #[arg(value_name = "PEER")]
     peer: String,
-    /// The peer's network; not needed where there is only one
-    #[arg(long, value_name = "NAME", value_parser = crate::cli::label)]
-    network: Option<String>,
+    #[command(flatten)]
+    network: OfNetwork,
 }
 
 impl Why {
     /// Does it.
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let request = PeerRequest {
-            network: self.network,
+            network: self.network.into(),
             peer: self.peer,
         };
         let answer: Answer = Local::connect(&global.socket)
