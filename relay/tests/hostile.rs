@@ -90,15 +90,9 @@ async fn still_serves(world: &World) {
         .await;
 }
 
-async fn world() -> World {
-    let world = World::new().await;
-    world.create_network("prod", "10.77.0.0/16").await;
-    world
-}
-
 #[tokio::test]
 async fn what_is_no_tls_is_closed_without_a_byte() {
-    let world = world().await;
+    let world = World::with_network().await;
     for bytes in [
         &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
         b"SSH-2.0-x\r\n",
@@ -114,7 +108,7 @@ async fn what_is_no_tls_is_closed_without_a_byte() {
 
 #[tokio::test]
 async fn other_protocols_are_closed_without_a_handshake() {
-    let world = world().await;
+    let world = World::with_network().await;
     for alpn in [&[][..], &[&b"h2"[..]], &[&b"http/1.1"[..], &b"meshd/2"[..]]] {
         assert!(tls(world.https(), alpn).await.is_err());
     }
@@ -123,7 +117,7 @@ async fn other_protocols_are_closed_without_a_handshake() {
 
 #[tokio::test]
 async fn damaged_hellos_and_handshakes_are_closed() {
-    let world = world().await;
+    let world = World::with_network().await;
     // a real hello, caught on its way
     let trap = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = trap.local_addr().unwrap();
@@ -162,7 +156,7 @@ async fn damaged_hellos_and_handshakes_are_closed() {
 
 #[tokio::test]
 async fn http_is_bounded_in_every_direction() {
-    let world = world().await;
+    let world = World::with_network().await;
     let big_header = format!(
         "GET /v1/openapi.json HTTP/1.1\r\nX: {}\r\n\r\n",
         "a".repeat(40_000)
@@ -189,7 +183,7 @@ async fn http_is_bounded_in_every_direction() {
 
 #[tokio::test]
 async fn an_unproven_request_is_answered_once_and_its_body_is_not_read() {
-    let world = world().await;
+    let world = World::with_network().await;
     for path in [
         "/v1/join",
         "/v1/networks/00000000000000000000000000000000/statements",
@@ -205,7 +199,7 @@ async fn an_unproven_request_is_answered_once_and_its_body_is_not_read() {
 
 #[tokio::test]
 async fn a_body_that_is_too_long_is_refused() {
-    let world = world().await;
+    let world = World::with_network().await;
     let token = world.token("prod", TokenCreate::default()).await;
     let node = TestNode::new(&token);
     let mut request = node.join_request("x");
@@ -242,7 +236,7 @@ async fn a_body_that_is_too_long_is_refused() {
 
 #[tokio::test]
 async fn connections_that_prove_nothing_give_way_to_newer_ones() {
-    let world = world().await;
+    let world = World::with_network().await;
     let mut held = Vec::new();
     for _ in 0..600 {
         held.push(TcpStream::connect(world.https()).await.unwrap());
@@ -262,7 +256,7 @@ async fn connections_that_prove_nothing_give_way_to_newer_ones() {
 
 #[tokio::test]
 async fn udp_takes_any_bytes_and_answers_no_more_than_it_was_asked() {
-    let world = world().await;
+    let world = World::with_network().await;
     let token = world.token("prod", TokenCreate::default()).await;
     let node = TestNode::enter(&token, world.https(), "a").await;
     let mut stream = node.stream(world.https()).await;

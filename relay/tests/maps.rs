@@ -20,9 +20,7 @@ fn code<T: std::fmt::Debug>(result: Result<T, ClientError>) -> String {
 }
 
 async fn network() -> (World, meshd_core::token::JoinToken) {
-    let world = World::new().await;
-    world.create_network("prod", "10.77.0.0/16").await;
-    let token = world.token("prod", TokenCreate::default()).await;
+    let (world, token) = World::with_token(TokenCreate::default()).await;
     (world, token)
 }
 

@@ -393,8 +393,7 @@ async fn ends(checked: &mut Checked, world: &World) {
 /// something else.
 #[tokio::test]
 async fn a_document_that_differs_from_the_code_in_one_field_is_found() {
-    let world = World::new().await;
-    world.create_network("prod", "10.77.0.0/16").await;
+    let world = World::with_network().await;
     let document: Value = world.admin().await.get("/v1/openapi.json").await.unwrap();
     let answer: Value = world.get("/networks/prod").await.unwrap();
     let schema = json!({ "$ref": "#/components/schemas/NetworkInfo" });

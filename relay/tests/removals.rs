@@ -13,9 +13,7 @@ use serde_json::json;
 use world::{TestNode, World};
 
 async fn network() -> (World, JoinToken) {
-    let world = World::new().await;
-    world.create_network("prod", "10.77.0.0/16").await;
-    let token = world.token("prod", TokenCreate::default()).await;
+    let (world, token) = World::with_token(TokenCreate::default()).await;
     (world, token)
 }
 

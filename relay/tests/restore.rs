@@ -55,17 +55,11 @@ fn entries(entries: Vec<Entry>) -> Entries {
 
 #[tokio::test]
 async fn later_joiners_come_back_and_removed_ones_do_not() {
-    let world = World::new().await;
-    world.create_network("prod", "10.77.0.0/16").await;
-    let token = world
-        .token(
-            "prod",
-            TokenCreate {
-                uses: Some(4),
-                ..TokenCreate::default()
-            },
-        )
-        .await;
+    let wanted = TokenCreate {
+        uses: Some(4),
+        ..TokenCreate::default()
+    };
+    let (world, token) = World::with_token(wanted).await;
     let a = TestNode::enter(&token, world.https(), "a").await;
     let mut gone = TestNode::enter(&token, world.https(), "gone").await;
     let file = backup(&world).await;
@@ -127,8 +121,7 @@ async fn later_joiners_come_back_and_removed_ones_do_not() {
 
 #[tokio::test]
 async fn a_later_joiner_whom_nobody_remembers_brings_its_own_chain() {
-    let world = World::new().await;
-    world.create_network("prod", "10.77.0.0/16").await;
+    let world = World::with_network().await;
     let file = backup(&world).await;
     let token = world.token("prod", TokenCreate::default()).await;
     let late = TestNode::enter(&token, world.https(), "late").await;
@@ -143,9 +136,7 @@ async fn a_later_joiner_whom_nobody_remembers_brings_its_own_chain() {
     let mut back = late.stream(world.https()).await;
     back.until_names(&["late"]).await;
     // a stranger with a chain that the root did not sign stays one
-    let elsewhere = World::new().await;
-    elsewhere.create_network("prod", "10.77.0.0/16").await;
-    let foreign = elsewhere.token("prod", TokenCreate::default()).await;
+    let (elsewhere, foreign) = World::with_token(TokenCreate::default()).await;
     let mut stranger = TestNode::enter(&foreign, elsewhere.https(), "x").await;
     let mut its = stranger.stream(elsewhere.https()).await;
     its.until_names(&["x"]).await;
@@ -158,9 +149,7 @@ async fn a_later_joiner_whom_nobody_remembers_brings_its_own_chain() {
 
 #[tokio::test]
 async fn an_address_given_again_after_a_restore_is_changed_for_the_one_who_comes_back() {
-    let world = World::new().await;
-    world.create_network("prod", "10.77.0.0/16").await;
-    let token = world.token("prod", TokenCreate::default()).await;
+    let (world, token) = World::with_token(TokenCreate::default()).await;
     let a = TestNode::enter(&token, world.https(), "a").await;
     let file = backup(&world).await;
     let mut late = TestNode::enter(&token, world.https(), "late").await;
@@ -180,8 +169,7 @@ async fn an_address_given_again_after_a_restore_is_changed_for_the_one_who_comes
 
 #[tokio::test]
 async fn a_damaged_backup_changes_nothing() {
-    let world = World::new().await;
-    world.create_network("prod", "10.77.0.0/16").await;
+    let world = World::with_network().await;
     let file = backup(&world).await;
     for bad in [
         file.slice(..file.len() - 5),
@@ -200,9 +188,7 @@ async fn a_damaged_backup_changes_nothing() {
 
 #[tokio::test]
 async fn a_backup_makes_another_machine_the_same_coordinator() {
-    let world = World::new().await;
-    world.create_network("prod", "10.77.0.0/16").await;
-    let token = world.token("prod", TokenCreate::default()).await;
+    let (world, token) = World::with_token(TokenCreate::default()).await;
     let file = backup(&world).await;
     let fresh = World::new().await;
     assert_ne!(

@@ -16,9 +16,7 @@ const SLACK: u32 = 10;
 /// Joins one after the other into a network of [`NODES`] that all hold a map stream: how long each took, from the first byte of
 /// the join until the last of the others was told.
 async fn newcomers(count: usize) -> Vec<Duration> {
-    let world = World::new().await;
-    world.create_network("prod", "10.77.0.0/16").await;
-    let token = world.token("prod", TokenCreate::default()).await;
+    let (world, token) = World::with_token(TokenCreate::default()).await;
     let at = world.https();
     let mut streams = Vec::new();
     for n in 0..NODES {

@@ -63,17 +63,11 @@ async fn open(node: &TestNode, peer: &TestNode, socket: &UdpSocket, key: &BindKe
 
 #[tokio::test]
 async fn two_nodes_join_see_each_other_and_talk_through_the_relay() {
-    let world = World::new().await;
-    world.create_network("prod", "10.77.0.0/16").await;
-    let token = world
-        .token(
-            "prod",
-            TokenCreate {
-                uses: Some(2),
-                ..TokenCreate::default()
-            },
-        )
-        .await;
+    let wanted = TokenCreate {
+        uses: Some(2),
+        ..TokenCreate::default()
+    };
+    let (world, token) = World::with_token(wanted).await;
 
     let a = TestNode::enter(&token, world.https(), "web").await;
     let mut stream_a = a.stream(world.https()).await;

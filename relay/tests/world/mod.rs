@@ -52,6 +52,20 @@ impl World {
         Self::with(|_| {}).await
     }
 
+    /// With the network `prod`.
+    pub async fn with_network() -> Self {
+        let world = Self::new().await;
+        world.create_network("prod", "10.77.0.0/16").await;
+        world
+    }
+
+    /// With the network `prod`, and a token of it.
+    pub async fn with_token(wanted: TokenCreate) -> (Self, JoinToken) {
+        let world = Self::with_network().await;
+        let token = world.token("prod", wanted).await;
+        (world, token)
+    }
+
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config {
@@ -64,6 +78,7 @@ impl World {
             admin_listen: None,
             relay_limit: None,
             relay_for: None,
+            network_keys: Vec::new(),
             ephemeral_after: Duration::from_secs(3600),
         };
         change(&mut config);
