@@ -7,16 +7,21 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::machine::Machine;
+use crate::wait::eventually;
 
 /// Bytes of a packet: 8 of number, the rest filler.
 const SIZE: usize = 200;
 /// How long the receiver goes on after the sender stopped, for what is still under way.
 const LINGER: Duration = Duration::from_millis(500);
 
+/// How long the first packet may take on a busy computer.
+const FIRST: Duration = Duration::from_secs(20);
+
 /// A stream of numbered packets from one machine to another, running until [`UdpFlow::stop`].
 pub struct UdpFlow {
     stop_sending: Arc<AtomicBool>,
     stop_receiving: Arc<AtomicBool>,
+    arriving: Arc<AtomicBool>,
     sender: JoinHandle<u64>,
     receiver: JoinHandle<Arrivals>,
 }
@@ -80,12 +85,24 @@ impl UdpFlow {
         let (stop_sending, stop_receiving) =
             (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (until_sent, until_received) = (Arc::clone(&stop_sending), Arc::clone(&stop_receiving));
+        let arriving = Arc::new(AtomicBool::new(false));
+        let first = Arc::clone(&arriving);
         Self {
-            receiver: thread::spawn(move || receive(&sink, &until_received)),
+            receiver: thread::spawn(move || receive(&sink, &until_received, &first)),
             sender: thread::spawn(move || send(&source, to, rate, &until_sent)),
             stop_sending,
             stop_receiving,
+            arriving,
         }
+    }
+
+    /// Waits until its first packet has arrived: before that nobody can notice that it ends.
+    #[track_caller]
+    pub fn arriving(self) -> Self {
+        eventually(FIRST, "the flow arrives", || {
+            self.arriving.load(Ordering::Relaxed).then_some(())
+        });
+        self
     }
 
     /// Ends the stream and says what became of it.
@@ -122,7 +139,7 @@ fn send(socket: &UdpSocket, to: SocketAddr, rate: u32, stop: &AtomicBool) -> u64
     number
 }
 
-fn receive(socket: &UdpSocket, stop: &AtomicBool) -> Arrivals {
+fn receive(socket: &UdpSocket, stop: &AtomicBool, arriving: &AtomicBool) -> Arrivals {
     let mut arrivals = Arrivals::default();
     let begin = Instant::now();
     let mut last = begin;
@@ -135,6 +152,7 @@ fn receive(socket: &UdpSocket, stop: &AtomicBool) -> Arrivals {
         arrivals.longest_silence = arrivals.longest_silence.max(now - last);
         last = now;
         arrivals.first.get_or_insert(now - begin);
+        arriving.store(true, Ordering::Relaxed);
         let number: [u8; 8] = buffer[..8].try_into().expect("eight bytes");
         arrivals.note(u64::from_be_bytes(number));
     }

@@ -1,6 +1,9 @@
-//! What a malicious sender makes: random datagrams with chosen beginnings, and WireGuard initiations whose first MAC is valid.
+//! What a malicious sender makes: random datagrams with chosen beginnings, WireGuard initiations whose first MAC is valid, and
+//! connections that say nothing.
 
+use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -10,6 +13,8 @@ use blake2::digest::consts::U16;
 use blake2::digest::{Digest, Mac};
 use blake2::{Blake2s256, Blake2sMac};
 use data_encoding::BASE64;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
 use crate::machine::Machine;
 
@@ -102,5 +107,58 @@ impl InitiationStorm {
     pub fn stop(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.worker.join().expect("the storm did not panic")
+    }
+}
+
+/// TCP connections at a steady rate from one machine, until stopped. Nothing is ever said on them; the newest are held open.
+pub struct ConnectStorm {
+    stop: Arc<AtomicBool>,
+    worker: JoinHandle<u64>,
+}
+
+impl ConnectStorm {
+    /// Connections that are held.
+    const HELD: usize = 1_000;
+
+    /// Begins `rate` connections/s to `to`, an IPv4 address.
+    pub fn start(from: &Machine, to: SocketAddr, rate: u32) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (until, from) = (Arc::clone(&stop), from.clone());
+        let work = move || {
+            let (begin, mut begun, mut held) = (Instant::now(), 0_u64, VecDeque::new());
+            while !until.load(Ordering::Relaxed) {
+                let due = begin.elapsed().as_micros() * u128::from(rate) / 1_000_000;
+                while u128::from(begun) < due {
+                    held.extend(connecting(to));
+                    begun += 1;
+                    held.drain(..held.len().saturating_sub(Self::HELD));
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+            begun
+        };
+        let worker = thread::spawn(move || from.inside(work));
+        Self { stop, worker }
+    }
+
+    /// Ends the storm; gives how many connections were begun.
+    pub fn stop(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.worker.join().expect("the storm did not panic")
+    }
+}
+
+/// A connection under way.
+fn connecting(to: SocketAddr) -> Option<OwnedFd> {
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        SocketFlags::NONBLOCK,
+        None,
+    )
+    .ok()?;
+    match connect(&socket, &to) {
+        Ok(()) | Err(Errno::INPROGRESS) => Some(socket),
+        Err(_) => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use meshd_tests::mesh::words;
+use meshd_tests::mesh::{Node, words};
 use serde_json::Value;
 
 use crate::bed::{self, Bed, NET};
@@ -81,6 +81,11 @@ fn on_the_coordinator(bed: &Bed) {
     check(&["node", "show", "b"], NODE);
     check(&["node", "replace", "b"], "id token");
     check(&["node", "rename", "b", "c"], "message");
+    let guest = Node::start(&bed.sites[0].machine("guest", 9));
+    guest.join(&bed.relay.token(NET, &["--approve"]));
+    check(&["node", "approve", "guest"], "message");
+    check(&["node", "remove", "guest"], "message");
+    check(&["name", "free", "guest"], "message");
     check(&["gateway", "add", "c", "--range", "192.168.77.0/24"], "message");
     let gateway = "node id range published nat priority to_nodes to_tags connected";
     check(&["gateway", "list"], gateway);

@@ -71,3 +71,29 @@ fn the_sandbox_of_the_unit_lets_a_program_do_what_meshd_does_and_no_more() {
         assert!(!inside(forbidden), "must be forbidden: {forbidden}");
     }
 }
+
+#[test]
+fn the_unit_starts_before_whoever_binds_to_mesh_addresses_and_has_three_powers() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd/meshd.service");
+    let unit = std::fs::read_to_string(unit).expect("the unit is there");
+    let setting = |name: &str| {
+        let values = unit
+            .lines()
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let mut words: Vec<_> = values.flat_map(str::split_whitespace).collect();
+        words.sort_unstable();
+        words
+    };
+    assert_eq!(setting("Type"), ["notify"]);
+    for later in [
+        "kubelet.service",
+        "k3s.service",
+        "k3s-agent.service",
+        "containerd.service",
+    ] {
+        assert!(setting("Before").contains(&later), "{later}");
+    }
+    let powers = ["CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW"];
+    assert_eq!(setting("CapabilityBoundingSet"), powers);
+    assert_eq!(setting("AmbientCapabilities"), powers);
+}

@@ -137,3 +137,26 @@ fn a_kill_under_a_service_manager_that_keeps_descriptors_is_not_noticed() {
         bed.settle();
     });
 }
+
+#[test]
+fn a_service_is_ready_when_interface_and_addresses_exist_although_nobody_answers() {
+    let bed = bed::empty();
+    let site = bed.world.site(meshd_tests::Nat::PortRestricted);
+    let node = meshd_tests::mesh::Node::start_managed(&site.machine("a", 2));
+    node.join(&bed.relay.token(NET, &[]));
+    let addresses = [node.ipv4(NET), node.ipv6(NET)];
+    bed.relay.kill();
+    node.machine().reboot();
+    node.spawn_again();
+    eventually(SOON, "the service manager hears that meshd is ready", || {
+        node.with_process(meshd_tests::Process::log)
+            .contains("ready")
+            .then_some(())
+    });
+    let there = node.machine().run(&["ip", "-br", "address"]);
+    for address in addresses {
+        assert!(there.contains(&format!("{address}/")), "{address}: {there}");
+    }
+    let network = node.network(NET).expect("it is up");
+    assert_ne!(network["coordinator"], "connected");
+}
