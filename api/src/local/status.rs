@@ -144,6 +144,10 @@ pub struct PathStatus {
     pub transport: Option<Transport>,
     /// Round trip in milliseconds, as the last pong told; null if unknown.
     pub rtt_ms: Option<f64>,
+    /// The largest IP packet, in bytes, that was seen to get through to the peer (what the tunnel can need at most); null while
+    /// that was not measured, and over TLS.
+    #[serde(default)]
+    pub mtu: Option<u16>,
 }
 
 /// What carries packets to the endpoint.

@@ -93,6 +93,18 @@ impl Agent {
         }
     }
 
+    /// The tunnel's MTU in bytes. From now on the ways in use are measured, and [`super::Path::max_packet`] says what they
+    /// carry; without it every way is thought to carry everything.
+    pub fn set_tunnel_mtu(&mut self, mtu: u16) {
+        self.shared.tunnel_mtu = Some(mtu);
+    }
+
+    /// The kernel would not send a datagram to this address: it is larger than the link takes. No more than a hint.
+    pub fn too_large(&mut self, now: Instant, to: SocketAddr) {
+        self.with_all(now, |peer, _| peer.too_large(now, to));
+        self.settle(now);
+    }
+
     /// The map that the node holds, which it tells its peers.
     pub fn set_map(&mut self, map: MapVersion) {
         self.shared.me.map = map;
@@ -416,7 +428,7 @@ impl Agent {
         if let Some(peer) = self.peers.get_mut(&node) {
             change(peer, &mut self.shared);
             peer.tick(now, &mut self.shared);
-            self.timers.set(node, peer.deadline(now));
+            self.timers.set(node, peer.deadline(now, &self.shared));
         }
     }
 
@@ -424,7 +436,7 @@ impl Agent {
         for (&node, peer) in &mut self.peers {
             change(peer, &mut self.shared);
             peer.tick(now, &mut self.shared);
-            self.timers.set(node, peer.deadline(now));
+            self.timers.set(node, peer.deadline(now, &self.shared));
         }
     }
 

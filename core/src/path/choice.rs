@@ -112,6 +112,7 @@ pub(super) fn choose(ways: &[Way], current: Path, long_silent: bool) -> Path {
     Path {
         primary: Some(best.endpoint),
         duplicate: second.map(|way| way.endpoint),
+        max_packet: None,
     }
 }
 
@@ -152,7 +153,7 @@ mod tests {
             ways,
             Path {
                 primary: current,
-                duplicate: None,
+                ..Path::default()
             },
             false,
         );

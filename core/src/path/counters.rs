@@ -5,6 +5,8 @@
 pub struct Counters {
     /// Datagrams handed to the driver.
     pub sent: u64,
+    /// Of these, pings that measure what a way carries.
+    pub mtu_probes: u64,
     /// Datagrams of no known class, or from where such a datagram cannot come.
     pub foreign: u64,
     /// Discovery packets of nobody that the map knows.

@@ -17,9 +17,11 @@ use crate::keys::{DiscoveryPublic, DiscoverySecret, blake2s};
 use crate::nat::NatBehaviour;
 use crate::statement::MAX_CANDIDATES;
 
-/// Size of a ping and of a pong, whatever is in it.
+/// Size of a pong, and of a ping that measures nothing, whatever is in it.
 pub const PING_LEN: usize = 128;
-/// The longest packet: a call with all candidates.
+/// The longest ping, which measures what a way carries: it fills an IPv4 packet of 9,000 bytes.
+pub const MAX_PROBE_LEN: usize = 9_000 - 28;
+/// The longest packet of another kind: a call with all candidates.
 pub const MAX_LEN: usize =
     HEADER_LEN + 1 + 8 + 8 + 4 + 1 + 18 * MAX_CANDIDATES + NatBehaviour::LEN + 1 + TAG_LEN;
 
@@ -187,18 +189,33 @@ impl PairKeys {
 /// Who claims to have sent this; none where it is no discovery packet.
 pub fn sender_of(datagram: &[u8]) -> Option<DiscoveryPublic> {
     let mut reader = Reader::new(datagram);
-    let shaped = (HEADER_LEN + TAG_LEN + 1..=MAX_LEN).contains(&datagram.len());
+    let shaped = (HEADER_LEN + TAG_LEN + 1..=MAX_PROBE_LEN).contains(&datagram.len());
     (shaped && reader.take()? == DISCOVERY_MAGIC).then_some(())?;
     Some(DiscoveryPublic::from_bytes(reader.take()?))
 }
 
 /// Appends a sealed packet to `out`. `nonce` is fresh randomness.
 pub fn seal(message: &Message, own: &DiscoveryPublic, keys: &PairKeys, nonce: [u8; 24], out: &mut Vec<u8>) {
+    seal_padded(message, own, keys, nonce, 0, out);
+}
+
+/// As [`seal`], padded so that the packet has at least `length` bytes: a ping that measures what a way carries. No more than
+/// [`MAX_PROBE_LEN`]; only pings may be longer than [`MAX_LEN`].
+pub fn seal_padded(
+    message: &Message,
+    own: &DiscoveryPublic,
+    keys: &PairKeys,
+    nonce: [u8; 24],
+    length: usize,
+    out: &mut Vec<u8>,
+) {
     out.extend(DISCOVERY_MAGIC);
     out.extend(own.as_bytes());
     out.extend(nonce);
     let body = out.len();
     write(message, out);
+    let padded = body + length.min(MAX_PROBE_LEN).saturating_sub(HEADER_LEN + TAG_LEN);
+    out.resize(out.len().max(padded), 0);
     let cipher = XChaCha20Poly1305::new(&keys.seal.into());
     // fails for plain texts of 256 GiB only
     if let Ok(tag) = cipher.encrypt_in_place_detached(XNonce::from_slice(&nonce), &[], &mut out[body..]) {
@@ -215,8 +232,11 @@ pub fn open(datagram: &[u8], keys: &PairKeys) -> Option<Message> {
     XChaCha20Poly1305::new(&keys.open.into())
         .decrypt_in_place_detached(XNonce::from_slice(&header[36..]), &[], &mut body, tag.into())
         .ok()?;
-    let fixed = datagram.len() == PING_LEN;
-    parse(&body).filter(|message| fixed || !matches!(message, Message::Ping(_) | Message::Pong(_)))
+    parse(&body).filter(|message| match message {
+        Message::Ping(_) => datagram.len() >= PING_LEN,
+        Message::Pong(_) => datagram.len() == PING_LEN,
+        _ => datagram.len() <= MAX_LEN,
+    })
 }
 
 fn write(message: &Message, out: &mut Vec<u8>) {

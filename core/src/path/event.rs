@@ -25,6 +25,8 @@ pub struct Path {
     pub primary: Option<Endpoint>,
     /// And, while one of the two is in doubt, here too.
     pub duplicate: Option<Endpoint>,
+    /// The largest packet of the tunnel, in bytes, that both are known to carry, where that is less than the tunnel's MTU.
+    pub max_packet: Option<u16>,
 }
 
 impl Path {

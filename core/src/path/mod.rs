@@ -63,6 +63,7 @@
 //! # Its parts
 //! - [`discovery`], [`beacon`]: the wire formats.
 //! - `peer/`: one peer's state; its handlers, one per message; `watch.rs` says when a direct way is in doubt.
+//! - `mtu.rs`: how large a datagram may be on one way.
 //! - `choice.rs`: the ranking. `candidate.rs`: which addresses make sense. `limits.rs`: what strangers may get.
 //! - `relays.rs`, `reflexive.rs`, `beaconing.rs`: relays, own addresses as others see them, beacons.
 
@@ -79,6 +80,7 @@ mod event;
 mod explanation;
 mod hint;
 mod limits;
+mod mtu;
 mod peer;
 mod reflexive;
 mod relays;

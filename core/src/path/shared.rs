@@ -50,6 +50,8 @@ pub(super) struct Shared {
     pub(super) local: Local,
     /// The NAT in front of the node, as far as it was measured.
     pub(super) nat: NatBehaviour,
+    /// The tunnel's MTU, where ways are to be measured.
+    pub(super) tunnel_mtu: Option<u16>,
     pub(super) relays: Relays,
     pub(super) reflexive: Reflexive,
     pub(super) counters: Counters,
@@ -70,6 +72,7 @@ impl Shared {
             me,
             local: Local::default(),
             nat: NatBehaviour::default(),
+            tunnel_mtu: None,
             relays,
             reflexive: Reflexive::default(),
             counters: Counters::default(),
@@ -168,6 +171,21 @@ impl Shared {
                 socket: to.socket(),
             }),
             ttl,
+            bytes,
+        });
+    }
+
+    /// As [`Self::seal`], so that the datagram has `size` bytes in all.
+    pub(super) fn seal_padded(&mut self, keys: &PairKeys, to: Endpoint, message: &Message, size: u16) {
+        let mut bytes = to.header().map(Vec::from).unwrap_or_default();
+        let (nonce, length) = (self.random(), usize::from(size).saturating_sub(bytes.len()));
+        discovery::seal_padded(message, &self.me.public, keys, nonce, length, &mut bytes);
+        self.transmit(Transmit {
+            to: Destination::Socket(Remote {
+                address: to.address(),
+                socket: to.socket(),
+            }),
+            ttl: None,
             bytes,
         });
     }

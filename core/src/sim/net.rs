@@ -39,6 +39,8 @@ pub struct Link {
     pub loss_permille: u32,
     /// All UDP is lost.
     pub blocked: bool,
+    /// The largest IP packet in bytes; larger ones are lost, and nobody says so.
+    pub mtu: usize,
 }
 
 impl Link {
@@ -49,6 +51,7 @@ impl Link {
             jitter: Duration::ZERO,
             loss_permille: 0,
             blocked: false,
+            mtu: 9_000,
         }
     }
 }
@@ -174,14 +177,14 @@ impl Net {
             .collect()
     }
 
-    /// Where a packet from a port of `host` to `to` arrives, if it does.
+    /// Where a packet of `length` bytes from a port of `host` to `to` arrives, if it does.
     pub(super) fn route(
         &mut self,
         now: Instant,
         host: HostId,
         port: u16,
         to: SocketAddr,
-        ttl: u8,
+        (length, ttl): (usize, u8),
         rng: &mut ChaCha20Rng,
     ) -> Option<Arrival> {
         let source = SocketAddr::new(self.address(host, to.ip())?, port);
@@ -190,6 +193,7 @@ impl Net {
             to,
             site: self.hosts[host.0].site,
             after: LAN_DELAY,
+            length,
             ttl,
         };
         for _ in 0..MAX_HOPS {
@@ -241,7 +245,7 @@ impl Net {
             }
             trip.source = nat.outbound(now, trip.source, trip.to);
         }
-        trip.after += site.link.cross(rng)?;
+        trip.after += site.link.cross(trip.length, rng)?;
         trip.site = site.uplink;
         Some(())
     }
@@ -251,7 +255,7 @@ impl Net {
         if let Some(nat) = &mut site.nat {
             trip.to = nat.inbound(now, trip.to.port(), trip.source)?;
         }
-        trip.after += site.link.cross(rng)?;
+        trip.after += site.link.cross(trip.length, rng)?;
         trip.site = below;
         Some(())
     }
@@ -262,16 +266,18 @@ struct Trip {
     to: SocketAddr,
     site: SiteId,
     after: Duration,
+    /// Bytes of the IP packet.
+    length: usize,
     /// Routers that it may still meet, and the host.
     ttl: u8,
 }
 
 impl Link {
     /// How long a packet takes over the link, if it is not lost.
-    fn cross(&self, rng: &mut ChaCha20Rng) -> Option<Duration> {
+    fn cross(&self, length: usize, rng: &mut ChaCha20Rng) -> Option<Duration> {
         let lost = rng.next_u32() % 1000 < self.loss_permille;
         let jitter = self.jitter.as_micros() as u64;
         let more = if jitter == 0 { 0 } else { rng.next_u64() % jitter };
-        (!lost && !self.blocked).then_some(self.delay + Duration::from_micros(more))
+        (!lost && !self.blocked && length <= self.mtu).then_some(self.delay + Duration::from_micros(more))
     }
 }

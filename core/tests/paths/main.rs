@@ -5,6 +5,7 @@ mod hostile;
 mod lan;
 mod lives;
 mod moving;
+mod mtu;
 mod places;
 mod punching;
 mod quiet;

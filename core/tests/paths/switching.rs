@@ -95,7 +95,7 @@ fn paths() -> [Path; 3] {
     let direct = |text: &str| Endpoint::direct(text.parse().unwrap());
     [relay, direct("192.0.2.1:1"), direct("192.0.2.2:1")].map(|endpoint| Path {
         primary: Some(endpoint),
-        duplicate: None,
+        ..Path::default()
     })
 }
 

@@ -132,14 +132,27 @@ impl DataPlane {
         }
     }
 
-    /// Sets where packets for a peer go, and where a copy of each goes as well. From a relay to a direct path they change with
-    /// the next session ([`meshd_core::path::Switch`]). Unknown nodes are ignored.
+    /// Sets where packets for a peer go, and where a copy of each goes as well; how large they may be is not known.
     pub fn set_path(&self, node: NodeId, primary: Option<Endpoint>, duplicate: Option<Endpoint>) {
+        self.follow(
+            node,
+            Path {
+                primary,
+                duplicate,
+                max_packet: None,
+            },
+        );
+    }
+
+    /// Sets the path of a peer's packets. From a relay to a direct one they change with the next session
+    /// ([`meshd_core::path::Switch`]). What is too large for it: TCP is cut and told to be smaller, IPv4 that may be is fragmented,
+    /// other senders are answered "packet too big". Unknown nodes are ignored.
+    pub fn follow(&self, node: NodeId, path: Path) {
         let Some(peer) = self.peer(&node) else { return };
         let mut state = peer.lock();
+        let primary = path.primary;
         let is_new = primary.is_some() && primary != state.switch.path().primary;
         let last_sent = state.traffic.last_tx.filter(|_| state.session.is_ready());
-        let path = Path { primary, duplicate };
         if state.switch.set(Instant::now(), path, last_sent) {
             peer.forced.store(true, Ordering::Release);
         }
@@ -149,15 +162,6 @@ impl DataPlane {
         drop(state);
         if is_new {
             self.shared.handshakes.want(&peer);
-        }
-    }
-
-    /// Sets the largest inner packet, in bytes, that goes to a peer, where its path takes less than the tunnel's MTU; `None`
-    /// for the MTU. TCP is cut and told to be smaller; other senders are answered "packet too big".
-    pub fn set_max_packet(&self, node: NodeId, max_packet: Option<u16>) {
-        if let Some(peer) = self.peer(&node) {
-            let mtu = self.shared.mtu;
-            peer.lock().max_packet = max_packet.map_or(mtu, |size| size.clamp(576, mtu));
         }
     }
 

@@ -16,6 +16,8 @@ use super::outbox::Route;
 
 /// Least time between two `Demand` events of one peer.
 const DEMAND_GAP: Duration = Duration::from_millis(500);
+/// Packets are never cut smaller: every IPv4 host takes these (RFC 791 section 3.2).
+const MIN_PACKET: u16 = 576;
 /// Least time between two `RoamedTo` events of one peer.
 const ROAM_GAP: Duration = Duration::from_millis(250);
 
@@ -42,8 +44,7 @@ pub(super) struct PeerState {
     pub(super) switch: Switch,
     /// Packets wait for it in the staging pool.
     pub(super) staged: bool,
-    /// Largest inner packet in bytes that may go to it.
-    pub(super) max_packet: u16,
+    mtu: u16,
     pub(super) traffic: Traffic,
     last_from: Option<Route>,
     reported: Option<(Endpoint, Instant)>,
@@ -76,7 +77,7 @@ impl Peer {
             roaming,
             switch: Switch::default(),
             staged: false,
-            max_packet: mtu,
+            mtu,
             traffic: Traffic::default(),
             last_from: None,
             reported: None,
@@ -130,6 +131,13 @@ impl PeerState {
             }),
             (None, last) => last,
         }
+    }
+
+    /// Largest inner packet in bytes that may go to it.
+    #[inline]
+    pub(super) fn max_packet(&self) -> u16 {
+        let known = self.switch.path().max_packet;
+        known.map_or(self.mtu, |size| size.clamp(MIN_PACKET, self.mtu))
     }
 
     /// Where a copy of each packet goes as well.
@@ -217,7 +225,7 @@ mod tests {
     fn path(primary: Endpoint) -> meshd_core::path::Path {
         meshd_core::path::Path {
             primary: Some(primary),
-            duplicate: None,
+            ..Default::default()
         }
     }
 

@@ -11,10 +11,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use meshd_core::demux::{Class, RELAY_CONTROL_SESSION, classify, split_relay};
+use meshd_core::demux::{Class, RELAY_CONTROL_SESSION, RELAY_HEADER_LEN, classify, split_relay};
 use meshd_core::packet::{Coalescer, DropReason, GsoKind, MAX_MERGED, Offload, Parts, clamp_mss, ecn, ip};
 use meshd_core::path::{Endpoint, Remote, SocketId};
-use meshd_core::wireguard::receiver;
+use meshd_core::wireguard::{DATA_OVERHEAD, receiver};
 use meshd_net::tun::{TunQueue, TunSendError, VnetHeader};
 use meshd_net::udp::{GRO_BUFFER, RecvBatch, UdpSocket};
 
@@ -35,7 +35,8 @@ const ARENA: usize = 256 * 1024;
 const REPLY_BYTES: usize = 64 * 1024;
 /// Bytes of buffers of one receiver.
 pub(super) const BUFFERS: usize = RUNS * GRO_BUFFER + ARENA + REPLY_BYTES;
-/// Longest datagram that is handed to the control side, in bytes.
+/// Longest datagram that is handed to the control side, in bytes; a ping that measures a path may be as long as the tunnel's
+/// datagrams.
 const MAX_CONTROL_LEN: usize = 2048;
 
 /// What receiving needs; one for each thread that reads the sockets.
@@ -188,7 +189,8 @@ impl Sink {
     }
 
     fn to_control(&self, outside: Outside, class: Class, datagram: &[u8]) -> Result<(), DropReason> {
-        if datagram.len() > MAX_CONTROL_LEN {
+        let longest = usize::from(self.shared.mtu) + DATA_OVERHEAD + RELAY_HEADER_LEN;
+        if datagram.len() > longest.max(MAX_CONTROL_LEN) {
             return Err(DropReason::TooBig);
         }
         self.shared.control.tell(&self.shared.drops, || {
@@ -281,8 +283,8 @@ impl Sink {
             return Err(DropReason::SourceNotAllowed);
         }
         ecn::inner(packet, outside.ecn)?;
-        if state.max_packet < self.shared.mtu {
-            clamp_mss(packet, state.max_packet, false);
+        if state.max_packet() < self.shared.mtu {
+            clamp_mss(packet, state.max_packet(), false);
         }
         self.coalescer.push(&self.arena, self.filled, opened.length);
         self.filled += opened.length;

@@ -3,15 +3,18 @@
 //! 1. Read super-packets until there are none, or 128 segments are sealed.
 //! 2. The destination gives the peer; it is locked once for a run of packets to it.
 //! 3. What cannot be sealed yet waits in the staging pool, and the control side hears of it.
-//! 4. A super-packet is cut straight into a scratch buffer, one segment at a time, and sealed from there into the outbox; a
-//!    single packet is sealed from where it was read.
+//! 4. A super-packet, or an IPv4 packet that is too large for the peer's path and may be fragmented, is cut straight into a
+//!    scratch buffer, one piece at a time, and sealed from there into the outbox; a single packet is sealed from where it
+//!    was read.
 //! 5. The outbox leaves at once: a packet never waits for the next.
 
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
 
-use meshd_core::packet::{DropReason, GsoKind, Offload, Segments, clamp_mss, complete_checksum, icmp, ip};
+use meshd_core::packet::{
+    DropReason, Fragments, GsoKind, Offload, Segments, clamp_mss, complete_checksum, icmp, ip,
+};
 use meshd_core::wireguard::DATA_OVERHEAD;
 use meshd_net::tun::{TunQueue, VnetHeader};
 
@@ -39,6 +42,38 @@ pub(super) struct Tx {
     scratch: Box<[u8]>,
     outbox: Outbox,
     copies: Outbox,
+}
+
+/// What a packet is cut into.
+enum Pieces<'a> {
+    Segments(Segments<'a>),
+    Fragments(Fragments<'a>),
+}
+
+impl<'a> Pieces<'a> {
+    /// Of a packet whose checksum is complete unless it is a super-packet.
+    fn new(packet: &'a [u8], offload: &Offload, max_packet: usize) -> Result<Self, DropReason> {
+        if offload.kind == GsoKind::None {
+            let fragments = Fragments::new(packet, max_packet);
+            return fragments.map(Self::Fragments).ok_or(DropReason::TooBig);
+        }
+        Segments::new(packet, offload, max_packet).map(Self::Segments)
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Self::Segments(segments) => segments.count(),
+            Self::Fragments(fragments) => fragments.count(),
+        }
+    }
+
+    #[inline]
+    fn write_next(&mut self, out: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::Segments(segments) => segments.write_next(out),
+            Self::Fragments(fragments) => fragments.write_next(out),
+        }
+    }
 }
 
 /// The peer that the last packet went to.
@@ -151,7 +186,7 @@ impl Tx {
         match sent {
             Ok(segments) => segments,
             Err(DropReason::TooBig) => {
-                self.answer_too_big(queue, length, state.max_packet);
+                self.answer_too_big(queue, length, state.max_packet());
                 self.drop_one(DropReason::TooBig)
             }
             Err(reason) => self.drop_one(reason),
@@ -173,11 +208,14 @@ impl Tx {
         sockets: &SocketSet,
         now: Instant,
     ) -> Result<usize, DropReason> {
-        let max_packet = usize::from(state.max_packet);
+        let max_packet = usize::from(state.max_packet());
         let duplicate = state.duplicate();
         let mut bytes = 0;
-        if offload.kind == GsoKind::None {
-            self.finish_single(offload, length, state.max_packet)?;
+        let single = offload.kind == GsoKind::None;
+        if single {
+            self.finish_single(offload, length, state.max_packet())?;
+        }
+        if single && length <= max_packet {
             let sealer = &mut state.session.sealer().ok_or(DropReason::NoSession)?;
             let copies = duplicate.as_ref().map(|route| (route, &mut self.copies));
             let sealed = seal(
@@ -190,10 +228,10 @@ impl Tx {
             state.sent(sealed, 1, now);
             return Ok(1);
         }
-        let mut segments = Segments::new(&self.buffer[..length], offload, max_packet)?;
-        let count = segments.count();
+        let mut pieces = Pieces::new(&self.buffer[..length], offload, max_packet)?;
+        let count = pieces.count();
         let sealer = &mut state.session.sealer().ok_or(DropReason::NoSession)?;
-        while let Some(length) = segments.write_next(&mut self.scratch) {
+        while let Some(length) = pieces.write_next(&mut self.scratch) {
             if !self.outbox.has_room(max_packet + DATA_OVERHEAD) {
                 // only where packets are so large, or other peers' so many, that the outbox is full; without room at the
                 // socket either, the rest is dropped
@@ -216,11 +254,8 @@ impl Tx {
         Ok(count)
     }
 
-    /// Readies a packet that is not cut: its size, its MSS option, its checksum.
+    /// Readies a packet that is no super-packet: its MSS option, its checksum.
     fn finish_single(&mut self, offload: &Offload, length: usize, max_packet: u16) -> Result<(), DropReason> {
-        if length > usize::from(max_packet) {
-            return Err(DropReason::TooBig);
-        }
         let packet = &mut self.buffer[..length];
         if max_packet < self.shared.mtu {
             clamp_mss(packet, max_packet, offload.needs_checksum);
@@ -237,18 +272,21 @@ impl Tx {
         length: usize,
         now: Instant,
     ) -> Result<usize, DropReason> {
-        let mut count = 1;
+        let (mut count, max_packet) = (1, state.max_packet());
+        let single = offload.kind == GsoKind::None;
+        if single {
+            self.finish_single(offload, length, max_packet)?;
+        }
         let shared = &self.shared;
-        if offload.kind == GsoKind::None {
-            self.finish_single(offload, length, state.max_packet)?;
-            self.shared
+        if single && length <= usize::from(max_packet) {
+            shared
                 .staging()
                 .push(peer.index, &self.buffer[..length], now, &self.shared.drops);
         } else {
-            let mut segments = Segments::new(&self.buffer[..length], offload, usize::from(state.max_packet))?;
-            count = segments.count();
+            let mut pieces = Pieces::new(&self.buffer[..length], offload, usize::from(max_packet))?;
+            count = pieces.count();
             let mut staging = shared.staging();
-            while let Some(length) = segments.write_next(&mut self.scratch) {
+            while let Some(length) = pieces.write_next(&mut self.scratch) {
                 staging.push(peer.index, &self.scratch[..length], now, &shared.drops);
             }
         }

@@ -58,7 +58,9 @@ pub(super) fn agent(membership: &Membership, params: &Params) -> Agent {
         lan_key: Some(params.lan_key.clone()),
         seed,
     };
-    Agent::new(Instant::now(), config)
+    let mut agent = Agent::new(Instant::now(), config);
+    agent.set_tunnel_mtu(params.mtu);
+    agent
 }
 
 /// A peer as the agent knows it.
@@ -300,7 +302,7 @@ impl Task {
                 if known.is_none_or(|(before, _)| before.kind() != path.kind()) {
                     info!(peer = %self.name_of(peer), kind = ?path.kind(), to = ?path.primary.map(|e| e.address()), "path");
                 }
-                self.plane.set_path(peer, path.primary, path.duplicate);
+                self.plane.follow(peer, path);
             }
             Event::Initiate { peer } => self.plane.initiate(peer),
             Event::PeerRestarted { peer } => debug!(peer = %self.name_of(peer), "was restarted"),

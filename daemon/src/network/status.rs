@@ -13,6 +13,7 @@ use meshd_core::map::Node;
 use meshd_core::path::{PathKind, RelayView};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 /// Most notes kept; the oldest go first.
 const MAX_NOTES: usize = 16;
@@ -113,6 +114,7 @@ impl Task {
                 endpoint: None,
                 transport: None,
                 rtt_ms: None,
+                mtu: None,
             };
         };
         let primary = path.primary.map(|endpoint| endpoint.address());
@@ -127,6 +129,11 @@ impl Task {
             endpoint,
             transport,
             rtt_ms: rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+            mtu: self
+                .agent
+                .peer(Instant::now(), node)
+                .and_then(|view| view.mtu)
+                .filter(|_| transport == Some(Transport::Udp)),
         }
     }
 

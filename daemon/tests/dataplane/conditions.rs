@@ -5,7 +5,7 @@ use std::thread;
 
 use meshd::dataplane::{ControlEvent, Sockets};
 use meshd_core::packet::DropReason;
-use meshd_core::path::Endpoint;
+use meshd_core::path::{Endpoint, Path};
 use meshd_net::udp::{UdpConfig, UdpSocket};
 
 use crate::support::{Node, bind, pair, stream};
@@ -13,8 +13,14 @@ use crate::support::{Node, bind, pair, stream};
 #[test]
 fn a_peer_with_a_smaller_path_gets_smaller_packets_and_senders_are_told() {
     let Some((one, two)) = pair(2) else { return };
-    one.plane.set_max_packet(two.id, Some(1280));
-    two.plane.set_max_packet(one.id, Some(1280));
+    for (from, to) in [(&one, &two), (&two, &one)] {
+        let path = Path {
+            primary: Some(Endpoint::direct(to.underlay)),
+            duplicate: None,
+            max_packet: Some(1280),
+        };
+        from.plane.follow(to.id, path);
+    }
     for (address, header) in [(two.v4, 28), (two.v6, 48)] {
         assert_eq!(one.ping(address, 1, "1"), 1);
         let ping = |size: u16| {

@@ -10,6 +10,7 @@ mod direct;
 mod fresh;
 mod handshake;
 mod life;
+mod mtu;
 mod notes;
 mod receive;
 mod relayed;
@@ -34,6 +35,7 @@ use campaign::Campaign;
 use direct::{Directs, Origin};
 use handshake::HandshakeWatch;
 use life::Life;
+use mtu::Mtus;
 use relayed::RelayWatch;
 use send::Pings;
 use watch::Watch;
@@ -104,6 +106,7 @@ pub(super) struct Peer {
     path: Path,
     reported: MapVersion,
     campaign: Campaign,
+    mtus: Mtus,
     /// The NAT in front of it, as it says.
     theirs: Option<NatBehaviour>,
 }
@@ -115,6 +118,9 @@ pub struct PeerView {
     pub path: Path,
     /// Round-trip time of the primary endpoint, where it was measured.
     pub rtt: Option<Duration>,
+    /// The largest IP packet, in bytes, that is known to get through by the primary endpoint; never more than the tunnel can
+    /// need. None where it was not measured yet.
+    pub mtu: Option<u16>,
     /// Whether packets were sent or received lately.
     pub active: bool,
 }
@@ -137,6 +143,7 @@ impl Peer {
             path: Path::default(),
             reported: MapVersion::default(),
             campaign: Campaign::default(),
+            mtus: Mtus::default(),
             theirs: None,
             info,
         }
@@ -154,6 +161,7 @@ impl Peer {
         PeerView {
             path: self.path,
             rtt: self.rtt(now),
+            mtu: self.path_mtu(),
             active: self.is_active(),
         }
     }
@@ -306,6 +314,7 @@ impl Peer {
     /// Our own address may have changed: every direct way is in doubt, and everything is tried anew.
     pub(super) fn network_changed(&mut self, now: Instant, shared: &mut Shared) {
         self.directs.iter_mut().for_each(|direct| direct.doubt = true);
+        self.mtus.begin_anew();
         if self.is_active() {
             self.watch = Watch::default();
             self.watch.poke(now);
@@ -337,12 +346,13 @@ impl Peer {
             }
             self.watch_handshake(now, shared);
         }
+        self.measure(now, shared);
         self.refresh(now, shared);
         self.drop_unused_sockets(now, shared);
     }
 
     /// When [`Self::tick`] is due.
-    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn deadline(&self, now: Instant, shared: &Shared) -> Option<Instant> {
         let proofs = self.directs.iter().filter_map(|direct| direct.proof_ends()).min();
         let checks = self
             .directs
@@ -360,6 +370,7 @@ impl Peer {
             self.calls.next(),
             self.handshake.next(),
             self.campaign.next(),
+            self.next_measure(now, shared),
         ]
         .into_iter()
         .flatten()
@@ -376,7 +387,8 @@ impl Peer {
 
     /// Decides anew about the path, and tells where it changed.
     pub(super) fn refresh(&mut self, now: Instant, shared: &mut Shared) {
-        let path = choose(&self.ways(now, shared), self.path, self.relayed.is_long_silent());
+        let mut path = choose(&self.ways(now, shared), self.path, self.relayed.is_long_silent());
+        path.max_packet = self.max_packet(&path, shared);
         if path == self.path {
             return;
         }
@@ -429,7 +441,11 @@ impl Peer {
     }
 
     fn rtt(&self, now: Instant) -> Option<Duration> {
-        match self.path.primary? {
+        self.way_rtt(now, self.path.primary?)
+    }
+
+    fn way_rtt(&self, now: Instant, way: Endpoint) -> Option<Duration> {
+        match way {
             Endpoint::Direct(address) => Some(self.directs.get(address)?.proof(now)?.rtt),
             Endpoint::Relay { .. } => self.relayed.rtt(),
         }

@@ -90,15 +90,18 @@ impl Peer {
     }
 
     fn on_pong(&mut self, now: Instant, from: Endpoint, pong: Pong, shared: &mut Shared) {
-        let Some((way, rtt)) = self.pings.take(now, pong.transaction, from) else {
+        let Some((way, rtt, size)) = self.pings.take(now, pong.transaction, from) else {
             shared.counters.unasked += 1;
             return;
         };
-        shared.event(Event::Ponged {
-            peer: self.info.node,
-            way,
-            rtt,
-        });
+        match size {
+            Some(size) => self.measured(now, way, size),
+            None => shared.event(Event::Ponged {
+                peer: self.info.node,
+                way,
+                rtt,
+            }),
+        }
         self.saw_map(pong.map, shared);
         let lesson = self.life.learn(pong.boot, pong.sequence);
         if lesson == Lesson::Restarted {

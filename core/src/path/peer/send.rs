@@ -28,6 +28,8 @@ struct Sent {
     transaction: Transaction,
     to: Endpoint,
     at: Instant,
+    /// Bytes of the datagram, where it measures what the way carries.
+    size: Option<u16>,
 }
 
 /// Pings under way.
@@ -42,7 +44,7 @@ impl Pings {
         self.0.push(sent);
     }
 
-    /// The ping that a pong from `from` answers: by what way it went, and how long ago. A pong may come from another
+    /// The ping that a pong from `from` answers: by what way it went, how long ago, and what it measured. A pong may come from another
     /// address than its ping went to (a NAT on the way may choose another port for it): what it proves is that the
     /// peer is reached where the ping went.
     pub(super) fn take(
@@ -50,7 +52,7 @@ impl Pings {
         now: Instant,
         transaction: Transaction,
         from: Endpoint,
-    ) -> Option<(Endpoint, Duration)> {
+    ) -> Option<(Endpoint, Duration, Option<u16>)> {
         let same_way = |sent: &Sent| match sent.to {
             Endpoint::Direct(_) => !from.is_relay() && from.socket() == sent.to.socket(),
             Endpoint::Relay { relay, .. } => from.is_relay() && from.address() == relay,
@@ -61,7 +63,7 @@ impl Pings {
             .position(|sent| sent.transaction == transaction && same_way(sent))?;
         let sent = self.0.remove(at);
         let rtt = now.saturating_duration_since(sent.at);
-        (rtt < PING_LIFE).then_some((sent.to, rtt))
+        (rtt < PING_LIFE).then_some((sent.to, rtt, sent.size))
     }
 }
 
@@ -170,6 +172,7 @@ impl Peer {
                 transaction,
                 to,
                 at: now,
+                size: None,
             });
         }
         if let Endpoint::Direct(address) = to
@@ -179,6 +182,16 @@ impl Peer {
         }
         self.send_with_ttl(shared, to, &message, ttl);
         Ok(())
+    }
+
+    /// A ping that measures what a way carries is on its way.
+    pub(super) fn note_ping(&mut self, now: Instant, to: Endpoint, transaction: Transaction, size: u16) {
+        self.pings.push(Sent {
+            transaction,
+            to,
+            at: now,
+            size: Some(size),
+        });
     }
 
     /// A ping that was not sent before.
@@ -329,7 +342,7 @@ impl Peer {
                     self.ping_relay(now, shared);
                 }
             }
-            Some(Demand::Ping) => {}
+            Some(Demand::Ping) => self.suspect_mtu(now),
         }
         let _ = self.ping(now, shared, Endpoint::Direct(address));
         // should the relay be needed in a moment, it is better to know now that it forgot us
@@ -353,7 +366,10 @@ impl Peer {
             shared.relays.check(now, way.address());
         }
         match demand {
-            relayed::Demand::CheckAndPing => self.ping_relay(now, shared),
+            relayed::Demand::CheckAndPing => {
+                self.suspect_mtu(now);
+                self.ping_relay(now, shared);
+            }
             relayed::Demand::Check if self.path.direct().is_some() => self.watch.poke(now),
             relayed::Demand::Check => {}
         }

@@ -112,7 +112,11 @@ impl World {
     }
 
     fn post_with_ttl(&mut self, host: HostId, port: u16, to: SocketAddr, bytes: Vec<u8>, ttl: u8) {
-        if let Some(arrival) = self.net.route(self.now, host, port, to, ttl, &mut self.rng) {
+        let length = bytes.len() + if to.is_ipv4() { 28 } else { 48 };
+        if let Some(arrival) = self
+            .net
+            .route(self.now, host, port, to, (length, ttl), &mut self.rng)
+        {
             let due = Due::Datagram {
                 to: arrival.to,
                 port: arrival.port,
