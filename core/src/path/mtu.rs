@@ -221,7 +221,7 @@ impl MtuSearch {
 
     /// The smallest size that is asked for.
     fn floor(&self) -> u16 {
-        let steps = self.want.saturating_sub(FLOOR) / STEP;
+        let steps = self.want.saturating_sub(FLOOR).div_ceil(STEP);
         self.want - steps * STEP
     }
 
