@@ -99,6 +99,7 @@ pub use event::{Event, Path, PathKind};
 pub use explanation::{Attempt, Explanation, Help, Method, Outcome};
 pub use hint::Hint;
 pub use limits::{PER_ADDRESS, PER_HOST, PER_SECOND, PER_SECOND_BIRTHDAY};
+pub use mtu::MtuSearch;
 pub use peer::{PeerInfo, PeerView};
 pub use relays::{MAX_RELAYS, RelayView};
 pub use switch::Switch;

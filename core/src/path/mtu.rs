@@ -49,7 +49,7 @@ enum State {
 
 /// The search on one way.
 #[derive(Clone, Debug)]
-pub(super) struct MtuSearch {
+pub struct MtuSearch {
     want: u16,
     result: Option<u16>,
     state: State,
@@ -59,7 +59,7 @@ pub(super) struct MtuSearch {
 
 impl MtuSearch {
     /// For datagrams of at most `want` bytes of UDP payload.
-    pub(super) fn new(want: u16) -> Self {
+    pub fn new(want: u16) -> Self {
         Self {
             want,
             result: None,
@@ -70,17 +70,22 @@ impl MtuSearch {
     }
 
     /// The largest datagram known to come through, in bytes of UDP payload; none where nothing is known yet.
-    pub(super) fn result(&self) -> Option<u16> {
+    pub fn result(&self) -> Option<u16> {
         self.result
     }
 
+    /// Whether no ping is under way or due at once.
+    pub fn is_settled(&self) -> bool {
+        matches!(self.state, State::Settled { .. })
+    }
+
     /// The way may have changed: measures anew from the top.
-    pub(super) fn begin_anew(&mut self) {
+    pub fn begin_anew(&mut self) {
         self.state = State::New;
     }
 
     /// The way is silent, or something was too large for it: checks now what was found, once a second at most.
-    pub(super) fn suspect(&mut self, now: Instant) {
+    pub fn suspect(&mut self, now: Instant) {
         let lately = |at: Instant| now.saturating_duration_since(at) < SUSPECT_EVERY;
         if let State::Settled { check } = &mut self.state
             && !self.suspected.is_some_and(lately)
@@ -91,7 +96,7 @@ impl MtuSearch {
     }
 
     /// When [`Self::due`] has something to do.
-    pub(super) fn next(&self, now: Instant) -> Instant {
+    pub fn next(&self, now: Instant) -> Instant {
         match &self.state {
             State::New => now,
             State::Asking { until, .. } | State::Searching { until, .. } => *until,
@@ -100,7 +105,7 @@ impl MtuSearch {
     }
 
     /// The sizes of the pings that are to be sent now. An answer is waited for as long as `patience`.
-    pub(super) fn due(&mut self, now: Instant, patience: Duration) -> Vec<u16> {
+    pub fn due(&mut self, now: Instant, patience: Duration) -> Vec<u16> {
         if now < self.next(now) {
             return Vec::new();
         }
@@ -127,7 +132,7 @@ impl MtuSearch {
     }
 
     /// A ping of `size` bytes came back; whether the result is another one now.
-    pub(super) fn answered(&mut self, now: Instant, size: u16) -> bool {
+    pub fn answered(&mut self, now: Instant, size: u16) -> bool {
         let before = self.result;
         match &mut self.state {
             State::Asking { size: asked, .. } if size >= *asked => self.settle(now, Some(size)),
@@ -234,129 +239,5 @@ impl MtuSearch {
             .step_by(usize::from(stride))
             .map(|step| first + step * STEP)
             .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const PATIENCE: Duration = Duration::from_millis(200);
-
-    /// Any time will do.
-    #[expect(clippy::disallowed_methods, reason = "where a test's clock begins")]
-    fn start() -> Instant {
-        Instant::now()
-    }
-
-    /// Runs a search over a way that carries `carries`, losing what `lost` says; how many pings it took, and how long.
-    fn run(
-        search: &mut MtuSearch,
-        now: &mut Instant,
-        carries: u16,
-        mut lost: impl FnMut() -> bool,
-    ) -> (usize, Duration) {
-        let (begin, mut pings) = (*now, 0);
-        for _ in 0..100 {
-            let sizes = search.due(*now, PATIENCE);
-            pings += sizes.len();
-            for size in sizes {
-                if size <= carries && !lost() {
-                    search.answered(*now + PATIENCE / 4, size);
-                }
-            }
-            if matches!(search.state, State::Settled { .. }) {
-                break;
-            }
-            *now = search.next(*now);
-        }
-        (pings, *now - begin)
-    }
-
-    #[test]
-    fn a_wide_way_costs_one_ping_and_a_narrow_one_a_moment() {
-        let mut now = start();
-        let mut search = MtuSearch::new(1440);
-        assert_eq!(run(&mut search, &mut now, 9000, || false).0, 1);
-        assert_eq!(search.result(), Some(1440));
-        for (want, carries) in [
-            (1440, 1372),
-            (1452, 1360),
-            (8952, 1472),
-            (8952, 8000),
-            (8952, 1232),
-        ] {
-            let mut search = MtuSearch::new(want);
-            let (pings, took) = run(&mut search, &mut now, carries, || false);
-            let found = search.result().unwrap();
-            assert!(
-                found <= carries && carries - found < STEP,
-                "{want} {carries}: {found}"
-            );
-            assert!(pings <= 40 && took <= PATIENCE * 5, "{pings} pings, {took:?}");
-        }
-    }
-
-    #[test]
-    fn what_stops_working_is_noticed_when_the_way_falls_silent_and_what_works_again_too() {
-        let mut now = start();
-        let mut search = MtuSearch::new(1440);
-        run(&mut search, &mut now, 1500, || false);
-        assert!(search.due(now + Duration::from_secs(1), PATIENCE).is_empty());
-        now += Duration::from_secs(2);
-        search.suspect(now);
-        let (_, took) = run(&mut search, &mut now, 1300, || false);
-        assert_eq!(search.result(), Some(1296));
-        assert!(took <= PATIENCE * 4, "{took:?}");
-        now += RAISE_EVERY;
-        run(&mut search, &mut now, 1500, || false);
-        assert_eq!(search.result(), Some(1440));
-    }
-
-    #[test]
-    fn a_way_that_carries_nothing_keeps_its_size_and_one_that_is_too_narrow_for_all_gets_the_floor() {
-        let mut now = start();
-        let mut search = MtuSearch::new(1440);
-        run(&mut search, &mut now, 1400, || false);
-        assert_eq!(search.result(), Some(1392));
-        now += CHECK_EVERY;
-        run(&mut search, &mut now, 0, || false);
-        assert_eq!(search.result(), Some(1392));
-        now += CHECK_EVERY;
-        run(&mut search, &mut now, 600, || false);
-        assert_eq!(search.result(), Some(1232));
-    }
-
-    #[test]
-    fn a_late_answer_counts() {
-        let now = start();
-        let mut search = MtuSearch::new(1440);
-        assert_eq!(search.due(now, PATIENCE), [1440]);
-        let asked = search.due(now + PATIENCE, PATIENCE);
-        assert!(asked.len() <= 12 && asked.contains(&1232), "{asked:?}");
-        assert!(search.answered(now + PATIENCE * 2, 1440));
-        assert_eq!(search.result(), Some(1440));
-    }
-
-    proptest! {
-        #[test]
-        fn it_ends_and_never_says_more_than_came_through(
-            want in 80u16..=557, carries in 0u16..9000, seed: u64, loss in 0u64..50,
-        ) {
-            let (mut now, mut chance) = (start(), seed | 1);
-            let mut search = MtuSearch::new(want * 16 + 44);
-            for _ in 0..5 {
-                run(&mut search, &mut now, carries, || {
-                    chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    (chance >> 33) % 100 < loss
-                });
-                let settled = matches!(search.state, State::Settled { .. });
-                prop_assert!(settled);
-                let found = search.result().unwrap_or(0);
-                prop_assert!(found <= carries.max(search.floor()));
-                now += CHECK_EVERY;
-            }
-        }
     }
 }

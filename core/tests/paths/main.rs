@@ -6,6 +6,7 @@ mod lan;
 mod lives;
 mod moving;
 mod mtu;
+mod mtu_search;
 mod places;
 mod punching;
 mod quiet;
