@@ -194,6 +194,7 @@ mod tests {
                 endpoint: endpoint.map(str::to_owned),
                 transport: endpoint.map(|_| Transport::Udp),
                 rtt_ms: endpoint.map(|_| 12.34),
+                mtu: endpoint.map(|_| 1468),
             },
             last_handshake: endpoint.map(|_| 14),
             rx_bytes: 1_234_567,
