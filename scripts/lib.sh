@@ -96,3 +96,14 @@ get_peers() {
   fi
   printf '%s' "$folder"
 }
+
+# real parts of Kubernetes, for the tests of clusters: built once, kept in the cache under the release and what they are made
+# from. Prints the folder. Exits 3 where the sources cannot be had.
+get_k8s() {
+  local from=$top/tests/k8s version inputs folder
+  version=$(sed -n 's|^\tk8s.io/kubernetes \(v[^ ]*\).*|\1|p' "$from/go.mod")
+  inputs=$(cd "$from" && cat go.mod go.sum build image pause.c coredns/main.go | sha256sum | cut -c1-8)
+  folder=$(cache_dir)/k8s-$version-$inputs
+  as_builder "$from/build" "$folder" >&2 || return $?
+  printf '%s' "$folder"
+}

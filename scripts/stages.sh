@@ -83,6 +83,7 @@ stage_build() { as_builder cargo build --locked --workspace --bins --tests; }
 # a test that hangs ends its stage after this many seconds, far above what a stage takes
 unit_bound=1200
 lab_bound=5400
+k8s_bound=1800
 
 # unit tests, the simulator, the rules of the code base, each crate's own tests; the lab is not among them (test = false)
 stage_unit() {
@@ -104,21 +105,33 @@ stage_scale() {
   return $code
 }
 
+# a cluster of real Kubernetes, one at a time
+stage_k8s() {
+  local parts code threads=1 test=k8s bound=$k8s_bound
+  have go || { skip_stage "Kubernetes is built from its Go modules: install Go $(sed -n 's/^go //p' tests/k8s/go.mod) or newer"; return; }
+  need bash=bash dpkg-deb=dpkg
+  parts=$(get_k8s); code=$?
+  [ $code != 3 ] || { skip_stage "Kubernetes' modules, or Debian's busybox-static, could not be had"; return; }
+  [ $code = 0 ] || return 1
+  export MESHD_K8S_PARTS=$parts
+  run_lab k8s "${names[@]}"
+}
+
 # run_lab NAME [libtest arguments]: the lab binary is built by the builder and run by root
 run_lab() {
   local name=$1 out=$logs/$1.out skips=$logs/$1.skips figures=$logs/$1.figures binary code=0; shift
   is_root || have sudo || { skip_stage "the lab needs root for its network namespaces"; return; }
   need_lab_tools
   stage_build || return 1
-  binary=$(as_builder cargo test --locked --workspace --test lab --no-run --message-format=json \
-    | sed -n 's/.*"executable":"\([^"]*\/lab-[^"]*\)".*/\1/p' | tail -1)
+  binary=$(as_builder cargo test --locked --workspace --test "${test:-lab}" --no-run --message-format=json \
+    | sed -n "s/.*\"executable\":\"\([^\"]*\/${test:-lab}-[^\"]*\)\".*/\1/p" | tail -1)
   [ -n "$binary" ] || { say "the lab did not build"; return 1; }
   : >"$skips"; : >"$figures"
   local arm=$top/target/cross/aarch64-unknown-linux-gnu/debug
   [ -x "$arm/meshd" ] || arm=
   local strict=; [ "${mode:-}" != long ] || strict=1
-  as_root env ${strict:+MESHD_LAB_STRICT=1} MESHD_LAB_PEERS="$(get_peers)" ${arm:+MESHD_LAB_AARCH64="$arm"} MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="$top/target/debug" PATH="$PATH" \
-    timeout -k 10 "$lab_bound" "$binary" --test-threads "${MESHD_LAB_THREADS:-2}" "$@" >"$out" 2>&1 || code=1
+  as_root env ${strict:+MESHD_LAB_STRICT=1} ${MESHD_K8S_PARTS:+MESHD_K8S_PARTS="$MESHD_K8S_PARTS"} MESHD_LAB_PEERS="$(get_peers)" ${arm:+MESHD_LAB_AARCH64="$arm"} MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="$top/target/debug" PATH="$PATH" \
+    timeout -k 10 "${bound:-$lab_bound}" "$binary" --test-threads "${threads:-${MESHD_LAB_THREADS:-2}}" "$@" >"$out" 2>&1 || code=1
   cat "$out"; count_libtest "$out"
   while IFS= read -r line; do
     reasons+=("$line"); passed=$((passed - 1)); skipped=$((skipped + 1))

@@ -20,6 +20,7 @@ mod cable;
 mod delay;
 mod flow;
 pub mod hostile;
+pub mod k8s;
 pub mod machine;
 pub mod matrix;
 pub mod mesh;

@@ -83,6 +83,11 @@ impl Machine {
         &self.inner.name
     }
 
+    /// The id of the lab that it belongs to.
+    pub(crate) fn lab(&self) -> &str {
+        &self.inner.lab
+    }
+
     /// Where a file of the machine's `/etc`, `/run` or `/var/lib` lies on the computer.
     ///
     /// # Panics
@@ -151,10 +156,19 @@ impl Machine {
 
     /// The same, with another name in messages than that of the program.
     pub(crate) fn spawn_as(&self, program: &str, argv: &[&str], environment: &[(&str, &str)]) -> Process {
+        self.spawn_command(program, self.command(argv), environment)
+    }
+
+    /// The same of a command that [`Self::command_at`] gave.
+    pub(crate) fn spawn_command(
+        &self,
+        program: &str,
+        mut command: Command,
+        environment: &[(&str, &str)],
+    ) -> Process {
         let number = self.inner.logs.fetch_add(1, Ordering::Relaxed);
         let log = self.inner.folder.join(format!("{program}-{number}.log"));
         let file = fs::File::create(&log).expect("a log can be made");
-        let mut command = self.command(argv);
         command
             .stdin(Stdio::null())
             .stderr(file.try_clone().expect("a descriptor"))
@@ -206,16 +220,18 @@ impl Machine {
     }
 
     fn command(&self, argv: &[&str]) -> Command {
+        self.command_at(self.pid(), &[], argv)
+    }
+
+    /// A program in the namespaces of the process `pid` of this machine: network, mounts, host name, and those whose flags of
+    /// `nsenter` are given. It dies with the test runner.
+    pub(crate) fn command_at(&self, pid: u32, namespaces: &[&str], argv: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
-        command.args([
-            "--target",
-            &self.pid().to_string(),
-            "--net",
-            "--mount",
-            "--uts",
-            "--",
-        ]);
         command
+            .args(["--target", &pid.to_string(), "--net", "--mount", "--uts"])
+            .args(namespaces);
+        command
+            .arg("--")
             .args(["setpriv", "--pdeathsig", "KILL", "--"])
             .args(argv)
             .env(MARK, &self.inner.lab);

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
+use crate::k8s::cgroups;
+
 /// The variable that marks every process of the lab; its value is `RUNNER-NUMBER`, the lab's id.
 pub const MARK: &str = "MESHD_LAB";
 
@@ -17,6 +19,7 @@ pub fn folder(id: &str) -> PathBuf {
 /// Kills every process marked with the lab `id` and removes its folder (kept where `MESHD_LAB_KEEP` is set).
 pub fn lab(id: &str) {
     kill_where(|mark| mark == id);
+    cgroups::remove(|lab| lab == id);
     if std::env::var_os("MESHD_LAB_KEEP").is_none() {
         let _ = fs::remove_dir_all(folder(id));
     }
@@ -25,6 +28,7 @@ pub fn lab(id: &str) {
 /// Ends what test runners that are dead by now left behind.
 pub fn stale() {
     kill_where(|mark| !runner_lives(mark));
+    cgroups::remove(|lab| !runner_lives(lab));
     for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if let Some(id) = name.strip_prefix("meshd-lab-")

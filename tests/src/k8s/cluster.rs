@@ -1,0 +1,240 @@
+//! Three nodes on three networks, and `kubectl`.
+
+use std::fs;
+use std::process::Output;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::control_plane::ADMIN;
+use super::{ControlPlane, Parts, Pod, ProxyMode, Worker};
+use crate::machine::Machine;
+use crate::mesh::{Relay, words};
+use crate::nat::Nat;
+use crate::process::Process;
+use crate::wait::{eventually, poll};
+use crate::world::{Site, World};
+
+/// Name of the mesh's network.
+pub const NET: &str = "prod";
+/// Time for nodes to reach one another, on a busy computer.
+const SOON: Duration = Duration::from_secs(30);
+/// Nodes, each on a network of its own: public with the control plane; behind a port-restricted NAT; behind a symmetric one.
+const NODES: [(&str, Nat); 3] = [
+    ("cp", Nat::Open),
+    ("w1", Nat::PortRestricted),
+    ("w2", Nat::Symmetric),
+];
+
+/// A cluster. Fields are dropped in this order: programs, then the world.
+pub struct Cluster {
+    control_plane: Option<ControlPlane>,
+    /// Its nodes: `cp`, `w1`, `w2`.
+    pub nodes: Vec<Worker>,
+    /// The cloud host's meshrelay.
+    pub relay: Relay,
+    /// The nodes' networks.
+    pub sites: Vec<Site>,
+    /// The cloud host.
+    pub cloud: Machine,
+    /// Everything between them.
+    pub world: World,
+    parts: Parts,
+    manifests: AtomicU32,
+}
+
+impl Cluster {
+    /// A mesh of three nodes, of which two reach each other by the relay only, and a cluster on top.
+    pub fn start(parts: &Parts, mode: ProxyMode) -> Self {
+        let world = World::new();
+        let cloud = world.cloud();
+        let relay = Relay::start(&cloud);
+        relay.ctl(&["network", "create", NET, "--cidr", "10.77.0.0/16"]);
+        let sites: Vec<Site> = NODES.iter().map(|(_, nat)| world.site(*nat)).collect();
+        world.cut_between(&sites[1], &sites[2]);
+        let places = NODES.iter().zip(&sites);
+        let nodes = places.map(|((name, _), site)| {
+            let token = relay.token(NET, &[]);
+            Worker::join(&site.machine(name, 2), parts, mode, &token)
+        });
+        let mut cluster = Self {
+            control_plane: None,
+            nodes: nodes.collect(),
+            relay,
+            sites,
+            cloud,
+            world,
+            parts: parts.clone(),
+            manifests: AtomicU32::new(0),
+        };
+        cluster.wait_for_the_mesh();
+        cluster.bring_up();
+        cluster
+    }
+
+    /// A node by its name.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn node(&self, name: &str) -> &Worker {
+        let found = self.nodes.iter().find(|node| node.name() == name);
+        found.expect("a node of the cluster")
+    }
+
+    /// `kubectl` on the first node, whatever becomes of it.
+    pub fn try_kubectl(&self, arguments: &[&str]) -> Output {
+        let kubectl = self.parts.program("kubectl");
+        let own = [
+            kubectl.as_str(),
+            "--kubeconfig",
+            ADMIN,
+            "--cache-dir",
+            "/var/lib/kubectl",
+        ];
+        self.nodes[0]
+            .mesh()
+            .machine()
+            .output(&[&own[..], arguments].concat())
+    }
+
+    /// `kubectl port-forward` from a port of the first node's loopback to one of a pod, while the process lives.
+    pub fn port_forward(&self, pod: &str, local: u16, port: u16) -> Process {
+        let (pod, port) = (format!("pod/{pod}"), format!("{local}:{port}"));
+        let argv = [
+            self.parts.program("kubectl"),
+            "--kubeconfig".into(),
+            ADMIN.into(),
+            "port-forward".into(),
+            pod,
+            port,
+        ];
+        let argv = argv.each_ref().map(String::as_str);
+        self.nodes[0].mesh().machine().spawn(&argv, &[])
+    }
+
+    /// `kubectl` that must succeed; gives its stdout.
+    #[track_caller]
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        let output = self.try_kubectl(arguments);
+        assert!(
+            output.status.success(),
+            "kubectl {} failed: {}",
+            arguments.join(" "),
+            words(&output)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// `kubectl get ... -o json`; `None` where it fails.
+    pub fn get(&self, arguments: &[&str]) -> Option<Value> {
+        let output = self.try_kubectl(&[&["get", "-o", "json"], arguments].concat());
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// `kubectl apply` of a manifest.
+    #[track_caller]
+    pub fn apply(&self, manifest: &str) {
+        let number = self.manifests.fetch_add(1, Ordering::Relaxed);
+        let path = format!("/etc/kubernetes/manifest-{number}.yaml");
+        fs::write(self.nodes[0].mesh().machine().file(&path), manifest).expect("a file of the machine");
+        self.kubectl(&["apply", "--filename", &path]);
+    }
+
+    /// The ready pods of a label, such as `app=web`, ordered by node.
+    pub fn pods(&self, label: &str) -> Vec<Pod> {
+        let list = self.get(&["pods", "--all-namespaces", "--selector", label]);
+        let items = list.as_ref().and_then(|list| list["items"].as_array());
+        let mut pods: Vec<Pod> = items.into_iter().flatten().filter_map(Pod::ready).collect();
+        pods.sort_by(|a, b| a.node.cmp(&b.node));
+        pods
+    }
+
+    /// Waits until so many pods of a label are ready.
+    ///
+    /// # Panics
+    /// If `bound` passes: with the cluster's pods and events.
+    #[track_caller]
+    pub fn wait_for_pods(&self, bound: Duration, label: &str, count: usize) -> Vec<Pod> {
+        self.wait(bound, &format!("{count} pods with {label} are ready"), || {
+            let pods = self.pods(label);
+            (pods.len() == count).then_some(pods)
+        })
+    }
+
+    /// Waits until `probe` gives a value, at most `bound`.
+    ///
+    /// # Panics
+    /// If the bound passes, or a program ended: with the cluster's pods and events.
+    #[track_caller]
+    pub fn wait<T>(&self, bound: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+        let found = poll(bound, || {
+            self.check();
+            probe()
+        });
+        found.unwrap_or_else(|| panic!("not within {} s: {what}\n{}", bound.as_secs(), self.description()))
+    }
+
+    /// Fails where a program of the cluster has ended.
+    pub fn check(&self) {
+        self.control_plane.iter().for_each(ControlPlane::check);
+        self.nodes.iter().for_each(Worker::check);
+    }
+
+    /// Nodes, pods and the last events, for a person.
+    pub fn description(&self) -> String {
+        let parts: [&[&str]; 3] = [
+            &["get", "nodes", "-o", "wide"],
+            &["get", "pods", "-A", "-o", "wide"],
+            &["get", "events", "-A", "--sort-by=.lastTimestamp"],
+        ];
+        let said = parts.map(|arguments| {
+            let text = words(&self.try_kubectl(arguments));
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(40)..].join("\n")
+        });
+        said.join("\n\n")
+    }
+
+    fn wait_for_the_mesh(&self) {
+        for node in &self.nodes {
+            for peer in self.nodes.iter().filter(|peer| peer.name() != node.name()) {
+                node.mesh().reaches(peer.name(), SOON);
+            }
+        }
+        let relayed = || self.nodes[1].mesh().path_kind(NET, self.nodes[2].name()) == "relay";
+        eventually(SOON, "w1 and w2 reach each other by the relay", || {
+            relayed().then_some(())
+        });
+    }
+
+    /// Certificates, control plane, and each node's programs.
+    fn bring_up(&mut self) {
+        let (first, parts) = (&self.nodes[0], &self.parts);
+        let control_plane = first.on_host(|host| {
+            ControlPlane::init(host, parts, first.address());
+            let authority = host.machine().read("/etc/kubernetes/pki/ca.crt");
+            let proxy = ControlPlane::credentials(host, parts, "system:kube-proxy", "");
+            for node in &self.nodes {
+                let name = format!("system:node:{}", node.name());
+                let kubelet = ControlPlane::credentials(host, parts, &name, "system:nodes");
+                node.configure(&authority, &kubelet, &proxy);
+            }
+            ControlPlane::start(host, parts, first.address())
+        });
+        self.control_plane = Some(control_plane);
+        // since 1.36 the API server's own client is nobody special to a kubelet
+        self.kubectl(&[
+            "create",
+            "clusterrolebinding",
+            "api-server-to-kubelets",
+            "--clusterrole=system:kubelet-api-admin",
+            "--user=kube-apiserver-kubelet-client",
+        ]);
+        std::thread::scope(|scope| {
+            for node in &self.nodes {
+                scope.spawn(|| node.start());
+            }
+        });
+    }
+}

@@ -1,0 +1,79 @@
+//! A real Kubernetes cluster on the mesh: kubelets, a control plane, containerd and runc on machines of the lab.
+//!
+//! [`Parts`] are the programs and images that `tests/k8s/build` made; [`Host`] is a machine that can run containers;
+//! [`Worker`] is a node: meshd, containerd, kubelet, kube-proxy; [`ControlPlane`] is etcd and what watches it;
+//! [`Cluster`] is three nodes behind different NATs, and `kubectl`.
+
+pub mod cgroups;
+mod cluster;
+mod control_plane;
+mod conversation;
+mod files;
+mod host;
+mod pods;
+mod worker;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub use cluster::{Cluster, NET};
+pub use control_plane::ControlPlane;
+pub use conversation::Conversation;
+pub use files::ProxyMode;
+pub use host::Host;
+pub use pods::{Pod, get};
+pub use worker::Worker;
+
+/// Programs and images of one release, in a folder outside the tree.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    folder: PathBuf,
+}
+
+impl Parts {
+    /// Those that `MESHD_K8S_PARTS` names; an error says what is missing for a cluster on this computer.
+    pub fn find() -> Result<Self, String> {
+        let folder = std::env::var_os("MESHD_K8S_PARTS").map(PathBuf::from);
+        let folder =
+            folder.ok_or("MESHD_K8S_PARTS is not set: ./test --k8s builds Kubernetes and sets it")?;
+        if !folder.join("done").exists() {
+            return Err(format!("{} is not complete", folder.display()));
+        }
+        if !cgroups::usable() {
+            return Err(
+                "the lab's kubelets need the hierarchies of cgroup v1, which are not mounted here".into(),
+            );
+        }
+        Ok(Self { folder })
+    }
+
+    /// The folder of programs, for a `PATH`.
+    pub fn programs(&self) -> String {
+        self.folder.join("bin").display().to_string()
+    }
+
+    /// A program's path.
+    pub fn program(&self, name: &str) -> String {
+        self.folder.join("bin").join(name).display().to_string()
+    }
+
+    /// Archives for `ctr images import`.
+    pub fn images(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.join("images"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let mut images: Vec<String> = entries.map(|entry| entry.path().display().to_string()).collect();
+        images.sort();
+        images
+    }
+
+    /// The release, such as `v1.36.3`.
+    pub fn version(&self) -> String {
+        read(&self.folder.join("done")).trim().to_owned()
+    }
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}

@@ -1,0 +1,4 @@
+//! Real Kubernetes on the mesh: each test is a cluster of three nodes on three networks.
+
+mod bed;
+mod nodes;
