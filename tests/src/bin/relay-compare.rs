@@ -1,0 +1,385 @@
+//! meshrelay's packet plane beside coturn: the same 100 busy pairs, in turns, in one run.
+//!
+//! Each relay runs alone on the lab's cloud host, one packet thread each; who sends and who receives is on the machine at the
+//! other end of its link. A pair is a sender, who speaks to the relay as its protocol wants, and a receiver; the sender is never
+//! more than a window ahead of what arrived. What counts is CPU time of the relay's process (`/proc/PID/stat`), for a computer
+//! that does other things at the same time spoils every figure per second.
+//!
+//! `relay-compare` runs it; `relay-compare serve` is the packet plane in a process of its own.
+
+use std::io::IoSlice;
+use std::net::{IpAddr, SocketAddr, UdpSocket as Plain};
+use std::time::{Duration, Instant};
+
+use meshd_core::demux::relay_header;
+use meshd_core::id::{NetworkId, NodeId};
+use meshd_core::relay::bind_key;
+use meshd_core::relay::frame::{Control, ControlFrame, Frame, parse};
+use meshd_net::udp::{RecvBatch, Transmit, UdpConfig, UdpSocket};
+use meshd_tests::{Machine, Process, World};
+use meshrelay::config::Listen;
+use meshrelay::packets::{Members, PacketPlane};
+use zeroize::Zeroizing;
+
+const PAIRS: usize = 100;
+/// Bytes of the packet inside, as a full WireGuard packet over a 1408-byte tunnel is.
+const PAYLOAD: usize = 1440;
+/// Packets of a pair on their way at most.
+const WINDOW: u64 = 32;
+/// Packets of a pair sent at once: what a TCP stream in a tunnel gives.
+const BURST: usize = 8;
+const TIME: Duration = Duration::from_secs(8);
+const ROUNDS: usize = 3;
+/// Without progress for so long, what was on its way counts as lost.
+const STUCK: Duration = Duration::from_millis(100);
+const HOST: &str = "203.0.113.1";
+const OWN: &str = "203.0.113.1:3478";
+const COTURN: &str = "203.0.113.1:3480";
+const SECRET: [u8; 32] = [7; 32];
+/// Of `/proc/PID/stat`, on every Linux that Debian runs on.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// One pair, its relay told of it.
+struct Pair {
+    sender: UdpSocket,
+    receiver: UdpSocket,
+    /// A whole datagram for the relay.
+    datagram: Vec<u8>,
+    sent: u64,
+    received: u64,
+}
+
+/// What one round measured.
+#[derive(Clone, Copy, Default)]
+struct Measured {
+    packets: u64,
+    seconds: f64,
+    cpu: f64,
+    peak_rss_kib: u64,
+}
+
+fn main() {
+    if std::env::args().nth(1).as_deref() == Some("serve") {
+        return serve();
+    }
+    let world = World::new();
+    let (cloud, outside) = (world.cloud(), world.internet().clone());
+    // segments are to be cut before the link, as they are before a real one
+    for (machine, link) in [(&outside, "cloud"), (&cloud, "eth0")] {
+        machine.sh(&format!(
+            "ethtool -K {link} tx-udp-segmentation off gso off tso off gro off"
+        ));
+    }
+    let (mut own, mut coturn) = (Vec::new(), Vec::new());
+    for round in 1..=ROUNDS {
+        own.push(round_of(&cloud, &outside, start_own, own_pair));
+        report("meshrelay", round, own.last());
+        coturn.push(round_of(&cloud, &outside, start_coturn, coturn_pair));
+        report("coturn", round, coturn.last());
+    }
+    let per_cpu = |all: &[Measured]| median(all.iter().map(|m| m.packets as f64 / m.cpu).collect());
+    let (own, coturn) = (per_cpu(&own), per_cpu(&coturn));
+    println!(
+        "median packets per CPU-second: meshrelay {own:.0}, coturn {coturn:.0}: {:.2} x",
+        own / coturn
+    );
+}
+
+fn report(who: &str, round: usize, measured: Option<&Measured>) {
+    let Some(m) = measured else { return };
+    let gigabytes = m.packets as f64 * PAYLOAD as f64 / 1e9;
+    println!(
+        "round {round}: {who}: {:.0} packets/s, {:.2} Gbit/s, {:.0} packets per CPU-second, {:.2} CPU-s/GB, peak RSS {} KiB",
+        m.packets as f64 / m.seconds,
+        gigabytes * 8.0 / m.seconds,
+        m.packets as f64 / m.cpu,
+        m.cpu / gigabytes,
+        m.peak_rss_kib
+    );
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn round_of(
+    cloud: &Machine,
+    outside: &Machine,
+    start: fn(&Machine) -> Process,
+    pair: fn(usize) -> Pair,
+) -> Measured {
+    let process = start(cloud);
+    let measured = outside.inside(|| {
+        let mut pairs: Vec<Pair> = (0..PAIRS).map(pair).collect();
+        pump(&mut pairs, Duration::from_secs(1));
+        let (cpu, begin) = (cpu_of(process.pid()), Instant::now());
+        let packets = pump(&mut pairs, TIME);
+        Measured {
+            packets,
+            seconds: begin.elapsed().as_secs_f64(),
+            cpu: cpu_of(process.pid()) - cpu,
+            peak_rss_kib: process.peak_rss_kib(),
+        }
+    });
+    process.kill();
+    measured
+}
+
+/// Sends and receives for so long; gives what arrived.
+fn pump(pairs: &mut [Pair], time: Duration) -> u64 {
+    let mut batch = RecvBatch::new(WINDOW as usize, 2048);
+    let (begin, mut moved) = (Instant::now(), Instant::now());
+    let mut arrived = 0;
+    while begin.elapsed() < time {
+        for pair in pairs.iter_mut() {
+            if pair.sent - pair.received + BURST as u64 <= WINDOW {
+                pair.send();
+            }
+            let count = pair.receive(&mut batch);
+            if count > 0 {
+                moved = Instant::now();
+            }
+            arrived += count;
+        }
+        if moved.elapsed() > STUCK {
+            pairs.iter_mut().for_each(|pair| pair.received = pair.sent);
+            moved = Instant::now();
+        }
+    }
+    arrived
+}
+
+impl Pair {
+    fn send(&mut self) {
+        let parts = [IoSlice::new(&self.datagram); BURST];
+        let to = relay_of(&self.datagram);
+        let transmit = Transmit {
+            segment_size: self.datagram.len() as u16,
+            ..Transmit::new(to, &parts)
+        };
+        if self.sender.send_segments(&transmit).is_ok() {
+            self.sent += BURST as u64;
+        }
+    }
+
+    fn receive(&mut self, batch: &mut RecvBatch) -> u64 {
+        let count = self.receiver.recv_batch(batch).unwrap_or(0) as u64;
+        self.received = (self.received + count).min(self.sent);
+        count
+    }
+}
+
+/// The relay that a datagram is made for: ours begin with 5.
+fn relay_of(datagram: &[u8]) -> SocketAddr {
+    let address = if datagram.first() == Some(&5) { OWN } else { COTURN };
+    address.parse().expect("a constant address")
+}
+
+fn socket() -> UdpSocket {
+    let config = UdpConfig {
+        coalesce: false,
+        ..UdpConfig::new("0.0.0.0:0".parse().expect("a constant address"))
+    };
+    UdpSocket::bind(&config).expect("a socket")
+}
+
+/// Asks the relay until it answers; gives the answer.
+fn ask(socket: &UdpSocket, question: &[u8], answers: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let begin = Instant::now();
+    let mut batch = RecvBatch::new(8, 2048);
+    loop {
+        let parts = [IoSlice::new(question)];
+        let _ = socket.send_segments(&Transmit::new(relay_of(question), &parts));
+        let asked = Instant::now();
+        while asked.elapsed() < Duration::from_millis(500) {
+            let _ = socket.recv_batch(&mut batch);
+            let answer = batch
+                .iter_mut()
+                .map(|r| r.bytes.to_vec())
+                .find(|bytes| answers(bytes));
+            if let Some(answer) = answer {
+                return answer;
+            }
+            std::thread::yield_now();
+        }
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "the relay does not answer"
+        );
+    }
+}
+
+// ---- meshrelay
+
+fn network() -> NetworkId {
+    NetworkId::from_bytes([1; 16])
+}
+
+fn node(number: usize) -> NodeId {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&(number as u64 + 1).to_le_bytes());
+    NodeId::from_bytes(id)
+}
+
+/// The packet plane alone, until it is killed.
+fn serve() {
+    let members = Members::new(&Zeroizing::new(SECRET), [9; 32], None);
+    members.set(network(), (0..2 * PAIRS).map(node));
+    let listen = Listen {
+        addr: OWN.parse().expect("a constant address"),
+        required: true,
+    };
+    let _plane = PacketPlane::start(&[listen], members).expect("the plane starts");
+    loop {
+        std::thread::park();
+    }
+}
+
+fn start_own(cloud: &Machine) -> Process {
+    let own = std::env::current_exe().expect("a running program has a path");
+    cloud.spawn(&[&own.display().to_string(), "serve"], &[])
+}
+
+fn own_pair(number: usize) -> Pair {
+    let (a, b) = (node(2 * number), node(2 * number + 1));
+    let (sender, receiver) = (socket(), socket());
+    bind(&receiver, b);
+    bind(&sender, a);
+    let key = bind_key(&SECRET, network(), a);
+    let open = ControlFrame::open_request(network(), a, [2; 8], b, &key);
+    let opened = ask(&sender, &open, |bytes| control(bytes).is_some());
+    let Some(Control::Opened { session, .. }) = control(&opened) else {
+        panic!("no session: {opened:?}");
+    };
+    let mut datagram = [&relay_header(session)[..], &[4, 0, 0, 0]].concat();
+    datagram.resize(PAYLOAD + 12, 0);
+    Pair::new(sender, receiver, datagram)
+}
+
+fn control(bytes: &[u8]) -> Option<Control> {
+    match parse(bytes) {
+        Some(Frame::Control(control)) => Some(control),
+        _ => None,
+    }
+}
+
+fn bind(socket: &UdpSocket, node: NodeId) {
+    let key = bind_key(&SECRET, network(), node);
+    let mut cookie = [0; 16];
+    loop {
+        let request = ControlFrame::bind_request(network(), node, rand(), &cookie, &key);
+        match control(&ask(socket, &request, |bytes| control(bytes).is_some())) {
+            Some(Control::BindCookie { cookie: fresh, .. }) => cookie = fresh,
+            Some(Control::Bound { .. }) => return,
+            other => panic!("not bound: {other:?}"),
+        }
+    }
+}
+
+/// Not secret, only different each time.
+fn rand() -> [u8; 8] {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+        .to_le_bytes()
+}
+
+impl Pair {
+    fn new(sender: UdpSocket, receiver: UdpSocket, datagram: Vec<u8>) -> Self {
+        Self {
+            sender,
+            receiver,
+            datagram,
+            sent: 0,
+            received: 0,
+        }
+    }
+}
+
+// ---- coturn (RFC 8656)
+
+fn start_coturn(cloud: &Machine) -> Process {
+    let argv = [
+        "turnserver",
+        "-n",
+        "--no-auth",
+        "--no-tls",
+        "--no-dtls",
+        "--no-cli",
+        "--no-tcp",
+        "-m",
+        "1",
+        "--listening-ip",
+        HOST,
+        "--relay-ip",
+        HOST,
+        "--listening-port",
+        "3480",
+        "--log-file",
+        "/dev/null",
+        "--pidfile",
+        "/run/turn.pid",
+        "--allow-loopback-peers",
+        "--cli-password",
+        "unused",
+    ];
+    cloud.spawn(&argv, &[])
+}
+
+/// A STUN message with a transaction id of its own.
+fn stun(kind: u16, attributes: &[u8]) -> Vec<u8> {
+    let mut message = kind.to_be_bytes().to_vec();
+    message.extend_from_slice(&(attributes.len() as u16).to_be_bytes());
+    message.extend_from_slice(&[0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0]);
+    message.extend_from_slice(&rand());
+    message.extend_from_slice(attributes);
+    message
+}
+
+/// One allocation; its channel leads to a plain receiver.
+fn coturn_pair(_: usize) -> Pair {
+    const CHANNEL: u16 = 0x4000;
+    let sender = socket();
+    let receiver = socket();
+    let allocate = stun(0x0003, &[0x00, 0x19, 0, 4, 17, 0, 0, 0]);
+    let allocated = ask(&sender, &allocate, |bytes| bytes.starts_with(&[0x01]));
+    assert_eq!(allocated[..2], [0x01, 0x03], "allocated");
+    let IpAddr::V4(ip) = own_address() else {
+        panic!("IPv4")
+    };
+    let port = receiver.local_addr().port() ^ 0x2112;
+    let masked = u32::from(ip) ^ 0x2112_a442;
+    let mut attributes = vec![0x00, 0x0c, 0, 4];
+    attributes.extend_from_slice(&CHANNEL.to_be_bytes());
+    attributes.extend_from_slice(&[0, 0, 0x00, 0x12, 0, 8, 0, 1]);
+    attributes.extend_from_slice(&port.to_be_bytes());
+    attributes.extend_from_slice(&masked.to_be_bytes());
+    let bound = ask(&sender, &stun(0x0009, &attributes), |bytes| {
+        bytes.starts_with(&[0x01])
+    });
+    assert_eq!(bound[..2], [0x01, 0x09], "the channel is bound");
+    let mut datagram = CHANNEL.to_be_bytes().to_vec();
+    datagram.extend_from_slice(&(PAYLOAD as u16).to_be_bytes());
+    datagram.resize(PAYLOAD + 4, 0);
+    Pair::new(sender, receiver, datagram)
+}
+
+/// Our address towards the relay.
+fn own_address() -> IpAddr {
+    let probe = Plain::bind("0.0.0.0:0").expect("a socket");
+    probe.connect(COTURN).expect("a route");
+    probe.local_addr().expect("bound").ip()
+}
+
+/// CPU time of a process with all its threads, seconds.
+fn cpu_of(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+    let field = |number: usize| {
+        after
+            .split_whitespace()
+            .nth(number)
+            .and_then(|text| text.parse::<f64>().ok())
+    };
+    (field(11).unwrap_or(0.0) + field(12).unwrap_or(0.0)) / TICKS_PER_SECOND
+}
