@@ -15,6 +15,8 @@ use meshd_core::keys::RootPublic;
 use meshd_core::relay::word::{RelayWord, RelayWordError};
 use serde::Deserialize;
 
+use crate::packets::Limits;
+
 const DEFAULT_STATE_DIR: &str = "/var/lib/meshrelay";
 const HTTPS_PORT: u16 = 443;
 /// Two ports, so that nodes can tell how their NAT maps (RFC 5780 section 4.3).
@@ -58,6 +60,9 @@ pub struct Settings {
     /// Mbit/s that one node may send through the relay; 0 is no limit [default: 1000]
     #[arg(long, value_name = "MBIT")]
     relay_limit: Option<u32>,
+    /// Mbit/s that the relay has room for: where nodes send more each gets its share; 0 is no limit [default: 0]
+    #[arg(long, value_name = "MBIT")]
+    relay_capacity: Option<u32>,
     /// Only relay, for the coordinator that this word names (`meshctl relay create` there); in the file it is not seen in the
     /// list of processes
     #[arg(long, value_name = "WORD")]
@@ -108,12 +113,24 @@ pub struct Config {
     pub admin_listen: Option<SocketAddr>,
     /// Bytes/s that one node may send through the relay; none is no limit.
     pub relay_limit: Option<NonZeroU64>,
+    /// Bytes/s that all nodes together may send through the relay, each its share; none is no limit.
+    pub relay_capacity: Option<NonZeroU64>,
     /// The coordinator for which this meshrelay only relays.
     pub relay_for: Option<RelayWord>,
     /// Root keys of networks that may be made by signed admin requests, and not over the socket only.
     pub network_keys: Vec<RootPublic>,
     /// How long an ephemeral node may be away before it is removed.
     pub ephemeral_after: Duration,
+}
+
+impl Config {
+    /// What may be sent through the relay.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            node: self.relay_limit,
+            all: self.relay_capacity,
+        }
+    }
 }
 
 /// An address to listen on.
@@ -188,6 +205,7 @@ impl Settings {
             admin_public: self.admin_public.or(file.admin_public),
             admin_listen: self.admin_listen.or(file.admin_listen),
             relay_limit: self.relay_limit.or(file.relay_limit),
+            relay_capacity: self.relay_capacity.or(file.relay_capacity),
             relay_for: self.relay_for.or(file.relay_for),
             network_key: if self.network_key.is_empty() {
                 file.network_key
@@ -223,6 +241,7 @@ impl Settings {
             admin_public: self.admin_public.unwrap_or(false),
             admin_listen: self.admin_listen,
             relay_limit: NonZeroU64::new(u64::from(self.relay_limit.unwrap_or(DEFAULT_RELAY_MBIT)) * 125_000),
+            relay_capacity: NonZeroU64::new(u64::from(self.relay_capacity.unwrap_or(0)) * 125_000),
             relay_for: self.relay_for.map(|word| word.0.parse()).transpose()?,
             network_keys: network_keys(self.network_key)?,
             ephemeral_after: self

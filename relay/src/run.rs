@@ -112,7 +112,7 @@ impl Running {
             .admin
             .as_ref()
             .and_then(|listener| listener.local_addr().ok());
-        let members = Members::new(&keys.relay_secret, fresh_seed(), config.relay_limit);
+        let members = Members::new(&keys.relay_secret, fresh_seed(), config.limits());
         let plane = PacketPlane::start(&config.listen_udp, members.clone())?;
         plane.set_own_addresses(config.public_addrs.iter().filter_map(|host| host.parse().ok()));
         let tls = Arc::new(tls::server_config(&keys.coordinator)?);

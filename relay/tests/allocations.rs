@@ -10,7 +10,7 @@ use meshd_core::keys::BindKey;
 use meshd_core::relay::bind_key;
 use meshd_core::relay::frame::{Control, ControlFrame, Frame, parse};
 use meshrelay::config::Listen;
-use meshrelay::packets::{Members, PacketPlane};
+use meshrelay::packets::{Limits, Members, PacketPlane};
 use zeroize::Zeroizing;
 
 const SECRET: [u8; 32] = [7; 32];
@@ -93,7 +93,7 @@ static STAGE: AtomicUsize = AtomicUsize::new(0);
 
 #[test]
 fn forwarding_allocates_nothing() {
-    let members = Members::new(&Zeroizing::new(SECRET), [3; 32], None);
+    let members = Members::new(&Zeroizing::new(SECRET), [3; 32], Limits::default());
     members.set(network(), [[1; 16].into(), [2; 16].into()]);
     let listen = Listen {
         addr: "127.0.0.1:0".parse().unwrap(),

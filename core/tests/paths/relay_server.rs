@@ -463,3 +463,85 @@ proptest::proptest! {
         }
     }
 }
+
+/// Has senders offer these bytes/s for two seconds in packets of 1,000 bytes, after half a second of it; what each gets,
+/// bytes/s.
+fn overload(bench: &mut Bench, senders: &[(u8, u64)]) -> Vec<u64> {
+    let payload = [PACKET, &[0; 1_000 - 12][PACKET.len()..]].concat();
+    let sessions: Vec<u64> = senders
+        .iter()
+        .map(|(sender, _)| bench.session(*sender, 9))
+        .collect();
+    let (mut owed, mut got) = (vec![0; senders.len()], vec![0; senders.len()]);
+    for ms in 0..2_500 {
+        bench.now += Duration::from_millis(1);
+        if bench.relay.shares_due(bench.now) {
+            bench.relay.make_shares(bench.now);
+        }
+        for (nth, (sender, rate)) in senders.iter().enumerate() {
+            owed[nth] += rate / 1_000;
+            while owed[nth] >= 1_000 {
+                owed[nth] -= 1_000;
+                let (verdict, datagram) = bench.send(channel(*sender), sessions[nth], &payload);
+                if matches!(verdict, Verdict::Forward { .. }) && ms >= 500 {
+                    got[nth] += datagram.len() as u64;
+                }
+            }
+        }
+    }
+    got.into_iter().map(|bytes| bytes / 2).collect()
+}
+
+#[test]
+fn under_overload_each_node_gets_its_share_and_who_asks_for_less_gets_all_of_it() {
+    let mut bench = Bench::new();
+    (1..=9).for_each(|number| bench.bind(number));
+    bench.relay.set_capacity(NonZeroU64::new(10_000_000));
+    let near = |got: u64, wanted: u64| got.abs_diff(wanted) <= wanted / 20;
+    let got = overload(&mut bench, &[(1, 50_000_000), (2, 8_000_000), (3, 1_000_000)]);
+    assert!(
+        near(got[0], 4_500_000) && near(got[1], 4_500_000) && near(got[2], 1_000_000),
+        "{got:?}"
+    );
+    assert!(
+        bench
+            .relay
+            .traffic(NETWORK, node(1))
+            .is_some_and(|traffic| traffic.shed > 0)
+    );
+    assert_eq!(
+        bench.relay.traffic(NETWORK, node(3)).map(|traffic| traffic.shed),
+        Some(0)
+    );
+    let got = overload(&mut bench, &[(1, 6_000_000), (3, 1_000_000)]);
+    assert!(
+        near(got[0], 6_000_000) && near(got[1], 1_000_000),
+        "there is room: {got:?}"
+    );
+    bench.relay.set_capacity(None);
+    let got = overload(&mut bench, &[(1, 30_000_000)]);
+    assert!(near(got[0], 30_000_000), "no limit: {got:?}");
+}
+
+#[test]
+fn a_member_with_another_key_binds_anew_and_others_stay_bound() {
+    let mut bench = Bench::new();
+    (1..=2).for_each(|number| bench.bind(number));
+    let own = |number| (node(number), bind_key(&SECRET, NETWORK, node(number)));
+    let other = bind_key(&[8; 32], NETWORK, node(1));
+    bench
+        .relay
+        .set_keyed_members(NETWORK, [(node(1), other), own(2), own(3)]);
+    let bound = |bench: &Bench, number| bench.relay.binding(bench.now, NETWORK, node(number)).is_some();
+    assert!(!bound(&bench, 1) && bound(&bench, 2));
+    assert_eq!(
+        bench.bind_with(NETWORK, node(1), channel(1), [0; 16]).map(|_| ()),
+        Some(()),
+        "a cookie"
+    );
+    assert!(
+        bench.bind_in(NETWORK, node(1), channel(1)).is_none(),
+        "the old key is no key"
+    );
+    assert!(!bench.relay.is_member(NETWORK, node(4)) && bench.relay.is_member(NETWORK, node(3)));
+}

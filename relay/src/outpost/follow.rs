@@ -138,7 +138,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_network_that_is_named_no_more_is_gone() {
-        let members = crate::packets::Members::new(&zeroize::Zeroizing::new([1; 32]), [2; 32], None);
+        let members = crate::packets::Members::new(
+            &zeroize::Zeroizing::new([1; 32]),
+            [2; 32],
+            crate::packets::Limits::default(),
+        );
         let guests = Guests::new(members);
         let nodes = || BTreeMap::from([([1; 16].into(), IdentityPublic::from_bytes([3; 32]))]);
         guests.set([1; 16].into(), nodes());

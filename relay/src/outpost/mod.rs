@@ -108,7 +108,7 @@ impl Running {
     pub fn start(config: &Config, word: &RelayWord) -> Result<Self> {
         let listeners = listen::bind_tcp(&config.listen_https)?;
         let tls: Vec<SocketAddr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
-        let members = Members::new(&word.secret.bind_secret(), fresh_seed(), config.relay_limit);
+        let members = Members::new(&word.secret.bind_secret(), fresh_seed(), config.limits());
         let plane = PacketPlane::start(&config.listen_udp, members.clone())?;
         let guests = Guests::new(members);
         let (stop, stopped) = watch::channel(false);

@@ -123,23 +123,33 @@ struct Shared {
 #[derive(Clone)]
 pub struct Members {
     server: Arc<RwLock<RelayServer>>,
-    limit: Option<NonZeroU64>,
+    limits: Limits,
+}
+
+/// What may be sent through the relay, bytes/s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// By each node; none is no limit.
+    pub node: Option<NonZeroU64>,
+    /// By all together, each its share; none is no limit.
+    pub all: Option<NonZeroU64>,
 }
 
 impl Members {
-    /// A relay without members. `secret` makes the bind keys; `limit` is what each node may send, in bytes/s.
-    pub fn new(secret: &Zeroizing<[u8; 32]>, seed: [u8; 32], limit: Option<NonZeroU64>) -> Self {
-        let server = RelayServer::new(Instant::now(), **secret, seed, RelayConfig::default());
+    /// A relay without members. `secret` makes the bind keys.
+    pub fn new(secret: &Zeroizing<[u8; 32]>, seed: [u8; 32], limits: Limits) -> Self {
+        let mut server = RelayServer::new(Instant::now(), **secret, seed, RelayConfig::default());
+        server.set_capacity(limits.all);
         Self {
             server: Arc::new(RwLock::new(server)),
-            limit,
+            limits,
         }
     }
 
     /// Makes `nodes` all members of `network`; who no longer is one loses binding and sessions at once.
     pub fn set(&self, network: NetworkId, nodes: impl IntoIterator<Item = NodeId>) {
         let mut server = self.write();
-        server.set_quota(network, self.limit);
+        server.set_quota(network, self.limits.node);
         server.set_members(network, nodes);
     }
 

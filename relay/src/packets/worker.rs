@@ -117,6 +117,9 @@ fn drain(shared: &Shared, listener: usize, batch: &mut RecvBatch, control: &mut 
 fn handle(shared: &Shared, listener: usize, batch: &mut RecvBatch, control: &mut ControlQueue) {
     let now = Instant::now();
     let mut metrics = PacketMetrics::default();
+    if shared.members.read().shares_due(now) {
+        shared.members.write().make_shares(now);
+    }
     {
         let relay = shared.members.read();
         let mut runs = Runs::new();

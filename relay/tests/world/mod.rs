@@ -77,6 +77,7 @@ impl World {
             admin_public: false,
             admin_listen: None,
             relay_limit: None,
+            relay_capacity: None,
             relay_for: None,
             network_keys: Vec::new(),
             ephemeral_after: Duration::from_secs(3600),

@@ -36,6 +36,10 @@ impl RelayServer {
         if !sender.charge(clock, datagram.len()) {
             return refuse(RefusalCode::OverQuota);
         }
+        if self.fairness.counts() && !sender.offer(clock, datagram.len(), self.fairness.share()) {
+            return Verdict::Drop(RelayDrop::Shed);
+        }
+        sender.forwarded(datagram.len());
         session.used(clock);
         datagram[4..RELAY_HEADER_LEN].copy_from_slice(&session.reverse.to_le_bytes());
         Verdict::Forward { to }

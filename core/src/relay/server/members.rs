@@ -23,6 +23,8 @@ pub struct MemberTraffic {
     pub bytes: u64,
     /// Frames not forwarded because the quota was used up.
     pub over_quota: u64,
+    /// Frames not forwarded because all members together offered too much, and this one had its share.
+    pub shed: u64,
 }
 
 /// One member.
@@ -36,6 +38,10 @@ pub(super) struct Slot {
     next_nonce: usize,
     quota: Option<NonZeroU64>,
     bucket: Bucket,
+    /// Bytes offered since shares were last made, and what is left of the share.
+    offered: AtomicU64,
+    fair: Bucket,
+    shed: AtomicU64,
     packets: AtomicU64,
     bytes: AtomicU64,
     over_quota: AtomicU64,
@@ -71,9 +77,28 @@ impl Slot {
             self.over_quota.fetch_add(1, Relaxed);
             return false;
         }
+        true
+    }
+
+    /// Counts a frame that goes on.
+    pub(super) fn forwarded(&self, bytes: usize) {
         self.packets.fetch_add(1, Relaxed);
         self.bytes.fetch_add(bytes as u64, Relaxed);
-        true
+    }
+
+    /// Counts a frame for the shares; whether it may go on, given the share.
+    pub(super) fn offer(&self, clock: u64, bytes: usize, share: Option<NonZeroU64>) -> bool {
+        self.offered.fetch_add(bytes as u64, Relaxed);
+        let fits = share.is_none_or(|share| self.fair.take(clock, bytes, share));
+        if !fits {
+            self.shed.fetch_add(1, Relaxed);
+        }
+        fits
+    }
+
+    /// What was offered since this was last asked, bytes.
+    pub(super) fn take_offered(&self) -> u64 {
+        self.offered.swap(0, Relaxed)
     }
 
     pub(super) fn traffic(&self) -> MemberTraffic {
@@ -81,6 +106,7 @@ impl Slot {
             packets: self.packets.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             over_quota: self.over_quota.load(Relaxed),
+            shed: self.shed.load(Relaxed),
         }
     }
 }
@@ -127,6 +153,9 @@ impl Members {
             next_nonce: 0,
             quota: self.quotas.get(&network).copied(),
             bucket: Bucket::default(),
+            offered: AtomicU64::new(0),
+            fair: Bucket::default(),
+            shed: AtomicU64::new(0),
             packets: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             over_quota: AtomicU64::new(0),

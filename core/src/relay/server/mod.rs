@@ -12,6 +12,7 @@
 
 mod control;
 mod cookie;
+mod fair;
 mod forward;
 mod limits;
 mod members;
@@ -30,6 +31,7 @@ use crate::keys::{BindKey, blake2s_keyed};
 
 use super::frame::ControlFrame;
 use cookie::CookieJar;
+use fair::Fairness;
 use limits::RefusalLimiter;
 use members::Members;
 use sessions::Sessions;
@@ -121,6 +123,8 @@ pub enum RelayDrop {
     BadMac,
     /// A bind request that was seen before, from another address.
     Replayed,
+    /// More was offered than there is room for, and the sender has had its share.
+    Shed,
 }
 
 /// Limits of a relay.
@@ -159,6 +163,7 @@ pub struct RelayServer {
     members: Members,
     sessions: Sessions,
     refusals: RefusalLimiter,
+    fairness: Fairness,
     sweep_at: Instant,
     room_at: Instant,
 }
@@ -177,6 +182,7 @@ impl RelayServer {
             rng,
             members: Members::default(),
             sessions: Sessions::default(),
+            fairness: Fairness::default(),
             sweep_at: now + SWEEP_EVERY,
             room_at: now,
         }
@@ -206,6 +212,34 @@ impl RelayServer {
         }
     }
 
+    /// As [`Self::set_members`], each with the key between it and the relay. Who has another key than before binds anew.
+    pub fn set_keyed_members(
+        &mut self,
+        network: NetworkId,
+        nodes: impl IntoIterator<Item = (NodeId, BindKey)>,
+    ) {
+        let wanted: std::collections::BTreeMap<NodeId, BindKey> = nodes.into_iter().collect();
+        let stays = |node: &NodeId| {
+            let held = self.members.find(network, *node);
+            let held = held.and_then(|index| self.members.get(index));
+            held.is_some_and(|slot| wanted.get(node) == Some(&slot.key))
+        };
+        let held = self.members.of_network(network);
+        for gone in held.into_iter().filter(|node| !stays(node)).collect::<Vec<_>>() {
+            self.remove_node(network, gone);
+        }
+        for (node, key) in wanted {
+            if self.members.find(network, node).is_none() {
+                self.members.insert(network, node, key);
+            }
+        }
+    }
+
+    /// Whether a data frame of this session would be forwarded, or refused by name.
+    pub fn knows(&self, session: u64) -> bool {
+        self.sessions.get(session).is_some()
+    }
+
     /// Removes a node: its binding and all sessions from and to it end now.
     pub fn remove_node(&mut self, network: NetworkId, node: NodeId) {
         if let Some((index, slot)) = self.members.remove(network, node) {
@@ -226,6 +260,24 @@ impl RelayServer {
     /// (at least 64 KiB); none, as at first, is no limit.
     pub fn set_quota(&mut self, network: NetworkId, bytes_per_second: Option<NonZeroU64>) {
         self.members.set_quota(network, bytes_per_second);
+    }
+
+    /// The room for all members together, bytes/s; where they offer more each gets its share. None, as at first, is no
+    /// limit. Whoever forwards calls [`Self::make_shares`] where [`Self::shares_due`].
+    pub fn set_capacity(&mut self, bytes_per_second: Option<NonZeroU64>) {
+        self.fairness.set_capacity(bytes_per_second);
+    }
+
+    /// Whether it is time for [`Self::make_shares`]; never without a capacity.
+    pub fn shares_due(&self, now: Instant) -> bool {
+        self.fairness.is_due(self.clock(now))
+    }
+
+    /// Makes shares of what members have offered lately.
+    pub fn make_shares(&mut self, now: Instant) {
+        let clock = self.clock(now);
+        let offers = self.members.iter().map(members::Slot::take_offered);
+        self.fairness.settle(clock, offers);
     }
 
     /// Whether the node is a member of the network.
