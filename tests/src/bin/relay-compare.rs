@@ -3,9 +3,11 @@
 //! Each relay runs alone on the lab's cloud host, one packet thread each; who sends and who receives is on the machine at the
 //! other end of its link. A pair is a sender, who speaks to the relay as its protocol wants, and a receiver; the sender is never
 //! more than a window ahead of what arrived. What counts is CPU time of the relay's process (`/proc/PID/stat`), for a computer
-//! that does other things at the same time spoils every figure per second.
+//! that does other things at the same time spoils every figure per second. Both relays have what the smallest cloud host
+//! has: one processor (`taskset`) and 1 GiB of address space (`prlimit`). Datagrams cross the links one by one; the relays'
+//! end has GRO on, as every network card has.
 //!
-//! `relay-compare` runs it; `relay-compare serve` is the packet plane in a process of its own.
+//! `relay-compare [ROUNDS] [SECONDS]` runs it; `relay-compare serve` is the packet plane in a process of its own.
 
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr, UdpSocket as Plain};
@@ -18,7 +20,7 @@ use meshd_core::relay::frame::{Control, ControlFrame, Frame, parse};
 use meshd_net::udp::{RecvBatch, Transmit, UdpConfig, UdpSocket};
 use meshd_tests::{Machine, Process, World};
 use meshrelay::config::Listen;
-use meshrelay::packets::{Members, PacketPlane};
+use meshrelay::packets::{Limits, Members, PacketPlane};
 use zeroize::Zeroizing;
 
 const PAIRS: usize = 100;
@@ -28,8 +30,10 @@ const PAYLOAD: usize = 1440;
 const WINDOW: u64 = 32;
 /// Packets of a pair sent at once: what a TCP stream in a tunnel gives.
 const BURST: usize = 8;
-const TIME: Duration = Duration::from_secs(8);
-const ROUNDS: usize = 3;
+const SECONDS: u64 = 8;
+const ROUNDS: u64 = 5;
+/// What a relay is run by: the processor that it has to itself, and the memory.
+const BUDGET: [&str; 5] = ["taskset", "-c", "0", "prlimit", "--as=1073741824"];
 /// Without progress for so long, what was on its way counts as lost.
 const STUCK: Duration = Duration::from_millis(100);
 const HOST: &str = "203.0.113.1";
@@ -59,43 +63,81 @@ struct Measured {
 }
 
 fn main() {
-    if std::env::args().nth(1).as_deref() == Some("serve") {
+    let argument = |nth| std::env::args().nth(nth);
+    if argument(1).as_deref() == Some("serve") {
         return serve();
     }
+    let number = |nth, default| argument(nth).map_or(default, |text| text.parse().expect("a number"));
+    let (rounds, seconds) = (number(1, ROUNDS), number(2, SECONDS));
     let world = World::new();
     let (cloud, outside) = (world.cloud(), world.internet().clone());
     // segments are to be cut before the link, as they are before a real one
-    for (machine, link) in [(&outside, "cloud"), (&cloud, "eth0")] {
-        machine.sh(&format!(
-            "ethtool -K {link} tx-udp-segmentation off gso off tso off gro off"
-        ));
-    }
+    outside.sh("ethtool -K cloud tx-udp-segmentation off gso off tso off gro off");
+    cloud.sh("ethtool -K eth0 tx-udp-segmentation off gso off tso off gro on");
     let (mut own, mut coturn) = (Vec::new(), Vec::new());
-    for round in 1..=ROUNDS {
-        own.push(round_of(&cloud, &outside, start_own, own_pair));
+    for round in 1..=rounds {
+        let time = Duration::from_secs(seconds);
+        own.push(round_of(&cloud, &outside, time, start_own, own_pair));
         report("meshrelay", round, own.last());
-        coturn.push(round_of(&cloud, &outside, start_coturn, coturn_pair));
+        coturn.push(round_of(&cloud, &outside, time, start_coturn, coturn_pair));
         report("coturn", round, coturn.last());
     }
-    let per_cpu = |all: &[Measured]| median(all.iter().map(|m| m.packets as f64 / m.cpu).collect());
-    let (own, coturn) = (per_cpu(&own), per_cpu(&coturn));
+    for (who, all) in [("meshrelay", &own), ("coturn", &coturn)] {
+        println!("{who}, {PAIRS} pairs, {PAYLOAD} B, median (least-most) of {rounds}:");
+        for (what, value) in FIGURES {
+            println!("  {what}: {}", spread(all.iter().map(value).collect()));
+        }
+    }
+    let per_cpu = |all: &[Measured]| median(all.iter().map(Measured::per_cpu_second).collect());
     println!(
-        "median packets per CPU-second: meshrelay {own:.0}, coturn {coturn:.0}: {:.2} x",
-        own / coturn
+        "packets per CPU-second, meshrelay over coturn: {:.2} x",
+        per_cpu(&own) / per_cpu(&coturn)
     );
 }
 
-fn report(who: &str, round: usize, measured: Option<&Measured>) {
+type Figure = fn(&Measured) -> f64;
+
+/// What is told of each relay.
+const FIGURES: [(&str, Figure); 6] = [
+    ("packets/s", |m| m.packets as f64 / m.seconds),
+    ("Gbit/s", |m| m.gigabytes() * 8.0 / m.seconds),
+    ("packets per CPU-second", Measured::per_cpu_second),
+    ("CPU-s/GB", |m| m.cpu / m.gigabytes()),
+    ("share of the processor", |m| m.cpu / m.seconds),
+    ("peak RSS, MiB", |m| m.peak_rss_kib as f64 / 1024.0),
+];
+
+impl Measured {
+    fn gigabytes(&self) -> f64 {
+        self.packets as f64 * PAYLOAD as f64 / 1e9
+    }
+
+    fn per_cpu_second(&self) -> f64 {
+        self.packets as f64 / self.cpu
+    }
+}
+
+fn report(who: &str, round: u64, measured: Option<&Measured>) {
     let Some(m) = measured else { return };
-    let gigabytes = m.packets as f64 * PAYLOAD as f64 / 1e9;
-    println!(
-        "round {round}: {who}: {:.0} packets/s, {:.2} Gbit/s, {:.0} packets per CPU-second, {:.2} CPU-s/GB, peak RSS {} KiB",
-        m.packets as f64 / m.seconds,
-        gigabytes * 8.0 / m.seconds,
-        m.packets as f64 / m.cpu,
-        m.cpu / gigabytes,
-        m.peak_rss_kib
-    );
+    let values: Vec<String> = FIGURES
+        .iter()
+        .map(|(what, value)| format!("{what} {}", short(value(m))))
+        .collect();
+    println!("round {round}: {who}: {}", values.join(", "));
+}
+
+fn spread(mut values: Vec<f64>) -> String {
+    values.sort_by(f64::total_cmp);
+    let (least, most) = (values[0], values[values.len() - 1]);
+    format!("{} ({}-{})", short(median(values)), short(least), short(most))
+}
+
+fn short(value: f64) -> String {
+    if value < 100.0 {
+        format!("{value:.2}")
+    } else {
+        format!("{value:.0}")
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -106,6 +148,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn round_of(
     cloud: &Machine,
     outside: &Machine,
+    time: Duration,
     start: fn(&Machine) -> Process,
     pair: fn(usize) -> Pair,
 ) -> Measured {
@@ -114,7 +157,7 @@ fn round_of(
         let mut pairs: Vec<Pair> = (0..PAIRS).map(pair).collect();
         pump(&mut pairs, Duration::from_secs(1));
         let (cpu, begin) = (cpu_of(process.pid()), Instant::now());
-        let packets = pump(&mut pairs, TIME);
+        let packets = pump(&mut pairs, time);
         Measured {
             packets,
             seconds: begin.elapsed().as_secs_f64(),
@@ -224,7 +267,7 @@ fn node(number: usize) -> NodeId {
 
 /// The packet plane alone, until it is killed.
 fn serve() {
-    let members = Members::new(&Zeroizing::new(SECRET), [9; 32], None);
+    let members = Members::new(&Zeroizing::new(SECRET), [9; 32], Limits::default());
     members.set(network(), (0..2 * PAIRS).map(node));
     let listen = Listen {
         addr: OWN.parse().expect("a constant address"),
@@ -238,7 +281,8 @@ fn serve() {
 
 fn start_own(cloud: &Machine) -> Process {
     let own = std::env::current_exe().expect("a running program has a path");
-    cloud.spawn(&[&own.display().to_string(), "serve"], &[])
+    let own = own.display().to_string();
+    cloud.spawn(&[&BUDGET[..], &[own.as_str(), "serve"]].concat(), &[])
 }
 
 fn own_pair(number: usize) -> Pair {
@@ -323,7 +367,7 @@ fn start_coturn(cloud: &Machine) -> Process {
         "--cli-password",
         "unused",
     ];
-    cloud.spawn(&argv, &[])
+    cloud.spawn(&[&BUDGET[..], &argv].concat(), &[])
 }
 
 /// A STUN message with a transaction id of its own.
