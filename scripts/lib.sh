@@ -78,7 +78,7 @@ need_build_tools() {
 # what the lab calls inside its namespaces
 need_lab_tools() {
   need ip=iproute2 nft=nftables iptables=iptables ping=iputils-ping wg=wireguard-tools sysctl=procps \
-    conntrack=conntrack ethtool=ethtool faketime=faketime unshare=util-linux setpriv=util-linux
+    conntrack=conntrack ethtool=ethtool faketime=faketime unshare=util-linux setpriv=util-linux miniupnpd=miniupnpd-nftables
 }
 
 # other WireGuard programs, for the interoperability tests: built once, kept in the cache under their versions. Prints

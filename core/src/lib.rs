@@ -31,6 +31,7 @@
 //!     id: RelayId::from_bytes([1; 8]),
 //!     addresses: vec!["203.0.113.1:3478".parse().unwrap()],
 //!     key: BindKey::from_bytes([2; 32]),
+//!     node: None,
 //! };
 //! let (network, node) = (NetworkId::from_bytes([3; 16]), NodeId::from_bytes([4; 16]));
 //! let mut client = RelayClient::new(now, info, network, node, [5; 32]); // and draws the seed
@@ -60,6 +61,7 @@ pub mod nat;
 pub mod netcheck;
 pub mod packet;
 pub mod path;
+pub mod portmap;
 pub mod ranges;
 pub mod relay;
 pub mod sealed;

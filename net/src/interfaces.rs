@@ -1,5 +1,7 @@
 //! What this machine has: its interfaces with their addresses, and which of them lead to the outside.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use ipnet::IpNet;
 
 use crate::netlink::{Address, Link, MAIN_TABLE, Netlink, NetlinkError, RouteFilter, RouteKind};
@@ -13,6 +15,8 @@ pub struct Interface {
     pub addresses: Vec<Address>,
     /// Whether the main table has a default route over it.
     pub has_default_route: bool,
+    /// The next hop of the main table's preferred IPv4 default route, where that is over it.
+    pub router: Option<Ipv4Addr>,
     /// Where else the main table leads over it: destinations of its unicast routes, default ones excepted. Subnets of its
     /// addresses are among them, and so are ranges that another VPN or a CNI plugin routes.
     pub routed: Vec<IpNet>,
@@ -89,6 +93,17 @@ pub async fn list(netlink: &Netlink) -> Result<Vec<Interface>, NetlinkError> {
             .iter()
             .any(|r| r.destination.prefix_len() == 0 && r.interface == Some(index))
     };
+    let default_v4 = routes
+        .iter()
+        .filter(|r| r.destination.prefix_len() == 0 && r.destination.addr().is_ipv4())
+        .min_by_key(|r| r.metric);
+    let router_over = |index| match default_v4 {
+        Some(route) if route.interface == Some(index) => match route.gateway {
+            Some(IpAddr::V4(router)) => Some(router),
+            _ => None,
+        },
+        _ => None,
+    };
     let routed_over = |index| {
         let over = routes
             .iter()
@@ -112,6 +127,7 @@ pub async fn list(netlink: &Netlink) -> Result<Vec<Interface>, NetlinkError> {
                 .cloned()
                 .collect(),
             has_default_route: default_over(link.index),
+            router: router_over(link.index),
             routed: routed_over(link.index),
             has_hardware_port: hardware_in(link.index),
             link: link.clone(),
@@ -139,6 +155,7 @@ mod tests {
                 addresses,
                 routed,
                 has_default_route: false,
+                router: None,
                 has_hardware_port: false,
             }
             .owner()

@@ -71,6 +71,9 @@ pub struct Netcheck {
 pub struct PortMapping {
     /// `address:port` outside.
     pub external: String,
+    /// By what it was made: `pcp`, `nat-pmp` or `upnp`.
+    #[serde(default)]
+    pub method: String,
 }
 
 /// One address of a relay.

@@ -34,9 +34,13 @@ impl Local {
             .any(|own| own.addr().is_ipv4() == ip.is_ipv4())
     }
 
-    /// Addresses worth telling others: host addresses, then those that observers see, each once. A host address that
+    /// Addresses worth telling others: host addresses, then what the router maps, then those that observers see, each once. A host address that
     /// an observer sees as well is told as seen: it leads here from elsewhere, be it a private one.
-    pub(super) fn candidates(&self, reflexive: impl Iterator<Item = SocketAddr>) -> Vec<Candidate> {
+    pub(super) fn candidates(
+        &self,
+        mapped: Option<SocketAddr>,
+        reflexive: impl Iterator<Item = SocketAddr>,
+    ) -> Vec<Candidate> {
         let hosts = self
             .addresses
             .iter()
@@ -45,9 +49,12 @@ impl Local {
         let mut all: Vec<Candidate> = Vec::new();
         let hosts = hosts.map(|addr| (CandidateKind::Host, addr));
         let seen = reflexive.map(|addr| (CandidateKind::ServerReflexive, addr));
-        for (kind, addr) in hosts.chain(seen) {
+        let mapped = mapped.filter(|outside| is_sane(*outside) && !is_private(outside.ip()));
+        let mapped = mapped.map(|addr| (CandidateKind::PortMapped, addr));
+        for (kind, addr) in hosts.chain(mapped).chain(seen) {
             match all.iter_mut().find(|known| known.addr == addr) {
-                Some(known) => known.kind = kind,
+                Some(known) if known.kind == CandidateKind::Host => known.kind = kind,
+                Some(_) => {}
                 None => all.push(Candidate { kind, addr }),
             }
         }
@@ -193,20 +200,32 @@ mod tests {
     fn own_candidates_are_told_once_and_at_most_sixteen() {
         let mut local = local();
         let seen: SocketAddr = "203.0.113.7:40000".parse().unwrap();
-        let candidates = local.candidates([seen, seen].into_iter());
+        let candidates = local.candidates(None, [seen, seen].into_iter());
         assert_eq!(candidates.len(), 3);
         local.addresses = (1..40)
             .map(|n| format!("192.168.{n}.5/24").parse().unwrap())
             .collect();
-        let candidates = local.candidates([seen].into_iter());
+        let candidates = local.candidates(None, [seen].into_iter());
         assert_eq!(candidates.len(), MAX_CANDIDATES);
         assert_eq!(candidates[MAX_CANDIDATES - 1].addr, seen);
     }
 
     #[test]
+    fn a_mapped_port_is_told_unless_the_router_sits_behind_another_nat() {
+        let told = |mapped: &str| {
+            let mapped: SocketAddr = mapped.parse().unwrap();
+            let candidates = local().candidates(Some(mapped), [mapped].into_iter());
+            let of_it = candidates.into_iter().filter(move |known| known.addr == mapped);
+            of_it.map(|known| known.kind).collect::<Vec<_>>()
+        };
+        assert_eq!(told("203.0.113.7:51820"), [CandidateKind::PortMapped]);
+        assert_eq!(told("100.64.0.7:51820"), [CandidateKind::ServerReflexive]);
+    }
+
+    #[test]
     fn a_host_address_that_an_observer_sees_is_told_as_seen() {
         let own: SocketAddr = "192.168.1.5:51820".parse().unwrap();
-        let candidates = local().candidates([own].into_iter());
+        let candidates = local().candidates(None, [own].into_iter());
         let kinds: Vec<_> = candidates.iter().map(|known| (known.addr, known.kind)).collect();
         assert_eq!(kinds[0], (own, CandidateKind::ServerReflexive));
         assert_eq!(kinds.len(), 2, "{kinds:?}");

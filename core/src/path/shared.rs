@@ -53,6 +53,8 @@ pub(super) struct Shared {
     /// The tunnel's MTU, where ways are to be measured.
     pub(super) tunnel_mtu: Option<u16>,
     pub(super) relays: Relays,
+    /// Where the router maps the node's UDP port to.
+    pub(super) port_mapped: Option<SocketAddr>,
     pub(super) reflexive: Reflexive,
     pub(super) counters: Counters,
     /// Sockets besides the primary ones.
@@ -74,6 +76,7 @@ impl Shared {
             nat: NatBehaviour::default(),
             tunnel_mtu: None,
             relays,
+            port_mapped: None,
             reflexive: Reflexive::default(),
             counters: Counters::default(),
             sockets: SocketIds::default(),
@@ -98,7 +101,8 @@ impl Shared {
 
     /// The node's own candidates.
     pub(super) fn candidates(&self) -> Vec<Candidate> {
-        self.local.candidates(self.reflexive.addresses())
+        self.local
+            .candidates(self.port_mapped, self.reflexive.addresses())
     }
 
     /// The vicinity of this node and a peer with these candidates.

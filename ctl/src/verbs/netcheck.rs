@@ -72,10 +72,9 @@ fn render(answer: &Answer) -> String {
         ("hairpin", hairpin.to_owned()),
         (
             "port mapping",
-            answer
-                .port_mapping
-                .as_ref()
-                .map_or("none".to_owned(), |mapping| mapping.external.clone()),
+            answer.port_mapping.as_ref().map_or("none".to_owned(), |mapping| {
+                format!("{} ({})", mapping.external, mapping.method)
+            }),
         ),
     ]);
     if answer.age > 5 {

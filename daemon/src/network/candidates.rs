@@ -7,6 +7,7 @@ use meshd_core::ranges::LocalPrefix;
 use meshd_core::underlay::{InterfaceFacts, is_host_candidate};
 use meshd_net::interfaces::Interface;
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What the machine's interfaces say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Underlay {
     pub lan_interfaces: BTreeSet<u32>,
     /// Names of the interfaces that lead to other machines, those without a carrier too: strangers may come in there.
     pub names: BTreeSet<String>,
+    /// The IPv4 router to the internet, and this machine's address towards it.
+    pub router: Option<(Ipv4Addr, Ipv4Addr)>,
 }
 
 /// Reads the machine's interfaces; `own` is the interface of this network.
@@ -41,6 +44,7 @@ pub async fn underlay(shared: &Shared, own: &str) -> anyhow::Result<Underlay> {
         if facts.is_underlay() {
             underlay.lan_interfaces.insert(interface.link.index);
             underlay.addresses.extend(addresses(&interface));
+            underlay.router = underlay.router.or_else(|| router(&interface));
         }
     }
     underlay.addresses.sort();
@@ -56,6 +60,15 @@ fn addresses(interface: &Interface) -> impl Iterator<Item = IpNet> {
         .filter(settled)
         .filter(|a| is_host_candidate(a.ip));
     usable.filter_map(|a| IpNet::new(a.ip, a.prefix_len).ok())
+}
+
+fn router(interface: &Interface) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    let router = interface.router?;
+    let own = addresses(interface).find(|own| own.contains(&IpAddr::from(router)))?;
+    match own.addr() {
+        IpAddr::V4(own) => Some((router, own)),
+        IpAddr::V6(_) => None,
+    }
 }
 
 fn facts(interface: &Interface) -> InterfaceFacts<'_> {

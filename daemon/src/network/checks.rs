@@ -105,6 +105,13 @@ impl Task {
         }
     }
 
+    /// The router maps the UDP port to another address, or no longer: peers are told.
+    pub(super) fn port_mapped(&mut self) {
+        let external = self.port_mapping.granted().map(|(external, _)| external.into());
+        self.agent.set_port_mapping(Instant::now(), external);
+        self.publish(false);
+    }
+
     fn netcheck_reply(&self, now: Instant) -> Result<local::Netcheck, Problem> {
         let Some((at, Checked { report, unresolved })) = &self.checks.last else {
             let sentence = format!(
@@ -140,7 +147,13 @@ impl Task {
             }),
             port_preserving: report.port_preserving,
             hairpin: report.hairpin,
-            port_mapping: None,
+            port_mapping: self
+                .port_mapping
+                .granted()
+                .map(|(external, by)| local::PortMapping {
+                    external: external.to_string(),
+                    method: by.name().to_owned(),
+                }),
             relays,
             age: now.saturating_duration_since(*at).as_secs(),
             meaning: report.meaning().to_owned(),
