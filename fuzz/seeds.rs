@@ -243,6 +243,7 @@ fn entries() -> Result<Vec<(&'static str, Entry)>, StatementError> {
                 },
             },
         ),
+        ("relay", Deed::Relay { node, on: true }),
         (
             "withdraw",
             Deed::WithdrawGateway {

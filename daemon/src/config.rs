@@ -1,6 +1,7 @@
 //! Arguments, parsed once into valid types before anything is opened.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 /// First routing table; each network of each instance has one of its own.
@@ -59,6 +60,9 @@ pub struct RunArgs {
     /// What to do where another firewall drops what comes in by our interfaces.
     #[arg(long, value_enum, default_value_t = FirewallMode::Accept)]
     pub firewall: FirewallMode,
+    /// Mbit/s that each other node may send through this one where an admin made it a relay; 0 is no limit.
+    #[arg(long, value_name = "MBIT", default_value_t = 100)]
+    pub relay_limit: u32,
 }
 
 /// What to do about foreign firewalls.
@@ -94,6 +98,8 @@ pub struct Config {
     pub instance: u16,
     /// What to do about foreign firewalls.
     pub firewall: FirewallMode,
+    /// Bytes/s that each other node may send through this one where it is a relay; none is no limit.
+    pub relay_limit: Option<NonZeroU64>,
 }
 
 impl From<RunArgs> for Config {
@@ -113,6 +119,7 @@ impl From<RunArgs> for Config {
             hosts_file: args.hosts_file,
             instance: args.instance,
             firewall: args.firewall,
+            relay_limit: NonZeroU64::new(u64::from(args.relay_limit) * 125_000),
         }
     }
 }

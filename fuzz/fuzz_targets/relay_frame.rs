@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
     let relay_at: SocketAddr = "203.0.113.1:3478".parse().expect("an address");
     let mut clients = [0, 1].map(|number| {
         let key = bind_key(&SECRET, NETWORK, node(number));
-        let info = RelayInfo { id: RelayId::from_bytes([4; 8]), addresses: vec![relay_at], key };
+        let info = RelayInfo { id: RelayId::from_bytes([4; 8]), addresses: vec![relay_at], key, node: None };
         RelayClient::new(now, info, NETWORK, node(number), [number; 32])
     });
     let mut rest = data;

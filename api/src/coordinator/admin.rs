@@ -16,6 +16,7 @@
 //! | `GET /networks/{name}/nodes/{name or id}` | | [`NodeInfo`] |
 //! | `POST /networks/{name}/nodes/{name or id}/approve`, `/remove`, `/rename` | [`NodeAct`] | [`Done`] |
 //! | `POST /networks/{name}/nodes/{name or id}/replace` | [`NodeAct`] | [`TokenCreated`] |
+//! | `POST /networks/{name}/nodes/{name or id}/relay` | [`NodeRelay`] | [`Done`] |
 //! | `POST /networks/{name}/names/free` | [`NameFree`] | [`Done`] |
 //! | `GET /networks/{name}/gateways` | | array of [`GatewayInfo`] |
 //! | `POST /networks/{name}/gateways` | [`GatewayAdd`] | [`Done`] |
@@ -212,6 +213,9 @@ pub struct NodeInfo {
     /// Set where the machine's facts changed since it joined.
     #[serde(default)]
     pub moved: bool,
+    /// Whether it relays packets between other nodes of its network.
+    #[serde(default)]
+    pub relay: bool,
 }
 
 /// An admin act on a node: `POST .../nodes/{name}/approve|remove|rename|replace`.
@@ -222,6 +226,17 @@ pub struct NodeAct {
     #[serde(default)]
     pub name: Option<String>,
     /// Act statement (delegation for `replace`), where the root key is kept elsewhere.
+    #[serde(default)]
+    pub statement: Option<Base64Bytes>,
+}
+
+/// `POST /v1/admin/networks/{name}/nodes/{name or id}/relay`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NodeRelay {
+    /// Whether the node relays packets between other nodes of its network from now on.
+    pub on: bool,
+    /// Act statement, where the root key is kept elsewhere.
     #[serde(default)]
     pub statement: Option<Base64Bytes>,
 }

@@ -107,6 +107,9 @@ pub struct RelayStatus {
     pub rtt_ms: Option<f64>,
     /// Whether it is this node's home: others send to it there first.
     pub home: bool,
+    /// The name of the node that it is, where an admin made one a relay; null where it is a meshrelay.
+    #[serde(default)]
+    pub node: Option<String>,
 }
 
 /// One other node of the network.

@@ -25,6 +25,8 @@ pub struct Effects {
     freed: BTreeMap<String, u64>,
     /// Gateways by node and range.
     pub gateways: BTreeMap<(NodeId, IpNet), GatewayTerms>,
+    /// Nodes that relay for others.
+    pub relays: BTreeSet<NodeId>,
 }
 
 impl Effects {
@@ -59,6 +61,8 @@ impl Effects {
                 self.gateways.insert((*node, terms.range), terms.clone());
             }
             Deed::WithdrawGateway { node, range } => drop(self.gateways.remove(&(*node, *range))),
+            Deed::Relay { node, on: true } => drop(self.relays.insert(*node)),
+            Deed::Relay { node, on: false } => drop(self.relays.remove(node)),
             Deed::RevokeToken { .. } | Deed::Unknown { .. } => {}
         }
     }
@@ -96,6 +100,7 @@ impl Effects {
             | Deed::RevokeToken { .. }
             | Deed::Gateway { .. }
             | Deed::WithdrawGateway { .. }
+            | Deed::Relay { .. }
             | Deed::Unknown { .. } => Vec::new(),
         }
     }

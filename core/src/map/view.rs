@@ -1,6 +1,6 @@
 //! What a node believes of its network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ pub struct View {
     pub removed: BTreeMap<NodeId, Death>,
     /// Gateways that are nodes in the network, and whose range breaks nothing here.
     pub gateways: Vec<Gateway>,
+    /// Nodes that are in and that relay packets between others.
+    pub relays: BTreeSet<NodeId>,
     /// Names that nobody may take for a while, by name.
     pub blocked_names: BTreeMap<String, BlockedName>,
     /// What is refused, and why.

@@ -84,6 +84,14 @@ impl Agent {
         }
     }
 
+    /// The router maps the node's UDP port to this address from now on, or no longer. Pairs that are relayed try again.
+    pub fn set_port_mapping(&mut self, now: Instant, external: Option<SocketAddr>) {
+        if std::mem::replace(&mut self.shared.port_mapped, external) != external && external.is_some() {
+            self.with_all(now, |peer, shared| peer.nat_changed(now, shared));
+            self.settle(now);
+        }
+    }
+
     /// What was measured of the NAT in front of the node: it decides which ways to a direct path are tried, and is told to
     /// peers. A change has pairs that are relayed try again at once.
     pub fn set_nat_behaviour(&mut self, now: Instant, nat: NatBehaviour) {
@@ -455,7 +463,7 @@ impl Agent {
                         });
                     }
                     if anew {
-                        self.with_all(now, |peer, shared| peer.relays_changed(now, shared));
+                        self.with_all(now, |peer, shared| peer.relay_bound(now, shared));
                     }
                     self.home_changed();
                 }

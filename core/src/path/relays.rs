@@ -2,6 +2,9 @@
 //!
 //! Being bound costs one small datagram in 15 s and a relay, and makes every relay a way to every peer: when one dies,
 //! the session at the next is one round trip away.
+//!
+//! Nodes that relay for others are relays to those who reach them directly: never home, since not everybody is bound
+//! there, and no observers of addresses. A pair that shares one uses it where it is the quickest.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -61,10 +64,11 @@ impl Relays {
             .for_each(|client| client.set_carrier(now, carrier));
     }
 
-    /// Every address of every relay.
+    /// Every address of every relay that tells how it sees others: nodes do not.
     pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.clients
             .iter()
+            .filter(|client| !is_node(client))
             .flat_map(|client| client.info().addresses.iter().copied())
     }
 
@@ -98,14 +102,14 @@ impl Relays {
                 } else {
                     Standing::Sure
                 },
-                crooked: home.is_some_and(|home| home != client.info().id),
+                crooked: !is_node(client) && home.is_some_and(|home| home != client.info().id),
                 rtt: client.rtt().map(|rtt| rtt * 2),
             })
         })
     }
 
-    /// Opens a session to `peer`: at its home relay, else at ours, else at the nearest; at all relays where the best
-    /// one is in doubt or `everywhere` says so.
+    /// Opens a session to `peer`: at its home relay, else at ours, else at the nearest, and at every node that is a nearer
+    /// relay; at all relays where the best one is in doubt or `everywhere` says so.
     pub(super) fn open(&mut self, now: Instant, peer: NodeId, home: Option<RelayId>, everywhere: bool) {
         let own = self.home;
         let preference = |client: &RelayClient| {
@@ -113,6 +117,7 @@ impl Relays {
             let unsure = client.bound_to().is_none() || client.in_doubt();
             (
                 unsure,
+                is_node(client),
                 home.is_some() && id != home,
                 id != own,
                 client.rtt(),
@@ -121,8 +126,9 @@ impl Relays {
         };
         let best = self.clients.iter().map(preference).min();
         let doubtful = best.is_none_or(|best| best.0);
+        let nearer = |client: &RelayClient| is_node(client) && best.is_some_and(|best| client.rtt() < best.4);
         for client in &mut self.clients {
-            if everywhere || doubtful || Some(preference(client)) == best {
+            if everywhere || doubtful || nearer(client) || Some(preference(client)) == best {
                 client.open(now, peer);
             }
         }
@@ -140,6 +146,7 @@ impl Relays {
             let id = Some(client.info().id);
             (
                 client.in_doubt(),
+                is_node(client),
                 home.is_some() && id != home,
                 id != own,
                 client.rtt(),
@@ -201,13 +208,13 @@ impl Relays {
     pub(super) fn observer(&self, relay: RelayId) -> Option<SocketAddr> {
         self.clients
             .iter()
-            .filter(|client| client.info().id == relay && !client.is_over_tls())
+            .filter(|client| client.info().id == relay && !client.is_over_tls() && !is_node(client))
             .find_map(RelayClient::bound_to)
     }
 
     /// The home relay after what happened, where it has changed.
     pub(super) fn home_changed(&mut self) -> Option<Option<RelayId>> {
-        let bound = |client: &&RelayClient| client.bound_to().is_some();
+        let bound = |client: &&RelayClient| client.bound_to().is_some() && !is_node(client);
         let distance = |client: &RelayClient| (client.rtt().unwrap_or(Duration::MAX), client.info().id);
         let nearest = self
             .clients
@@ -246,8 +253,14 @@ impl Relays {
             rtt: client.rtt(),
             home: self.home == Some(client.info().id),
             over_tls: client.is_over_tls(),
+            node: client.info().node,
         })
     }
+}
+
+/// Whether the relay is a node of the network.
+fn is_node(client: &RelayClient) -> bool {
+    client.info().node.is_some()
 }
 
 /// A relay as a status table shows it.
@@ -263,4 +276,6 @@ pub struct RelayView {
     pub home: bool,
     /// Whether it is reached over TLS; the address is then the carrier's.
     pub over_tls: bool,
+    /// The node that it is, where it is one.
+    pub node: Option<NodeId>,
 }

@@ -44,6 +44,8 @@ pub struct RelayInfo {
     pub addresses: Vec<SocketAddr>,
     /// The key between this node and it.
     pub key: BindKey,
+    /// The node that it is, where a node of the network relays for others ([`super::node_relay`]).
+    pub node: Option<NodeId>,
 }
 
 /// What a relay did.

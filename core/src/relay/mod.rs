@@ -8,6 +8,7 @@
 //! - [`frame`]: the codec, both ends; [`stream`]: the same frames over TCP.
 //! - [`RelayServer`]: every decision of the relay. Data frames need `&self` only: many threads forward under a shared
 //!   lock, and the few control messages take it alone.
+//! - [`node_relay`]: where a node of the network is the relay.
 //! - [`RelayClient`]: one node at one relay: bound, renewed, bound again at once when refused; sessions on demand.
 
 pub mod frame;
@@ -15,6 +16,7 @@ pub mod stream;
 pub mod word;
 
 mod client;
+pub mod node_relay;
 mod server;
 
 pub use client::{RelayClient, RelayEvent, RelayInfo};

@@ -73,6 +73,13 @@ pub enum Deed {
         /// The range behind it.
         range: IpNet,
     },
+    /// Kind 20, or 21 where it ends: the node relays packets between other nodes of its network.
+    Relay {
+        /// The node.
+        node: NodeId,
+        /// Whether from now on it does.
+        on: bool,
+    },
     /// Of a newer release; kept in the map, of no effect here.
     Unknown {
         /// Its kind.
@@ -141,6 +148,7 @@ impl Statement for Act {
             Deed::Approve { .. }
             | Deed::RevokeToken { .. }
             | Deed::RevokeTokenAndNodes { .. }
+            | Deed::Relay { .. }
             | Deed::Unknown { .. } => Ok(()),
             Deed::WithdrawGateway { range, .. } => whole(range),
         }
@@ -269,6 +277,7 @@ impl<C> Encode<C> for Act {
                     ..node(id)
                 },
             ),
+            Deed::Relay { node: id, on } => (if *on { 20 } else { 21 }, node(id)),
             Deed::Unknown { .. } => return Err(unknown),
         };
         let wire = Wire {
@@ -319,6 +328,10 @@ impl<'b, C> Decode<'b, C> for Act {
             8 => Deed::WithdrawGateway {
                 node: node()?,
                 range: Wire::range(text.as_deref())?,
+            },
+            20 | 21 => Deed::Relay {
+                node: node()?,
+                on: kind == 20,
             },
             kind => Deed::Unknown { kind },
         };

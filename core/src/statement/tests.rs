@@ -100,7 +100,7 @@ fn record() -> Record {
     }
 }
 
-fn deeds() -> [Deed; 8] {
+fn deeds() -> [Deed; 10] {
     let name = || "web".to_owned();
     [
         Deed::Remove {
@@ -130,6 +130,11 @@ fn deeds() -> [Deed; 8] {
         Deed::WithdrawGateway {
             node: NODE,
             range: "2001:db8::/32".parse().unwrap(),
+        },
+        Deed::Relay { node: NODE, on: true },
+        Deed::Relay {
+            node: NODE,
+            on: false,
         },
     ]
 }

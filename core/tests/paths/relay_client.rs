@@ -47,6 +47,7 @@ impl Bench {
                 id: [9; 8].into(),
                 addresses: vec![relay_address(), "203.0.113.1:3479".parse().unwrap()],
                 key: bind_key(&SECRET, NETWORK, node(number)),
+                node: None,
             };
             let client = RelayClient::new(now, info, NETWORK, node(number), [number; 32]);
             (SocketAddr::from(([192, 0, 2, number], 5000)), client)

@@ -1,7 +1,7 @@
-//! `meshctl node list|show|rename|approve|remove|replace`
+//! `meshctl node list|show|rename|approve|remove|replace|set-relay`
 
 use clap::{Args, Subcommand};
-use meshd_api::coordinator::admin::{Done, NetworkInfo, NodeAct, NodeInfo};
+use meshd_api::coordinator::admin::{Done, NetworkInfo, NodeAct, NodeInfo, NodeRelay};
 use meshd_core::id::NodeId;
 use meshd_core::statement::Deed;
 
@@ -29,6 +29,7 @@ pub enum Node {
     Remove(One),
     /// Print a token with which a rebuilt machine takes over a node's name, address and tags
     Replace(One),
+    SetRelay(SetRelay),
 }
 
 /// List the nodes.
@@ -69,6 +70,27 @@ pub struct Rename {
     network: OfNetwork,
 }
 
+/// Have a node relay packets between other nodes of its network.
+///
+/// It serves the nodes that reach it directly, on its WireGuard port; a pair that has no direct path uses it where it is
+/// quicker than the other relays, or where those are dead.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  meshctl node set-relay nas1
+  meshctl node set-relay nas1 --off")]
+pub struct SetRelay {
+    /// Its name or id
+    #[arg(value_parser = label)]
+    node: String,
+    /// From now on it does not
+    #[arg(long)]
+    off: bool,
+    /// The network [default: the only one]
+    #[arg(long, value_name = "NAME", value_parser = label)]
+    network: Option<String>,
+}
+
 impl Node {
     /// Does it.
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
@@ -100,6 +122,10 @@ impl Node {
             Self::Remove(one) => {
                 let found = Found::find(global, one.network.name(), &one.node).await?;
                 found.act(global, "remove", None, remove).await
+            }
+            Self::SetRelay(SetRelay { node, off, network }) => {
+                let found = Found::find(global, network.as_deref(), &node).await?;
+                found.set_relay(global, !off).await
             }
             Self::Replace(one) => {
                 let mut found = Found::find(global, one.network.name(), &one.node).await?;
@@ -148,6 +174,20 @@ impl Found {
     /// By id: a name may be another node's a moment later.
     fn path(&self, verb: &str) -> String {
         format!("networks/{}/nodes/{}/{verb}", self.network.name, self.node.id)
+    }
+
+    async fn set_relay(mut self, global: &Global, on: bool) -> Result<(), Failure> {
+        let (node, path) = (self.id()?, self.path("relay"));
+        let make = |key: Option<&AdminKey>, network: &NetworkInfo| {
+            let statement = key
+                .map(|key| admin::act(key, network, Deed::Relay { node, on }))
+                .transpose()?;
+            Ok((NodeRelay { on, statement }, ()))
+        };
+        let (done, ()): (Done, ()) = self.admin.post_signed(&self.network, &path, make).await?;
+        global
+            .output()
+            .answer(&done, |done| format!("{}\n", done.message))
     }
 
     async fn act(
@@ -220,6 +260,7 @@ fn show(node: &NodeInfo) -> String {
         ("ipv6", node.ipv6.to_string()),
         ("seen", seen),
         ("moved", moved.to_owned()),
+        ("relay", if node.relay { "yes" } else { "" }.to_owned()),
         ("public key", node.public_key.clone().unwrap_or_default()),
         ("tags", node.tags.join(" ")),
         ("came by", format!("token {}", node.token)),
@@ -252,6 +293,7 @@ mod tests {
             system: Some("linux/x86_64".into()),
             version: Some("0.1.0".into()),
             moved: false,
+            relay: false,
         }
     }
 

@@ -100,8 +100,10 @@ fn range_line(range: &RangeStatus) -> String {
 
 /// Where a relay is reached, how far it is, and whether it is home.
 fn relay(relay: &RelayStatus) -> String {
+    let node = relay.node.as_ref().map(|node| format!("node {node}"));
     let Some(endpoint) = &relay.endpoint else {
-        return format!("{} (does not answer)", relay.id);
+        let name = node.as_ref().unwrap_or(&relay.id);
+        return format!("{name} (does not answer)");
     };
     let scheme = if relay.transport == Some(Transport::Tls) {
         "tls://"
@@ -109,6 +111,7 @@ fn relay(relay: &RelayStatus) -> String {
         ""
     };
     let home = if relay.home { "home" } else { "spare" };
+    let home = node.as_deref().unwrap_or(home);
     let rtt = relay
         .rtt_ms
         .map_or_else(String::new, |rtt| format!(", {}", units::milliseconds(rtt)));

@@ -14,6 +14,7 @@ mod config;
 mod handshake;
 mod outbox;
 mod peer;
+mod relaying;
 mod rx;
 mod seal;
 mod shared;
@@ -30,7 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use meshd_core::id::NodeId;
 use meshd_core::packet::{DropCounters, DropReason};
 use meshd_core::path::{Endpoint, Path, SocketId};
@@ -40,6 +41,7 @@ use meshd_net::tun::Tun;
 use meshd_net::udp::{SendError, Transmit, UdpSocket};
 
 pub use config::{ControlEvent, DataPlaneConfig, PeerConfig, PeerStats, Sockets, StartError};
+pub use relaying::{Relaying, channel};
 
 use handshake::{HandshakeQueue, HandshakeThread};
 use peer::Peer;
@@ -168,6 +170,11 @@ impl DataPlane {
     /// Sets the relays' addresses: relay frames from elsewhere are dropped.
     pub fn set_relays(&self, relays: Vec<SocketAddr>) {
         self.shared.relays.store(Arc::new(relays));
+    }
+
+    /// Relays frames between other nodes from now on, or no longer. Requests to bind come as control datagrams.
+    pub fn set_relaying(&self, relaying: Option<Relaying>) {
+        self.shared.relaying.store(relaying);
     }
 
     /// Sends a control datagram from the sockets of this network. Towards a relay's session its header is put in front.
@@ -318,6 +325,7 @@ fn share(config: DataPlaneConfig) -> Result<Shared, StartError> {
         sockets: ArcSwap::from_pointee(config.sockets.into()),
         table: ArcSwap::from_pointee(PeerTable::default()),
         relays: ArcSwap::from_pointee(Vec::new()),
+        relaying: ArcSwapOption::empty(),
         handshakes: HandshakeQueue::new(),
         drops: Drops::default(),
         control: Control::new(config.control),

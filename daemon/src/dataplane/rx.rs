@@ -21,6 +21,7 @@ use meshd_net::udp::{GRO_BUFFER, RecvBatch, UdpSocket};
 use super::config::ControlEvent;
 use super::outbox::Outbox;
 use super::peer::{Peer, PeerState};
+use super::relaying::Forwarder;
 use super::seal::send_staged;
 use super::shared::Shared;
 use super::table::PeerTable;
@@ -104,8 +105,11 @@ impl Rx {
         }
         let shared = self.sink.shared.clone();
         let _passage = shared.enter();
+        let relaying = shared.relaying.load();
+        let forwarder = relaying.as_ref().filter(|_| id.is_primary());
+        let forwarder = forwarder.map(|relaying| Forwarder::new(&shared, relaying));
         let (table, now, mut held) = (shared.table.load(), Instant::now(), None);
-        for received in self.batch.iter_mut() {
+        for mut received in self.batch.iter_mut() {
             let from = Endpoint::Direct(Remote {
                 address: received.source,
                 socket: id,
@@ -116,8 +120,15 @@ impl Rx {
                 ecn: received.ecn,
                 now,
             };
-            for datagram in received.bytes.chunks(received.segment_size.max(1)) {
+            let mut own = |datagram: &[u8]| {
                 self.sink.datagram(&table, &mut held, queue, outside, datagram);
+            };
+            match &forwarder {
+                Some(forwarder) => forwarder.buffer(now, from, &mut received, own),
+                None => received
+                    .bytes
+                    .chunks(received.segment_size.max(1))
+                    .for_each(&mut own),
             }
         }
         drop(held);
@@ -167,10 +178,13 @@ impl Sink {
         datagram: &[u8],
     ) -> Result<(), DropReason> {
         let relay = outside.from.address();
-        if !outside.from.socket().is_primary() || !self.shared.relays.load().contains(&relay) {
+        let (session, payload) = split_relay(datagram)?;
+        let primary = outside.from.socket().is_primary();
+        // where this node relays, anybody may ask to bind
+        let asks = primary && session == RELAY_CONTROL_SESSION && self.shared.relaying.load().is_some();
+        if !asks && (!primary || !self.shared.relays.load().contains(&relay)) {
             return Err(DropReason::UnknownRelay);
         }
-        let (session, payload) = split_relay(datagram)?;
         if session == RELAY_CONTROL_SESSION {
             return self.to_control(outside, Class::Relay, datagram);
         }

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use meshd_core::packet::{DropCounters, DropReason};
+use meshd_core::relay::RelayServer;
 use meshd_core::wireguard::WireGuard;
 use meshd_net::tun::Tun;
 use tokio::sync::mpsc;
@@ -17,7 +18,6 @@ use super::staging::Staging;
 use super::table::PeerTable;
 
 /// The parts that threads share. Locks are taken in this order: passage, one peer, staging.
-#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) own: WireGuard,
     pub(super) mtu: u16,
@@ -25,6 +25,8 @@ pub(super) struct Shared {
     pub(super) sockets: ArcSwap<SocketSet>,
     pub(super) table: ArcSwap<PeerTable>,
     pub(super) relays: ArcSwap<Vec<SocketAddr>>,
+    /// Where this node relays for others; its lock is taken after the passage and before a peer's.
+    pub(super) relaying: ArcSwapOption<RwLock<RelayServer>>,
     pub(super) handshakes: HandshakeQueue,
     pub(super) drops: Drops,
     pub(super) control: Control,
@@ -33,6 +35,14 @@ pub(super) struct Shared {
     pub(super) passage: RwLock<()>,
     /// The packet threads shall end.
     pub(super) stop: AtomicBool,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("mtu", &self.mtu)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Shared {

@@ -28,6 +28,7 @@ impl Task {
         self.agent.set_map(MapVersion { epoch, version });
         self.shared.names.set(names(&self.membership.name, &view));
         self.paths.retain(|node| view.nodes.contains_key(node));
+        self.relays_of_map(&view);
     }
 
     /// Gives the data plane its peers, each with the ranges that go to it now.

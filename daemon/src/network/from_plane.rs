@@ -33,7 +33,12 @@ impl Task {
     pub(super) fn plane_said(&mut self, event: ControlEvent) -> ControlFlow<()> {
         let now = Instant::now();
         match event {
-            ControlEvent::Datagram { from, bytes, .. } if self.floods.admit(now, from.into()) => {
+            ControlEvent::Datagram {
+                from, local, bytes, ..
+            } if self.floods.admit(now, from.into()) => {
+                if self.relay_request(from, local, &bytes) {
+                    return ControlFlow::Continue(());
+                }
                 let source = match from {
                     Endpoint::Direct(remote) => Source::Socket(remote),
                     Endpoint::Relay { relay, session } => Source::Relay { relay, session },
@@ -92,6 +97,7 @@ impl Task {
         for stats in self.plane.stats() {
             self.sample_peer(now, &stats);
         }
+        self.call_node_relays(now);
         self.paths.save_when_due(&self.agent, &self.carriers, &self.files);
         self.samples.busy_until.is_some_and(|until| now < until)
     }

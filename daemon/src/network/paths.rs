@@ -99,6 +99,7 @@ pub(super) async fn resolve_relays(relays: &[Relay]) -> Vec<RelayInfo> {
             id,
             addresses,
             key: BindKey::from_bytes(key),
+            node: None,
         });
     }
     resolved
@@ -230,6 +231,7 @@ fn stored_relay((id, addresses, key): (String, Vec<SocketAddr>, Vec<u8>)) -> Opt
         id: id.parse().ok()?,
         addresses,
         key: BindKey::from_bytes(key.try_into().ok()?),
+        node: None,
     })
 }
 
@@ -247,18 +249,29 @@ impl Task {
         if relays == self.paths.relays {
             return;
         }
-        self.agent.set_relays(Instant::now(), &relays);
         self.paths.relays = relays;
+        self.relays_changed();
+        self.paths.save(&self.agent, &self.carriers, &self.files);
+    }
+
+    /// Tells agent and data plane which relays there are: the coordinator's, and nodes.
+    pub(super) fn relays_changed(&mut self) {
+        let relays: Vec<RelayInfo> = self.all_relays().collect();
+        self.agent.set_relays(Instant::now(), &relays);
         for (relay, local) in self.carriers.up().collect::<Vec<_>>() {
             self.agent.set_carrier(Instant::now(), relay, Some(local));
         }
         self.admit_relays();
-        self.paths.save(&self.agent, &self.carriers, &self.files);
+    }
+
+    fn all_relays(&self) -> impl Iterator<Item = RelayInfo> {
+        let nodes = self.node_relays.infos(self.membership.network);
+        self.paths.relays.iter().cloned().chain(nodes)
     }
 
     /// Tells the data plane whose relay frames it takes.
     fn admit_relays(&self) {
-        let udp = self.paths.relays.iter().flat_map(|relay| relay.addresses.clone());
+        let udp = self.all_relays().flat_map(|relay| relay.addresses);
         self.plane
             .set_relays(udp.chain(self.carriers.addresses()).collect());
     }
@@ -303,6 +316,7 @@ impl Task {
                     info!(peer = %self.name_of(peer), kind = ?path.kind(), to = ?path.primary.map(|e| e.address()), "path");
                 }
                 self.plane.follow(peer, path);
+                self.node_relay_moved(peer);
             }
             Event::Initiate { peer } => self.plane.initiate(peer),
             Event::PeerRestarted { peer } => debug!(peer = %self.name_of(peer), "was restarted"),

@@ -74,6 +74,7 @@ impl Task {
                 transport,
                 rtt_ms: view.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
                 home: view.home,
+                node: view.node.map(|node| self.name_of(node)),
             }
         };
         self.agent.relays().map(relay).collect()

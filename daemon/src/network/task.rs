@@ -14,8 +14,10 @@ use super::from_plane::Samples;
 use super::gateways::Gateways;
 use super::interface::Interface;
 use super::map::MapKeeper;
+use super::port_mapping::PortMapping;
 use super::questions::Pings;
 use super::record::{Progress, Recorder};
+use super::relaying::NodeRelays;
 use super::status::join_reply;
 use super::{NetworkCommand, Shared, Stop, exchange, paths, sockets};
 use crate::dataplane::{ControlEvent, DataPlane, DataPlaneConfig};
@@ -83,11 +85,15 @@ pub struct Task {
     pub(super) fetching: BTreeSet<NodeId>,
     pub(super) samples: Samples,
     pub(super) gateways: Gateways,
+    /// The router's mapping of the UDP port.
+    pub(super) port_mapping: PortMapping,
     /// Measurements of what is between this node and the internet.
     pub(super) checks: Checks,
     /// Pings that people wait for.
     pub(super) pings: Pings,
     pub(super) floods: Floods,
+    /// Nodes that relay for others, this one maybe among them.
+    pub(super) node_relays: NodeRelays,
     /// LANs that keep their own routes, as sentences.
     pub(super) yielded: Vec<String>,
     /// What happened that somebody should read.
@@ -148,9 +154,11 @@ impl Task {
             fetching: BTreeSet::new(),
             samples: Samples::default(),
             gateways: Gateways::open(addresses.0, &files).await,
+            port_mapping: PortMapping::start(port, &membership.discovery.seed()),
             checks: Checks::default(),
             pings: Pings::default(),
             floods: Floods::default(),
+            node_relays: NodeRelays::default(),
             yielded: Vec::new(),
             notes: Vec::new(),
             membership,
@@ -242,6 +250,7 @@ impl Task {
                 },
                 Some((relay, state)) = self.carriers.next() => self.carrier_changed(relay, state),
                 Some((from, probe)) = self.gateways.recv() => self.gateway_said(from, probe),
+                () = self.port_mapping.changed() => self.port_mapped(),
                 beacons = self.beacons.recv() => self.heard_beacons(&beacons),
                 Some(Ok(checked)) = self.checks.under_way.join_next() => self.checked(checked),
                 Some(Ok((peer, map))) = self.fetches.join_next() => self.fetched(peer, map),
@@ -295,6 +304,9 @@ impl Task {
             self.agent.goodbye();
             self.drain_agent();
         }
+        if goodbye {
+            self.port_mapping.release().await;
+        }
         self.shared.names.forget(&self.membership.name);
         self.stop_forwarding();
         self.interface
@@ -325,6 +337,7 @@ impl Task {
     async fn underlay_changed(&mut self) {
         self.serve_gateways().await;
         self.carriers.network_changed();
+        self.port_mapping.set_router(self.underlay.router);
         self.checks.want(Instant::now());
         self.publish(false);
     }

@@ -26,6 +26,7 @@ pub struct Effects {
     ousted: BTreeSet<TokenId>,
     blocked: BTreeMap<String, Block>,
     gateways: BTreeMap<(NodeId, IpNet), GatewayTerms>,
+    relays: BTreeSet<NodeId>,
 }
 
 impl Effects {
@@ -54,6 +55,8 @@ impl Effects {
                 self.gateways.insert((*node, terms.range), terms.clone());
             }
             Deed::WithdrawGateway { node, range } => drop(self.gateways.remove(&(*node, *range))),
+            Deed::Relay { node, on: true } => drop(self.relays.insert(*node)),
+            Deed::Relay { node, on: false } => drop(self.relays.remove(node)),
             Deed::Unknown { .. } => {}
         }
     }
@@ -82,6 +85,11 @@ impl Effects {
     /// Gateways that were not withdrawn, by node and range; of nodes that are out, too.
     pub fn gateways(&self) -> impl Iterator<Item = (NodeId, &GatewayTerms)> {
         self.gateways.iter().map(|((node, _), terms)| (*node, terms))
+    }
+
+    /// Whether the node relays for others.
+    pub fn relays(&self, node: NodeId) -> bool {
+        self.relays.contains(&node)
     }
 
     /// The block on a name.

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use meshd_api::coordinator::IDEMPOTENCY_KEY;
 use meshd_api::coordinator::admin::{
     Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo,
-    RelayCreate, RelayCreated, RelayInfo, TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
+    NodeRelay, RelayCreate, RelayCreated, RelayInfo, TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
 };
 use meshd_core::id::NetworkId;
 use meshd_core::keys::blake2s;
@@ -238,6 +238,18 @@ pub async fn rename_node(
 ) -> Answer<Json<Done>> {
     change(&coordinator, network, write, move |state, id, how| {
         state.rename_node(id, &node, how)
+    })
+    .await
+}
+
+/// `POST /v1/admin/networks/{network}/nodes/{node}/relay`.
+pub async fn set_relay(
+    State(coordinator): State<Coordinator>,
+    Path((network, node)): Path<(String, String)>,
+    write: Write<NodeRelay>,
+) -> Answer<Json<Done>> {
+    change(&coordinator, network, write, move |state, id, how| {
+        state.set_relay(id, &node, how)
     })
     .await
 }

@@ -11,7 +11,7 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Extension, Json, Router};
 use meshd_api::coordinator::admin::{
     Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo,
-    RelayCreate, RelayCreated, RelayInfo, TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
+    NodeRelay, RelayCreate, RelayCreated, RelayInfo, TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
 };
 use meshd_api::coordinator::node::{
     Entries, JoinPreview, JoinReply, JoinRequest, Leave, Pong, RecordUpdate, StreamLine,
@@ -112,6 +112,8 @@ fn admin_routes() -> Table {
             .takes::<NodeAct>().gives::<Done>(), post(admins::remove_node)),
         (at("post", "/v1/admin/networks/{network}/nodes/{node}/rename", "Renames a node")
             .takes::<NodeAct>().gives::<Done>(), post(admins::rename_node)),
+        (at("post", "/v1/admin/networks/{network}/nodes/{node}/relay", "Has a node relay for others, or no longer")
+            .takes::<NodeRelay>().gives::<Done>(), post(admins::set_relay)),
         (at("post", "/v1/admin/networks/{network}/nodes/{node}/replace", "Makes a token that takes a node's place")
             .takes::<NodeAct>().gives::<TokenCreated>(), post(admins::replace_node)),
         (at("post", "/v1/admin/networks/{network}/names/free", "Frees a blocked name").takes::<NameFree>()

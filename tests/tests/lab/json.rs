@@ -59,7 +59,7 @@ fn is_as_documented(verb: &str, answer: &Value, wanted: &str) {
 
 const NETWORK: &str = "name id root root_on_relay cidr cidr6 mtu epoch version nodes connected coordinator addresses last_serial warnings";
 const NODE: &str =
-    "name id state ipv4 ipv6 public_key tags token connected last_seen candidates system version moved";
+    "name id state ipv4 ipv6 public_key tags token connected last_seen candidates system version moved relay";
 const TOKEN: &str =
     "id state used uses expires tags ephemeral approval hostname ip listen_port template replaces";
 

@@ -3,10 +3,12 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use meshd_tests::mesh::{Node, program};
-use meshd_tests::{Machine, Nat, Process, TcpFlow, UdpFlow, eventually, figure, keeps};
+use meshd_tests::mesh::{Node, Relay, program};
+use meshd_tests::{
+    DelayBox, Machine, Nat, Process, TcpFlow, UdpFlow, Weather, World, eventually, figure, keeps,
+};
 
-use crate::bed::{self, Bed, NET, SOON};
+use crate::bed::{self, Bed, CIDR, NET, SOON};
 
 /// The longest time without packets that the death of a relay may cause.
 const BAR: Duration = Duration::from_secs(3);
@@ -148,4 +150,97 @@ fn a_relay_is_listed_used_and_removed() {
         bed.relay.json(&["relay", "list"]).as_array().map(Vec::len),
         Some(1)
     );
+}
+
+/// Two nodes that nothing brings together directly, and a third that both reach; the uplinks of the cloud host and of the
+/// third have these delays, in ms.
+fn with_a_third(cloud_ms: u64, third_ms: u64) -> (Bed, DelayBox) {
+    let weather = |ms| Weather {
+        delay: Duration::from_millis(ms),
+        ..Weather::default()
+    };
+    let world = World::new();
+    let (cloud, uplink) = world.slow_cloud(weather(cloud_ms));
+    let relay = Relay::start_with(&cloud, &["--public-addr", "203.0.113.1"]);
+    relay.create_network(NET, CIDR);
+    let sites = vec![
+        world.site(Nat::Symmetric),
+        world.site(Nat::Symmetric),
+        world.slow_site(Nat::Open, weather(third_ms)),
+    ];
+    let mut bed = Bed {
+        nodes: Vec::new(),
+        relay,
+        sites: Vec::new(),
+        cloud,
+        world,
+    };
+    for (site, name) in sites.iter().zip(["a", "b", "r"]) {
+        bed.add(site, name, 2);
+    }
+    bed.sites = sites;
+    bed.settle();
+    (bed, uplink)
+}
+
+/// Waits until both of the pair send by this relay.
+fn goes_by(bed: &Bed, address: &str) {
+    let (a, b) = (&bed.nodes[0], &bed.nodes[1]);
+    eventually(SOON, &format!("the pair goes by {address}"), || {
+        a.pings("b");
+        let by = |node: &Node, peer| endpoint(node, peer).starts_with(&format!("{address}:"));
+        (by(a, "b") && by(b, "a")).then_some(())
+    });
+    assert_eq!(
+        (a.path_kind(NET, "b"), b.path_kind(NET, "a")),
+        ("relay".into(), "relay".into())
+    );
+}
+
+#[test]
+fn a_node_that_is_a_relay_is_used_where_it_is_quicker_and_left_when_it_is_none_any_more() {
+    let (bed, _uplink) = with_a_third(40, 0);
+    let (a, b, third) = (&bed.nodes[0], &bed.nodes[1], bed.sites[2].v4(2));
+    goes_by(&bed, "203.0.113.1");
+    let flow = UdpFlow::start(a, b, b.at(NET, 9000), 500);
+    let said = bed.relay.ctl(&["node", "set-relay", "r"]);
+    assert!(said.contains("\"r\" relays for nodes"), "{said}");
+    goes_by(&bed, &third);
+    assert_eq!(bed.relay.json(&["node", "show", "r"])["relay"], true);
+    assert!(
+        !bed.relay.try_ctl(&["node", "set-relay", "r"]).status.success(),
+        "it is one"
+    );
+    // it needs no cloud host
+    bed.relay.kill();
+    a.reaches("b", SOON);
+    bed.relay.start_again();
+    let page = a.ctl(&["status"]);
+    assert!(page.contains("(node r"), "{page}");
+    bed.relay.ctl(&["node", "set-relay", "r", "--off"]);
+    goes_by(&bed, "203.0.113.1");
+    let flow = flow.stop();
+    assert!(keeps(flow.longest_silence, Duration::from_secs(1)), "{flow:?}");
+}
+
+#[test]
+fn a_node_that_is_a_relay_takes_over_when_the_cloud_host_dies() {
+    let (bed, _uplink) = with_a_third(0, 40);
+    let (a, b, third) = (&bed.nodes[0], &bed.nodes[1], bed.sites[2].v4(2));
+    bed.relay.ctl(&["node", "set-relay", "r"]);
+    bound_at(a, 2);
+    bound_at(b, 2);
+    goes_by(&bed, "203.0.113.1");
+    let flow = UdpFlow::start(a, b, b.at(NET, 9000), 1000);
+    let stream = TcpFlow::start(a, b, b.at(NET, 9001), 1_000_000);
+    bed.relay.kill();
+    goes_by(&bed, &third);
+    let (flow, stream) = (flow.stop(), stream.stop());
+    figure(
+        "the cloud relay dies, a node takes over",
+        format!("{} ms of silence", flow.longest_silence.as_millis()),
+        "3,000 ms",
+    );
+    assert!(keeps(flow.longest_silence, BAR), "{flow:?}");
+    assert_eq!(stream.broken, None, "{stream:?}");
 }

@@ -48,7 +48,7 @@ impl MapBuilder {
             Deed::Rename { node, .. } => self.put_newer(Slot::Renamed(node), entry, "admin act"),
             Deed::FreeName { name } => self.put_newer(Slot::Freed(name), entry, "admin act"),
             Deed::RevokeToken { token } => self.put_newer(Slot::Revoked(token), entry, "admin act"),
-            Deed::Gateway { node, .. } | Deed::WithdrawGateway { node, .. }
+            Deed::Gateway { node, .. } | Deed::WithdrawGateway { node, .. } | Deed::Relay { node, .. }
                 if self.death_of(node).is_some() =>
             {
                 Ok(Put::default())
@@ -59,6 +59,7 @@ impl MapBuilder {
             Deed::WithdrawGateway { node, range } => {
                 self.put_newer(Slot::Gateway(node, range), entry, "gateway")
             }
+            Deed::Relay { node, .. } => self.put_newer(Slot::Relay(node), entry, "admin act"),
             Deed::Unknown { .. } => {
                 let slot = Slot::OtherAct(entry.key());
                 self.put_newer(slot, entry, "admin act")
@@ -225,6 +226,9 @@ impl MapBuilder {
         for node in nodes {
             self.slots.remove(&Slot::Approved(node));
             self.slots.remove(&Slot::Renamed(node));
+            if final_word {
+                self.slots.remove(&Slot::Relay(node));
+            }
             self.slots.retain(
                 |slot, _| !matches!(slot, Slot::Gateway(gateway, _) if *gateway == node && final_word),
             );

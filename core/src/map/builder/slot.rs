@@ -18,6 +18,7 @@ pub enum Slot {
     Renamed(NodeId),
     Freed(String),
     Gateway(NodeId, IpNet),
+    Relay(NodeId),
     OtherAct(EntryKey),
     Node(NodeId),
 }

@@ -81,6 +81,12 @@ impl<'a> Judge<'a> {
         }
         let nodes = self.nodes(&effects, &believed);
         let gateways = self.gateways(&effects, &params, &nodes);
+        let relays = &effects.relays;
+        let relays = relays
+            .iter()
+            .copied()
+            .filter(|node| nodes.contains_key(node))
+            .collect();
         let removed = self.removed(&effects);
         let (at, blocked_names) = (map.header().value().at(), effects.blocked_names());
         let view = View {
@@ -89,6 +95,7 @@ impl<'a> Judge<'a> {
             nodes,
             removed,
             gateways,
+            relays,
             blocked_names,
             refusals: self.refusals,
         };

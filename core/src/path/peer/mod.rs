@@ -297,6 +297,14 @@ impl Peer {
         self.refresh(now, shared);
     }
 
+    /// The node was bound at a relay just now: it may be a nearer one, or one that lives.
+    pub(super) fn relay_bound(&mut self, now: Instant, shared: &mut Shared) {
+        self.relays_changed(now, shared);
+        if self.is_active() && !self.has_sure_direct(now) {
+            self.open_relay(now, shared);
+        }
+    }
+
     fn rest(&mut self, shared: &mut Shared) {
         self.abandon_campaign(shared);
         self.activity = Activity::default();

@@ -50,6 +50,7 @@ impl World {
                 .map(|&ip| SocketAddr::new(ip, RELAY_PORT))
                 .collect(),
             key: bind_key(&RELAY_SECRET, NETWORK, node_id(host)),
+            node: None,
         };
         self.relays.iter().map(info).collect()
     }

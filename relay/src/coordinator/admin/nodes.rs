@@ -1,6 +1,6 @@
 //! Nodes: listed, shown, approved, renamed, removed, replaced; and names freed.
 
-use meshd_api::coordinator::admin::{Done, NameFree, NodeAct, NodeInfo, TokenCreated};
+use meshd_api::coordinator::admin::{Done, NameFree, NodeAct, NodeInfo, NodeRelay, TokenCreated};
 use meshd_core::admission::{BLOCKED_SECONDS, rename};
 use meshd_core::id::{NetworkId, NodeId};
 use meshd_core::statement::{Deed, Fixed, Limits, Terms};
@@ -106,6 +106,26 @@ impl State {
             )?;
             network.take_act(&act, batch)?;
             let message = format!("node \"{before}\" is called \"{name}\" now");
+            let effect = Effect::audited(network, &message);
+            Ok((Done { message }, effect))
+        })
+    }
+
+    /// Has a node relay for others, or no longer.
+    pub fn set_relay(&mut self, network: NetworkId, name: &str, how: &NodeRelay) -> Result<Done, Refusal> {
+        self.write(network, |network, batch| {
+            let (node, on) = (network.node_named(name)?, how.on);
+            let name = network.shown_name(node);
+            if network.effects.relays(node) == on {
+                let is = if on { "is a relay already" } else { "is no relay" };
+                return Err(Refusal::Conflict(format!("node \"{name}\" {is}")));
+            }
+            let act = network.act(Deed::Relay { node, on }, how.statement.as_ref())?;
+            network.take_act(&act, batch)?;
+            let message = match on {
+                true => format!("node \"{name}\" relays for nodes that reach it directly"),
+                false => format!("node \"{name}\" is no relay any more"),
+            };
             let effect = Effect::audited(network, &message);
             Ok((Done { message }, effect))
         })
@@ -223,6 +243,7 @@ impl Network {
             system: record.map(|record| record.system.clone()),
             version: record.map(|record| record.version.clone()),
             moved: node.row.moved,
+            relay: self.effects.relays(id),
         })
     }
 }
