@@ -7,11 +7,11 @@ use super::SocketNumber;
 use crate::stun::{self, Change};
 
 /// When it is asked, counted from the first time.
-const AT_MS: [u64; 3] = [0, 250, 700];
+const AT_MS: [u64; 3] = [0, 200, 500];
 /// When silence counts as an answer.
-const SILENCE: Duration = Duration::from_millis(1_200);
+const SILENCE: Duration = Duration::from_millis(900);
 /// When others are no longer waited for.
-const LONG: Duration = Duration::from_millis(600);
+const LONG: Duration = Duration::from_millis(400);
 
 /// What came.
 #[derive(Clone, Copy, Debug)]

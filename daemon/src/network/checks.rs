@@ -18,6 +18,8 @@ use crate::supervisor::Reply;
 
 /// Changes come in bursts; they are measured together.
 const SETTLE: Duration = Duration::from_secs(1);
+/// After a start nobody waits for long: what paths can be had depends on it.
+const SETTLE_AT_START: Duration = Duration::from_millis(100);
 /// Between two checks, whoever wants them.
 const AT_LEAST: Duration = Duration::from_secs(5);
 
@@ -43,8 +45,10 @@ impl Checks {
 
     /// Something changed: it is measured soon.
     pub(super) fn want(&mut self, now: Instant) {
-        let earliest = self.begun.map_or(now, |begun| begun + AT_LEAST);
-        self.due = Some(earliest.max(now + SETTLE));
+        self.due = Some(match self.begun {
+            Some(begun) => (begun + AT_LEAST).max(now + SETTLE),
+            None => now + SETTLE_AT_START,
+        });
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -63,8 +67,8 @@ impl Task {
                 .under_way
                 .spawn(netcheck::run(self.checks.relays.clone(), own));
         } else if self.checks.due.is_some_and(|due| now >= due) {
-            // it waits for the one under way, or for relays
-            self.checks.due = Some(now + SETTLE);
+            // it waits for the one under way; relays, when there are some, want one themselves
+            self.checks.due = (!self.checks.relays.is_empty()).then_some(now + SETTLE);
         }
     }
 

@@ -27,6 +27,8 @@ use super::Peer;
 const BATCH: u16 = 10;
 const PRIMER_BATCH: u16 = 8;
 const BATCH_EVERY: Duration = Duration::from_millis(20);
+/// Batches that a busy computer makes up for at once, where it came late to them.
+const MAX_LATE: u16 = 5;
 /// The call is repeated, should it be lost or the peer be busy with another search.
 const CALL_AGAIN: Duration = Duration::from_secs(1);
 /// From the end of the primers to the next ones, which go further.
@@ -140,14 +142,17 @@ impl Peer {
             }
             return;
         }
-        opener.next = now + BATCH_EVERY;
+        let left = BIRTHDAY_SOCKETS - opener.primed;
+        let count = left.min(PRIMER_BATCH * batches_due(&mut opener.next, now));
         let (first, address) = (opener.first.0 + opener.primed, opener.target);
-        let count = PRIMER_BATCH.min(BIRTHDAY_SOCKETS - opener.primed);
-        opener.primed += count;
         let ttl = Some(opener.ttl);
-        for number in first..first + count {
-            let socket = SocketId(number);
-            self.probe(now, Remote { address, socket }, ttl, shared);
+        let mut remotes = (first..first + count).map(|number| Remote {
+            address,
+            socket: SocketId(number),
+        });
+        let sent = remotes.position(|remote| !self.probe(now, remote, ttl, shared));
+        if let Some(opener) = &mut self.campaign.opener {
+            opener.primed += sent.map_or(count, |sent| sent as u16);
         }
     }
 
@@ -196,24 +201,29 @@ impl Peer {
             shared.searching = None;
             return;
         }
-        searcher.next = now + BATCH_EVERY;
-        let count = u32::from(BATCH).min(searcher.left);
-        searcher.left -= count;
-        let (ip, stride, mut port) = (searcher.ip, searcher.stride, searcher.port);
-        searcher.port = (port + count * stride) % PORTS;
-        for _ in 0..count {
-            let address = SocketAddr::new(ip, (FIRST_PORT + port) as u16);
-            port = (port + stride) % PORTS;
-            self.probe(now, address.into(), None, shared);
+        let count = searcher
+            .left
+            .min(u32::from(BATCH * batches_due(&mut searcher.next, now)));
+        let (ip, stride, first) = (searcher.ip, searcher.stride, searcher.port);
+        let port = |nth: u32| (first + nth * stride) % PORTS;
+        let mut addresses = (0..count).map(|nth| SocketAddr::new(ip, (FIRST_PORT + port(nth)) as u16));
+        let sent = addresses.position(|address| !self.probe(now, address.into(), None, shared));
+        let sent = sent.map_or(count, |sent| sent as u32);
+        if let Some(searcher) = &mut self.campaign.searcher {
+            searcher.left -= sent;
+            searcher.port = port(sent);
         }
     }
 
-    /// One ping of the search. Its pong is not waited for: who is reached pings back, and that is answered.
-    fn probe(&mut self, now: Instant, remote: Remote, ttl: Option<u8>, shared: &mut Shared) {
-        if shared.charge_birthday(now) {
+    /// One ping of the search, unless there were too many in this second. Its pong is not waited for: who is reached pings
+    /// back, and that is answered.
+    fn probe(&mut self, now: Instant, remote: Remote, ttl: Option<u8>, shared: &mut Shared) -> bool {
+        let free = shared.charge_birthday(now);
+        if free {
             let ping = self.new_ping(now, shared);
             self.send_with_ttl(shared, Endpoint::Direct(remote), &ping, ttl);
         }
+        free
     }
 
     /// Whether an address belongs to the sockets that were opened, and so to their limit. What the side that searches has to
@@ -222,6 +232,14 @@ impl Peer {
         let opener = self.campaign.opener.as_ref();
         opener.is_some_and(|opener| opener.owns(remote))
     }
+}
+
+/// How many batches are due at `now`, of which the first was at `next`; they count as sent.
+fn batches_due(next: &mut Instant, now: Instant) -> u16 {
+    let late = now.saturating_duration_since(*next).as_millis() / BATCH_EVERY.as_millis();
+    let due = 1 + u16::try_from(late).unwrap_or(u16::MAX).min(MAX_LATE - 1);
+    *next = (*next + BATCH_EVERY * u32::from(due)).max(now + Duration::from_millis(1));
+    due
 }
 
 /// The next number that leads through all ports before it repeats one: with none of 64,512's factors 2, 3 and 7.

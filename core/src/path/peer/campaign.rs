@@ -130,7 +130,12 @@ fn may_work(method: Method, ours: NatBehaviour, theirs: NatBehaviour) -> bool {
     match method {
         Method::Punch => !hopeless,
         Method::FreshPort => guessed(ours) && guessed(theirs),
-        Method::Birthday => hopeless && (ours.is_dependent() != theirs.is_dependent()),
+        // of use wherever punching may fail: also where it is unknown whom the other lets in
+        Method::Birthday => match (ours.is_dependent(), theirs.is_dependent()) {
+            (true, false) => theirs.filters_by_port(),
+            (false, true) => ours.filters_by_port(),
+            _ => false,
+        },
     }
 }
 
@@ -382,7 +387,7 @@ mod tests {
             (counted, counted, &[FreshPort]),
             (counted, random, &[]),
             (unknown, unknown, &[Punch, FreshPort]),
-            (unknown, random, &[Punch]),
+            (unknown, random, &[Punch, Birthday]),
             (home, blocked, &[]),
         ] {
             for (ours, theirs) in [(ours, theirs), (theirs, ours)] {
