@@ -12,7 +12,7 @@
 //!
 //! # How packets go
 //! A datagram is told by its first bytes ([`demux`]). WireGuard packets go through [`wireguard`], inner packets through
-//! [`packet`] and [`allowed_ips`], ranges behind a node by its [`gateway`]; [`relay`], [`path`] and [`stun`] find the way between two nodes. [`names`] is what a
+//! [`packet`] and [`allowed_ips`], ranges behind a node by its [`gateway`], pods by their addresses ([`ipam`]); [`relay`], [`path`] and [`stun`] find the way between two nodes. [`names`] is what a
 //! person sees of it all.
 //!
 //! # The contract
@@ -54,6 +54,7 @@ pub mod demux;
 pub mod firewall;
 pub mod gateway;
 pub mod id;
+pub mod ipam;
 pub mod keys;
 pub mod map;
 pub mod names;

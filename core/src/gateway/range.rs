@@ -39,6 +39,16 @@ pub enum RangeError {
         /// The network's prefix.
         mesh: IpNet,
     },
+    /// It holds addresses of pods.
+    #[error(
+        "{range} overlaps {pods}, which is a node's pods'; publish the range under another prefix with --as"
+    )]
+    Pods {
+        /// The range.
+        range: IpNet,
+        /// A node's part of the pods' prefix.
+        pods: IpNet,
+    },
     /// It overlaps another gateway's range without being the same.
     #[error(
         "{range} overlaps {}, which \"{}\" publishes, without being the same; gateways share a range as a whole, or publish \
@@ -121,6 +131,17 @@ pub fn check(range: IpNet, published: IpNet, mesh: &[IpNet], others: &[Published
         }
     }
     Ok(())
+}
+
+/// Whether a published prefix leaves the nodes' parts of the pods' prefix alone. It may lie in the pods' prefix otherwise.
+///
+/// # Errors
+/// Where it does not.
+pub fn apart_from_pods(range: IpNet, pods: &[IpNet]) -> Result<(), RangeError> {
+    let met = pods
+        .iter()
+        .find(|pods| range.prefix_len() > 0 && overlap(pods, &range));
+    met.map_or(Ok(()), |pods| Err(RangeError::Pods { range, pods: *pods }))
 }
 
 /// Whether the addresses of a prefix are such as can be routed at all.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{BlockedName, Death, Memory};
 use crate::id::{NodeId, TokenId};
-use crate::statement::{Act, Deed, GatewayTerms, Signed};
+use crate::statement::{Act, Deed, GatewayTerms, PodPrefixes, PodTerms, Signed};
 
 /// What all acts together come to.
 #[derive(Debug, Default)]
@@ -27,6 +27,10 @@ pub struct Effects {
     pub gateways: BTreeMap<(NodeId, IpNet), GatewayTerms>,
     /// Nodes that relay for others.
     pub relays: BTreeSet<NodeId>,
+    /// Prefixes of pods and services.
+    pub pods: Option<PodTerms>,
+    /// Nodes' parts of the pods' prefixes: serial of the act, and the part.
+    pub parts: BTreeMap<NodeId, (u64, PodPrefixes)>,
 }
 
 impl Effects {
@@ -63,6 +67,8 @@ impl Effects {
             Deed::WithdrawGateway { node, range } => drop(self.gateways.remove(&(*node, *range))),
             Deed::Relay { node, on: true } => drop(self.relays.insert(*node)),
             Deed::Relay { node, on: false } => drop(self.relays.remove(node)),
+            Deed::PodNetwork { terms } => self.pods = Some(terms.clone()),
+            Deed::PodPrefixes { node, prefixes } => drop(self.parts.insert(*node, (serial, *prefixes))),
             Deed::RevokeToken { .. } | Deed::Unknown { .. } => {}
         }
     }
@@ -101,6 +107,8 @@ impl Effects {
             | Deed::Gateway { .. }
             | Deed::WithdrawGateway { .. }
             | Deed::Relay { .. }
+            | Deed::PodNetwork { .. }
+            | Deed::PodPrefixes { .. }
             | Deed::Unknown { .. } => Vec::new(),
         }
     }

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::{Death, EntryKey, Place};
 use crate::gateway::RangeError;
 use crate::id::{NodeId, TokenId};
+use crate::ipam::TermsError;
 use crate::keys::{IdentityPublic, WireGuardPublic};
 
 /// Something in a map that is not believed.
@@ -141,6 +142,17 @@ pub enum Cause {
     /// A gateway's range that would break something.
     #[error("it is no gateway here: {0}")]
     GatewayUnfit(RangeError),
+    /// Pod prefixes that would break something.
+    #[error("its pods and services have no prefix here: {0}")]
+    PodsUnfit(TermsError),
+    /// A part of the pods' prefix that is none, or another node's.
+    #[error("its pods are not reached here: {part} {why}")]
+    PartUnfit {
+        /// The part.
+        part: IpNet,
+        /// Why not.
+        why: String,
+    },
     /// More nodes than a map may ever have had.
     #[error("refused: this node remembers {0} nodes already and takes no more")]
     TooMany(usize),

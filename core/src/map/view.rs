@@ -8,7 +8,7 @@ use super::{Death, Refusal};
 use crate::gateway::Gateway;
 use crate::id::{NodeId, RelayId, TokenId};
 use crate::keys::{DiscoveryPublic, IdentityPublic, WireGuardPublic};
-use crate::statement::{Candidate, Params, Terms};
+use crate::statement::{Candidate, Params, PodPrefixes, PodTerms, Terms};
 
 /// What is believed, and what is not. It holds this node too.
 #[derive(Clone, Debug)]
@@ -25,6 +25,10 @@ pub struct View {
     pub gateways: Vec<Gateway>,
     /// Nodes that are in and that relay packets between others.
     pub relays: BTreeSet<NodeId>,
+    /// Prefixes of pods and services.
+    pub pods: Option<PodTerms>,
+    /// Parts of the pods' prefixes, by node that is in.
+    pub parts: BTreeMap<NodeId, PodPrefixes>,
     /// Names that nobody may take for a while, by name.
     pub blocked_names: BTreeMap<String, BlockedName>,
     /// What is refused, and why.

@@ -5,6 +5,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 use ipnet::IpNet;
 
 use super::Statement;
+use super::pods::{PodPrefixes, PodTerms, whole};
 use super::text::{self, MAX_LABEL, MAX_TEXT};
 use crate::id::{NetworkId, NodeId, TokenId};
 use crate::keys::{RootPublic, RootSecret};
@@ -80,6 +81,18 @@ pub enum Deed {
         /// Whether from now on it does.
         on: bool,
     },
+    /// Kind 9: the prefixes of the network's pods and services. A later one changes them.
+    PodNetwork {
+        /// The prefixes.
+        terms: PodTerms,
+    },
+    /// Kind 10: a node's part of the pods' prefixes.
+    PodPrefixes {
+        /// The node.
+        node: NodeId,
+        /// Its part.
+        prefixes: PodPrefixes,
+    },
     /// Of a newer release; kept in the map, of no effect here.
     Unknown {
         /// Its kind.
@@ -122,17 +135,6 @@ impl GatewayTerms {
     }
 }
 
-/// A prefix without host bits: one range has one name.
-fn whole(prefix: &IpNet) -> Result<(), String> {
-    match *prefix == prefix.trunc() {
-        true => Ok(()),
-        false => Err(format!(
-            "{prefix} is a host, not a prefix; write {}",
-            prefix.trunc()
-        )),
-    }
-}
-
 impl Statement for Act {
     const LABEL: &'static str = "meshd/act/v1";
     const WHAT: &'static str = "admin act";
@@ -151,6 +153,8 @@ impl Statement for Act {
             | Deed::Relay { .. }
             | Deed::Unknown { .. } => Ok(()),
             Deed::WithdrawGateway { range, .. } => whole(range),
+            Deed::PodNetwork { terms } => terms.check(),
+            Deed::PodPrefixes { prefixes, .. } => prefixes.check(),
         }
     }
 }
@@ -183,6 +187,32 @@ struct Wire {
     to_nodes: Vec<NodeId>,
     #[cbor(n(11), skip_if = "Vec::is_empty")]
     to_tags: Vec<String>,
+    #[n(12)]
+    node_prefix: Option<u8>,
+    #[cbor(n(13), skip_if = "Vec::is_empty")]
+    services: Vec<String>,
+}
+
+impl From<&PodTerms> for Wire {
+    fn from(terms: &PodTerms) -> Self {
+        Self {
+            text: Some(terms.ipv4.to_string()),
+            published: terms.ipv6.map(|ipv6| ipv6.to_string()),
+            node_prefix: Some(terms.node_prefix),
+            services: terms.services.iter().map(ToString::to_string).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&PodPrefixes> for Wire {
+    fn from(prefixes: &PodPrefixes) -> Self {
+        Self {
+            text: Some(prefixes.ipv4.to_string()),
+            published: prefixes.ipv6.map(|ipv6| ipv6.to_string()),
+            ..Self::default()
+        }
+    }
 }
 
 impl From<&GatewayTerms> for Wire {
@@ -200,7 +230,7 @@ impl From<&GatewayTerms> for Wire {
 }
 
 impl Wire {
-    fn range(text: Option<&str>) -> Result<IpNet, minicbor::decode::Error> {
+    fn range<P: std::str::FromStr>(text: Option<&str>) -> Result<P, minicbor::decode::Error> {
         let parsed = text.and_then(|text| text.parse().ok());
         parsed.ok_or_else(|| minicbor::decode::Error::message("the act names no range"))
     }
@@ -214,6 +244,28 @@ impl Wire {
             priority: self.priority.unwrap_or(0),
             to_nodes: self.to_nodes.clone(),
             to_tags: self.to_tags.clone(),
+        })
+    }
+
+    fn pod_prefixes(&self) -> Result<PodPrefixes, minicbor::decode::Error> {
+        let ipv6 = self.published.as_deref();
+        Ok(PodPrefixes {
+            ipv4: Self::range(self.text.as_deref())?,
+            ipv6: ipv6.map(|text| Self::range(Some(text))).transpose()?,
+        })
+    }
+
+    fn pod_terms(&self) -> Result<PodTerms, minicbor::decode::Error> {
+        let PodPrefixes { ipv4, ipv6 } = self.pod_prefixes()?;
+        let node_prefix = self.node_prefix;
+        let services = self.services.iter().map(|text| Self::range(Some(text)));
+        Ok(PodTerms {
+            ipv4,
+            ipv6,
+            node_prefix: node_prefix.ok_or_else(|| {
+                minicbor::decode::Error::message("the act names no length of nodes' prefixes")
+            })?,
+            services: services.collect::<Result<_, _>>()?,
         })
     }
 }
@@ -278,6 +330,14 @@ impl<C> Encode<C> for Act {
                 },
             ),
             Deed::Relay { node: id, on } => (if *on { 20 } else { 21 }, node(id)),
+            Deed::PodNetwork { terms } => (9, Wire::from(terms)),
+            Deed::PodPrefixes { node, prefixes } => (
+                10,
+                Wire {
+                    node: Some(*node),
+                    ..Wire::from(prefixes)
+                },
+            ),
             Deed::Unknown { .. } => return Err(unknown),
         };
         let wire = Wire {
@@ -332,6 +392,13 @@ impl<'b, C> Decode<'b, C> for Act {
             20 | 21 => Deed::Relay {
                 node: node()?,
                 on: kind == 20,
+            },
+            9 => Deed::PodNetwork {
+                terms: wire.pod_terms()?,
+            },
+            10 => Deed::PodPrefixes {
+                node: node()?,
+                prefixes: wire.pod_prefixes()?,
             },
             kind => Deed::Unknown { kind },
         };

@@ -13,6 +13,7 @@ mod departure;
 mod enrolment;
 mod map_header;
 mod params;
+mod pods;
 mod record;
 mod signed;
 pub(crate) mod text;
@@ -23,6 +24,7 @@ pub use departure::Departure;
 pub use enrolment::Enrolment;
 pub use map_header::{Digest, MapHeader};
 pub use params::{MTU_DEFAULT, MTU_MAX, MTU_MIN, MTU_STEP, Params, mtu_is_valid};
+pub use pods::{MAX_SERVICES, PodPrefixes, PodTerms};
 pub use record::{Candidate, CandidateKind, MAX_CANDIDATES, Record};
 pub use signed::{MAX_PAYLOAD, Signed, Statement, StatementError};
 

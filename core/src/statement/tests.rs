@@ -409,7 +409,7 @@ fn an_act_of_a_newer_kind_is_read_and_never_made() {
     let unknown = Act {
         network: NETWORK,
         serial: 1,
-        deed: Deed::Unknown { kind: 9 },
+        deed: Deed::Unknown { kind: 99 },
     };
     assert!(Signed::sign(unknown, &root()).is_err());
     let mut e = Encoder::new(Vec::new());
@@ -423,7 +423,7 @@ fn an_act_of_a_newer_kind_is_read_and_never_made() {
         .unwrap()
         .u8(5)
         .unwrap();
-    e.u8(2).unwrap().u8(9).unwrap();
+    e.u8(2).unwrap().u8(99).unwrap();
     let payload = e.into_writer();
     let mut e = Encoder::new(Vec::new());
     e.array(2)
@@ -435,6 +435,6 @@ fn an_act_of_a_newer_kind_is_read_and_never_made() {
     let read = Signed::<Act>::decode(&e.into_writer()).unwrap();
     assert_eq!(
         read.verify(&root().public()).unwrap().deed,
-        Deed::Unknown { kind: 9 }
+        Deed::Unknown { kind: 99 }
     );
 }

@@ -106,6 +106,7 @@ impl MapBuilder {
 
     /// Drops a node without a removal, which only an ephemeral node's peers take for one.
     pub fn drop_ephemeral(&mut self, node: NodeId) -> bool {
+        self.slots.remove(&Slot::PodPrefixes(node));
         self.slots.remove(&Slot::Node(node)).is_some()
     }
 

@@ -60,6 +60,11 @@ impl MapBuilder {
                 self.put_newer(Slot::Gateway(node, range), entry, "gateway")
             }
             Deed::Relay { node, .. } => self.put_newer(Slot::Relay(node), entry, "admin act"),
+            Deed::PodNetwork { .. } => self.put_newer(Slot::PodNetwork, entry, "set of pod prefixes"),
+            Deed::PodPrefixes { node, .. } if self.death_of(node).is_some() => Ok(Put::default()),
+            Deed::PodPrefixes { node, .. } => {
+                self.put_newer(Slot::PodPrefixes(node), entry, "pod prefix of a node")
+            }
             Deed::Unknown { .. } => {
                 let slot = Slot::OtherAct(entry.key());
                 self.put_newer(slot, entry, "admin act")
@@ -229,6 +234,7 @@ impl MapBuilder {
             if final_word {
                 self.slots.remove(&Slot::Relay(node));
             }
+            self.slots.remove(&Slot::PodPrefixes(node));
             self.slots.retain(
                 |slot, _| !matches!(slot, Slot::Gateway(gateway, _) if *gateway == node && final_word),
             );

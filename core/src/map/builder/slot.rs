@@ -19,6 +19,8 @@ pub enum Slot {
     Freed(String),
     Gateway(NodeId, IpNet),
     Relay(NodeId),
+    PodNetwork,
+    PodPrefixes(NodeId),
     OtherAct(EntryKey),
     Node(NodeId),
 }

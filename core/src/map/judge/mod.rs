@@ -13,6 +13,7 @@ mod chains;
 mod claims;
 mod deaths;
 mod gateways;
+mod pods;
 mod root;
 
 use std::collections::BTreeMap;
@@ -80,13 +81,15 @@ impl<'a> Judge<'a> {
             );
         }
         let nodes = self.nodes(&effects, &believed);
-        let gateways = self.gateways(&effects, &params, &nodes);
         let relays = &effects.relays;
         let relays = relays
             .iter()
             .copied()
             .filter(|node| nodes.contains_key(node))
             .collect();
+        let pods = self.pods(&effects, &params);
+        let parts = self.parts(&effects, pods.as_ref(), &nodes);
+        let gateways = self.gateways(&effects, &params, &nodes, &parts);
         let removed = self.removed(&effects);
         let (at, blocked_names) = (map.header().value().at(), effects.blocked_names());
         let view = View {
@@ -96,6 +99,8 @@ impl<'a> Judge<'a> {
             removed,
             gateways,
             relays,
+            pods,
+            parts,
             blocked_names,
             refusals: self.refusals,
         };

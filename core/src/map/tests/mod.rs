@@ -3,6 +3,7 @@ mod gateways;
 mod honest;
 mod malicious;
 mod places;
+mod pods;
 mod proofs;
 mod properties;
 mod restored;
