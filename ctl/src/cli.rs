@@ -120,7 +120,7 @@ pub enum Verb {
     Down(down::Down),
     Up(up::Up),
     Clean(clean::Clean),
-    /// Networks: create, list, show, delete
+    /// Networks: create, list, show, delete, pods
     #[command(subcommand)]
     Network(network::Network),
     /// Join tokens: create, list, revoke
@@ -253,6 +253,9 @@ mod tests {
             "meshctl clean --forget",
             "meshctl network create prod --cidr 10.77.0.0/16 --cidr6 fd00::/64 --mtu 1280",
             "meshctl network create prod --cidr 10.77.0.0/16 --admin-key-file prod.key",
+            "meshctl network create prod --cidr 10.77.0.0/16 --pod-cidr 10.42.0.0/16 --pod-cidr6 none --service-cidr 10.43.0.0/16",
+            "meshctl network pods prod --pod-cidr 10.42.0.0/16 --pod-cidr6 fd42::/56 --pod-prefix 25",
+            "meshctl network pods",
             "meshctl network list",
             "meshctl network show prod",
             "meshctl network delete prod --yes",

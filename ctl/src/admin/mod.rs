@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use key_file::{AdminKey, Known};
-pub use statements::{act, delegate, params};
+pub use statements::{act, delegate, params, random_ula};
 
 use crate::cli::Global;
 use crate::failure::Failure;

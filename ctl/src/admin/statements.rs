@@ -105,7 +105,8 @@ fn next_serial(network: &NetworkInfo) -> Result<u64, Failure> {
     serial.ok_or_else(|| Failure::failed("the coordinator says that every serial was used: it is broken"))
 }
 
-fn random_ula() -> Ipv6Net {
+/// A random unique local prefix (RFC 4193 section 3.2.2).
+pub fn random_ula() -> Ipv6Net {
     let random = random();
     let mut address = [0; 16];
     address[0] = 0xfd;
@@ -133,6 +134,7 @@ mod tests {
             cidr: "10.77.0.0/16".into(),
             cidr6: "fd00::/64".into(),
             mtu: 1408,
+            pods: None,
             epoch: 1,
             version: 1,
             nodes: 0,

@@ -12,6 +12,7 @@ pub mod man;
 pub mod name;
 pub mod netcheck;
 pub mod network;
+pub mod network_pods;
 pub mod node;
 pub mod ping;
 pub mod relay;

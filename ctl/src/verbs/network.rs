@@ -1,4 +1,4 @@
-//! `meshctl network create|list|show|delete`
+//! `meshctl network create|list|show|delete`; `network pods` is in a file of its own
 
 use std::path::Path;
 
@@ -11,6 +11,7 @@ use crate::admin::{self, Admin, AdminKey, Known};
 use crate::cli::{Global, label};
 use crate::failure::Failure;
 use crate::table;
+use crate::verbs::network_pods::{PodArguments, Pods};
 
 /// Networks.
 #[derive(Debug, Subcommand)]
@@ -21,6 +22,7 @@ pub enum Network {
     List(List),
     Show(Show),
     Delete(Delete),
+    Pods(Pods),
 }
 
 /// Make a network.
@@ -50,6 +52,8 @@ pub struct Create {
     /// The MTU of its interfaces: 1280 to 8920, a multiple of 16 [default: 1408, which always fits]
     #[arg(long, value_name = "BYTES", value_parser = mtu)]
     mtu: Option<u16>,
+    #[command(flatten)]
+    pods: PodArguments,
 }
 
 /// List the networks.
@@ -116,6 +120,7 @@ impl Network {
                 global.output().answer(&network, show)
             }
             Self::Delete(verb) => verb.run(global).await,
+            Self::Pods(verb) => verb.run(global).await,
         }
     }
 }
@@ -125,6 +130,7 @@ impl Create {
         let Some(path) = &global.admin_key_file else {
             let request = self.request(None)?;
             let network: NetworkInfo = Admin::connect(global).await?.post("networks", &request).await?;
+            let network = self.with_pods(global, None, network).await?;
             return global
                 .output()
                 .answer(&network, |network| created(network, false));
@@ -152,6 +158,7 @@ impl Create {
         };
         key.must_be_of(&network)?;
         key.remember(Known::of(&network)?)?;
+        let network = self.with_pods(global, Some(key), network).await?;
         global.output().answer(&network, |network| created(network, true))
     }
 
@@ -173,6 +180,30 @@ impl Create {
             self.name,
             self.cidr
         ))
+    }
+
+    /// Gives the new network's pods their prefixes, where that was asked for.
+    async fn with_pods(
+        &self,
+        global: &Global,
+        key: Option<AdminKey>,
+        made: NetworkInfo,
+    ) -> Result<NetworkInfo, Failure> {
+        if !self.pods.are_given() {
+            return Ok(made);
+        }
+        let mut admin = Admin::connect_with(global, key).await?;
+        self.pods.set(&mut admin, &made).await.map_err(|failure| {
+            let sentence = format!(
+                "the network was made; `meshctl network pods {}` gives its pods prefixes",
+                made.name
+            );
+            failure.and(&sentence)
+        })?;
+        Ok(NetworkInfo {
+            warnings: made.warnings,
+            ..admin.network(Some(&made.name)).await?
+        })
     }
 
     fn request(&self, key: Option<&AdminKey>) -> Result<NetworkCreate, Failure> {
@@ -251,6 +282,7 @@ fn show(network: &NetworkInfo) -> String {
         ("ipv4", network.cidr.clone()),
         ("ipv6", network.cidr6.clone()),
         ("mtu", network.mtu.to_string()),
+        ("pods", pods(network)),
         (
             "nodes",
             format!("{}, {} connected", network.nodes, network.connected),
@@ -274,6 +306,24 @@ fn show(network: &NetworkInfo) -> String {
     ])
 }
 
+fn pods(network: &NetworkInfo) -> String {
+    let Some(pods) = &network.pods else {
+        return "no prefix".to_owned();
+    };
+    let cidr6 = pods.cidr6.iter().map(|cidr6| format!(", {cidr6}"));
+    let services = pods
+        .services
+        .iter()
+        .map(|services| format!(", services {services}"));
+    format!(
+        "{}, /{} a node{}{}",
+        pods.cidr,
+        pods.node_prefix,
+        cidr6.collect::<String>(),
+        services.collect::<String>()
+    )
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -287,6 +337,7 @@ pub(crate) mod tests {
             cidr: "10.77.0.0/16".into(),
             cidr6: "fd12:3456:789a:1234::/64".into(),
             mtu: 1408,
+            pods: None,
             epoch: 1,
             version: 42,
             nodes: 20,

@@ -294,6 +294,7 @@ mod tests {
             version: Some("0.1.0".into()),
             moved: false,
             relay: false,
+            pods: Vec::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use meshd_core::id::{NodeId, TokenId};
 use meshd_core::map::Death;
-use meshd_core::statement::{Act, Deed, GatewayTerms};
+use meshd_core::statement::{Act, Deed, GatewayTerms, PodPrefixes, PodTerms};
 
 /// A name that is blocked, and by whose removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Effects {
     blocked: BTreeMap<String, Block>,
     gateways: BTreeMap<(NodeId, IpNet), GatewayTerms>,
     relays: BTreeSet<NodeId>,
+    pods: Option<PodTerms>,
+    parts: BTreeMap<NodeId, PodPrefixes>,
 }
 
 impl Effects {
@@ -57,6 +59,8 @@ impl Effects {
             Deed::WithdrawGateway { node, range } => drop(self.gateways.remove(&(*node, *range))),
             Deed::Relay { node, on: true } => drop(self.relays.insert(*node)),
             Deed::Relay { node, on: false } => drop(self.relays.remove(node)),
+            Deed::PodNetwork { terms } => self.pods = Some(terms.clone()),
+            Deed::PodPrefixes { node, prefixes } => drop(self.parts.insert(*node, *prefixes)),
             Deed::Unknown { .. } => {}
         }
     }
@@ -90,6 +94,21 @@ impl Effects {
     /// Whether the node relays for others.
     pub fn relays(&self, node: NodeId) -> bool {
         self.relays.contains(&node)
+    }
+
+    /// Prefixes of pods and services.
+    pub fn pods(&self) -> Option<&PodTerms> {
+        self.pods.as_ref()
+    }
+
+    /// A node's part of the pods' prefixes.
+    pub fn part(&self, node: NodeId) -> Option<PodPrefixes> {
+        self.parts.get(&node).copied()
+    }
+
+    /// A node is out, and its part free.
+    pub fn forget_part(&mut self, node: NodeId) {
+        self.parts.remove(&node);
     }
 
     /// The block on a name.

@@ -7,7 +7,7 @@
 
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use meshd_api::coordinator::node::{JoinPreview, JoinReply};
 use meshd_api::local::Membership;
 use meshd_core::admission::{
@@ -144,6 +144,8 @@ impl Network {
             .insert(id, Node::new(input.enrolment.clone(), None, row));
         self.save_token(token, batch);
         self.save_node(id, batch);
+        let avoid: Vec<IpNet> = input.avoid.iter().map(|lan| IpNet::from(*lan)).collect();
+        self.allot_pods(&avoid, batch)?;
         Ok(line)
     }
 

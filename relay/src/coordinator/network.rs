@@ -338,6 +338,7 @@ impl Network {
     pub fn forget_nodes(&mut self, gone: &[NodeId], batch: &mut Batch) {
         for id in gone {
             self.nodes.remove(id);
+            self.effects.forget_part(*id);
             batch.delete(Table::Nodes, rows::node_key(&self.id, id));
             if let Some(proof) = self.map.replacement_of(*id) {
                 batch.put(Table::Departures, rows::node_key(&self.id, id), proof.encode());

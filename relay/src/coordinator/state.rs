@@ -134,7 +134,11 @@ impl State {
         let identity = self.identity.clone();
         let network = self.network(id)?;
         let mut batch = Batch::default();
-        let (value, effect) = match work(network, &mut batch) {
+        let worked = work(network, &mut batch).and_then(|done| {
+            network.allot_pods(&[], &mut batch)?;
+            Ok(done)
+        });
+        let (value, effect) = match worked {
             Ok(done) => done,
             Err(refusal) => {
                 // a change that was begun and given up leaves nothing behind

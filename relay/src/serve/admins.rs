@@ -7,8 +7,9 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use meshd_api::coordinator::IDEMPOTENCY_KEY;
 use meshd_api::coordinator::admin::{
-    Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo,
-    NodeRelay, RelayCreate, RelayCreated, RelayInfo, TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
+    Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NetworkPods, NodeAct,
+    NodeInfo, NodePods, NodeRelay, RelayCreate, RelayCreated, RelayInfo, TokenCreate, TokenCreated,
+    TokenInfo, TokenRevoke,
 };
 use meshd_core::id::NetworkId;
 use meshd_core::keys::blake2s;
@@ -307,6 +308,30 @@ pub async fn remove_gateway(
 ) -> Answer<Json<Done>> {
     change(&coordinator, network, write, |state, id, wanted| {
         state.remove_gateway(id, wanted)
+    })
+    .await
+}
+
+/// `POST /v1/admin/networks/{network}/pods`.
+pub async fn set_pods(
+    State(coordinator): State<Coordinator>,
+    Path(network): Path<String>,
+    write: Write<NetworkPods>,
+) -> Answer<Json<Done>> {
+    change(&coordinator, network, write, |state, id, wanted| {
+        state.set_pods(id, wanted)
+    })
+    .await
+}
+
+/// `POST /v1/admin/networks/{network}/nodes/{node}/pods`.
+pub async fn give_pods(
+    State(coordinator): State<Coordinator>,
+    Path((network, node)): Path<(String, String)>,
+    write: Write<NodePods>,
+) -> Answer<Json<Done>> {
+    change(&coordinator, network, write, move |state, id, wanted| {
+        state.give_pods(id, &node, wanted)
     })
     .await
 }

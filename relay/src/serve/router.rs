@@ -10,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Extension, Json, Router};
 use meshd_api::coordinator::admin::{
-    Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo,
-    NodeRelay, RelayCreate, RelayCreated, RelayInfo, TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
+    Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NetworkPods, NodeAct,
+    NodeInfo, NodePods, NodeRelay, RelayCreate, RelayCreated, RelayInfo, TokenCreate, TokenCreated,
+    TokenInfo, TokenRevoke,
 };
 use meshd_api::coordinator::node::{
     Entries, JoinPreview, JoinReply, JoinRequest, Leave, Pong, RecordUpdate, StreamLine,
@@ -124,6 +125,10 @@ fn admin_routes() -> Table {
             .takes::<GatewayAdd>().gives::<Done>(), post(admins::add_gateway)),
         (at("post", "/v1/admin/networks/{network}/gateways/remove", "Withdraws a gateway's range")
             .takes::<GatewayRemove>().gives::<Done>(), post(admins::remove_gateway)),
+        (at("post", "/v1/admin/networks/{network}/pods", "Gives its pods and services prefixes").takes::<NetworkPods>()
+            .gives::<Done>(), post(admins::set_pods)),
+        (at("post", "/v1/admin/networks/{network}/nodes/{node}/pods", "Gives a node its part of the pods' prefixes")
+            .takes::<NodePods>().gives::<Done>(), post(admins::give_pods)),
         (at("get", "/v1/admin/relays", "All relays (admin socket only)").gives_list::<RelayInfo>(),
             get(admins::list_relays)),
         (at("post", "/v1/admin/relays", "Makes a relay on another host (admin socket only)").takes::<RelayCreate>()

@@ -162,19 +162,23 @@ pub fn act_key(act: &Act, bytes: &[u8]) -> Vec<u8> {
         Deed::RevokeTokenAndNodes { token } => (6, token.as_bytes()),
         Deed::Gateway { .. } | Deed::WithdrawGateway { .. } => (7, &gateway),
         Deed::Relay { node, .. } => (RELAY, node.as_bytes()),
+        Deed::PodNetwork { .. } => (9, &[]),
+        Deed::PodPrefixes { node, .. } => (POD_PREFIXES, node.as_bytes()),
         Deed::Unknown { .. } => (0, &hash),
     };
     [act.network.as_bytes(), &[kind][..], about].concat()
 }
 
 /// Keys of the acts that mean nothing once a node is out.
-pub fn act_keys_about(network: &NetworkId, node: &NodeId) -> [Vec<u8>; 3] {
-    [APPROVE, RENAME, RELAY].map(|kind| [network.as_bytes(), &[kind][..], node.as_bytes()].concat())
+pub fn act_keys_about(network: &NetworkId, node: &NodeId) -> [Vec<u8>; 4] {
+    [APPROVE, RENAME, RELAY, POD_PREFIXES]
+        .map(|kind| [network.as_bytes(), &[kind][..], node.as_bytes()].concat())
 }
 
 const APPROVE: u8 = 2;
 const RENAME: u8 = 3;
 const RELAY: u8 = 20;
+const POD_PREFIXES: u8 = 10;
 
 /// Key of a blocked name.
 pub fn block_key(network: &NetworkId, name: &str) -> Vec<u8> {

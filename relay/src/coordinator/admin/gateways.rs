@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use meshd_api::coordinator::admin::{Done, GatewayAdd, GatewayInfo, GatewayRemove};
-use meshd_core::gateway::{Published, RangeError, check};
+use meshd_core::gateway::{Published, RangeError, apart_from_pods, check};
 use meshd_core::id::{NetworkId, NodeId};
 use meshd_core::statement::{Deed, GatewayTerms};
 
@@ -59,7 +59,7 @@ impl State {
 
 impl Network {
     /// Gateways whose node is in.
-    fn gateways(&self) -> impl Iterator<Item = (NodeId, &GatewayTerms)> {
+    pub(super) fn gateways(&self) -> impl Iterator<Item = (NodeId, &GatewayTerms)> {
         self.effects
             .gateways()
             .filter(|(node, _)| self.nodes.contains_key(node))
@@ -102,6 +102,7 @@ impl Network {
             &mesh,
             &others,
         )
+        .and_then(|()| apart_from_pods(terms.published.unwrap_or(terms.range), &self.parts_in_use()))
         .map_err(|why| Refusal::Invalid(why.to_string()))
     }
 
@@ -140,7 +141,7 @@ fn made(name: &str, terms: &GatewayTerms) -> String {
     }
 }
 
-fn prefix(text: &str) -> Result<IpNet, Refusal> {
+pub(super) fn prefix(text: &str) -> Result<IpNet, Refusal> {
     let parsed: Option<IpNet> = text.parse().ok();
     let invalid = |why: String| Refusal::Invalid(format!("\"{}\" {why}", shown(text)));
     let net = parsed.ok_or_else(|| invalid("is no prefix; write it as 192.168.50.0/24".into()))?;

@@ -5,6 +5,7 @@ mod backup;
 mod gateways;
 mod networks;
 mod nodes;
+mod pods;
 mod tokens;
 
 use meshd_api::Base64Bytes;

@@ -129,6 +129,7 @@ impl State {
             cidr: params.ipv4.to_string(),
             cidr6: params.ipv6.to_string(),
             mtu: params.mtu,
+            pods: network.pods_shown(),
             epoch,
             version,
             nodes: network.nodes.len() as u32,

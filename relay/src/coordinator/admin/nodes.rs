@@ -244,6 +244,7 @@ impl Network {
             version: record.map(|record| record.version.clone()),
             moved: node.row.moved,
             relay: self.effects.relays(id),
+            pods: self.part_shown(id),
         })
     }
 }
