@@ -10,6 +10,7 @@
 //!
 //! All JSON field names are stable within `/v1`: fields may be added, never renamed or removed.
 
+#[cfg(feature = "client")]
 pub mod client;
 pub mod coordinator;
 pub mod local;

@@ -12,9 +12,16 @@
 //! | `POST /v1/netcheck` | [`NetcheckRequest`] | [`Netcheck`], within 6 s |
 //! | `POST /v1/ping` | [`PeerRequest`] | [`PingReply`]: one pong, within 2 s |
 //! | `POST /v1/why` | [`PeerRequest`] | [`Why`] |
+//! | `POST /v1/pods/add` | [`PodRequest`] | [`PodLease`]: addresses and a name for the interface on the host |
+//! | `POST /v1/pods/ready` | [`PodRequest`] | [`PodLease`]: the interface is there, and routed now |
+//! | `POST /v1/pods/check` | [`PodRequest`] | [`PodLease`], where all of it is as it should be |
+//! | `POST /v1/pods/del` | [`PodRequest`] | [`Done`], also where there was nothing |
+//! | `POST /v1/pods/gc` | [`PodsKept`] | [`PodsForgotten`] |
+//! | `POST /v1/pods/status` | [`PodNetwork`] | [`Done`], where another pod could be added |
 //! | `POST /v1/exit` | [`PeerRequest`], its peer an exit node or `none` | [`Done`] |
 
 mod paths;
+mod pods;
 mod requests;
 mod status;
 
@@ -22,6 +29,7 @@ pub use crate::Done;
 pub use paths::{
     Attempt, Nat, Netcheck, NetcheckRequest, PeerRequest, PingReply, PortMapping, RelayCheck, Why,
 };
+pub use pods::{NodePods, PodAttachment, PodLease, PodNetwork, PodRequest, PodsForgotten, PodsKept};
 pub use requests::{CleanRequest, JoinReply, JoinRequest, Membership, NetworkRequest, TemplateRequest};
 pub use status::{
     NetworkStatus, Out, PathKind, PathStatus, PeerStatus, RangeStatus, RelayStatus, Status, Transport,
