@@ -26,7 +26,7 @@ pub struct InterfaceFacts<'a> {
 }
 
 /// Beginnings of names that container engines, CNI plugins and VPNs give.
-const FOREIGN: [&str; 24] = [
+const FOREIGN: [&str; 25] = [
     "docker",
     "br-",
     "cni",
@@ -51,6 +51,7 @@ const FOREIGN: [&str; 24] = [
     "wg",
     "nebula",
     "meshd",
+    "mpod",
 ];
 /// Kinds that never are an uplink.
 const TUNNELS: [&str; 12] = [

@@ -14,6 +14,7 @@ use crate::config::{Config, FirewallMode};
 use ipnet::IpNet;
 use meshd_core::firewall::{Hook, Ruleset};
 use meshd_core::gateway::Service;
+use meshd_core::ipam::HOST_PREFIX;
 use meshd_net::nft::{Nft, NftError};
 use meshd_net::nft_changes::NftChanges;
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +59,15 @@ pub struct Fenced {
     pub lans: Vec<IpNet>,
     /// Interfaces that lead to other machines outside of the tunnel.
     pub underlay: BTreeSet<String>,
+    /// Pods on this machine.
+    pub pods: Option<FencedPods>,
+}
+
+/// Pods on this machine, and where their packets may go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FencedPods {
+    /// This machine's part of the pods' prefixes.
+    pub part: Vec<IpNet>,
 }
 
 /// The machine's firewall, for the networks of this instance. Cheap to clone.
@@ -82,13 +92,19 @@ struct Fences {
 impl Fences {
     /// The hooks that packets of our interfaces must pass: to this machine, and through it where it is a gateway.
     fn wanted(&self) -> Vec<(Hook, Vec<String>)> {
-        let serving = self.all.values().filter(|fenced| !fenced.services.is_empty());
+        let forwards = |fenced: &&Fenced| !fenced.services.is_empty() || fenced.pods.is_some();
+        let mut forwarding: Vec<String> = self
+            .all
+            .values()
+            .filter(forwards)
+            .map(|fenced| fenced.interface.clone())
+            .collect();
+        if self.all.values().any(|fenced| fenced.pods.is_some()) {
+            forwarding.push(format!("{HOST_PREFIX}*"));
+        }
         vec![
             (Hook::Input, self.all.keys().cloned().collect()),
-            (
-                Hook::Forward,
-                serving.map(|fenced| fenced.interface.clone()).collect(),
-            ),
+            (Hook::Forward, forwarding),
         ]
     }
 }

@@ -23,6 +23,7 @@ pub mod machine;
 pub mod names;
 pub mod netcheck;
 pub mod network;
+pub mod pods;
 pub mod run;
 pub mod serve;
 pub mod state;

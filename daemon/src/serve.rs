@@ -4,6 +4,7 @@
 //! is 0600: whoever may open it may do everything.
 
 use crate::network::Question;
+use crate::pods::Question as Asked;
 use crate::supervisor::{Command, Handle};
 use anyhow::Context;
 use axum::extract::State;
@@ -14,6 +15,7 @@ use axum::{Json, Router};
 use meshd_api::Problem;
 use meshd_api::local::{CleanRequest, Done, JoinReply, JoinRequest, NetworkRequest, Status, TemplateRequest};
 use meshd_api::local::{Netcheck, NetcheckRequest, PeerRequest, PingReply, Why};
+use meshd_api::local::{PodLease, PodNetwork, PodRequest, PodsForgotten, PodsKept};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tokio::net::UnixListener;
@@ -57,6 +59,7 @@ fn router(supervisor: Handle) -> Router {
         .route("/v1/ping", post(ping))
         .route("/v1/why", post(why))
         .route("/v1/exit", post(exit))
+        .nest("/v1/pods", pods())
         .with_state(supervisor)
 }
 
@@ -133,6 +136,64 @@ async fn exit(State(supervisor): State<Handle>, Json(request): Json<PeerRequest>
     let question = |reply| Question::Exit(request.peer, reply);
     ask(&supervisor, |reply| {
         Command::Question(request.network, question(reply))
+    })
+    .await
+}
+
+/// What the CNI plugin asks.
+fn pods() -> Router<Handle> {
+    Router::new()
+        .route("/add", post(pods_add))
+        .route("/ready", post(pods_ready))
+        .route("/check", post(pods_check))
+        .route("/del", post(pods_del))
+        .route("/gc", post(pods_gc))
+        .route("/status", post(pods_status))
+}
+
+async fn pods_add(State(supervisor): State<Handle>, Json(request): Json<PodRequest>) -> Answer<PodLease> {
+    let network = request.network.clone();
+    ask(&supervisor, |reply| {
+        Command::Pods(network, Asked::Add(request, reply))
+    })
+    .await
+}
+
+async fn pods_ready(State(supervisor): State<Handle>, Json(request): Json<PodRequest>) -> Answer<PodLease> {
+    let network = request.network.clone();
+    ask(&supervisor, |reply| {
+        Command::Pods(network, Asked::Ready(request, reply))
+    })
+    .await
+}
+
+async fn pods_check(State(supervisor): State<Handle>, Json(request): Json<PodRequest>) -> Answer<PodLease> {
+    let network = request.network.clone();
+    ask(&supervisor, |reply| {
+        Command::Pods(network, Asked::Check(request, reply))
+    })
+    .await
+}
+
+async fn pods_del(State(supervisor): State<Handle>, Json(request): Json<PodRequest>) -> Answer<Done> {
+    let network = request.network.clone();
+    ask(&supervisor, |reply| {
+        Command::Pods(network, Asked::Del(request, reply))
+    })
+    .await
+}
+
+async fn pods_gc(State(supervisor): State<Handle>, Json(kept): Json<PodsKept>) -> Answer<PodsForgotten> {
+    let network = kept.network.clone();
+    ask(&supervisor, |reply| {
+        Command::Pods(network, Asked::Gc(kept, reply))
+    })
+    .await
+}
+
+async fn pods_status(State(supervisor): State<Handle>, Json(named): Json<PodNetwork>) -> Answer<Done> {
+    ask(&supervisor, |reply| {
+        Command::Pods(named.network, Asked::Status(reply))
     })
     .await
 }

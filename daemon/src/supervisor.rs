@@ -6,11 +6,13 @@
 mod asking;
 mod joining;
 mod presence;
+mod questions_of_pods;
 mod template;
 
 use crate::config::Config;
 use crate::join::Joined;
 use crate::network::{self, Entrance, NetworkHandle, Question, Shared};
+use crate::pods;
 use crate::state::{Membership, StateDir};
 use meshd_api::Problem;
 use meshd_api::local::{CleanRequest, Done, JoinReply, JoinRequest, NetworkRequest, Status, TemplateRequest};
@@ -40,6 +42,8 @@ pub enum Command {
     Joined(Box<Result<Joined, Problem>>, Reply<JoinReply>),
     /// What a person wants to know of a network's paths; of the only one where none is named.
     Question(Option<String>, Question),
+    /// What the CNI plugin asks, of a network's pods; of the only one that has pods where none is named.
+    Pods(Option<String>, pods::Question),
     /// Leave a network for good.
     Leave(NetworkRequest, Reply<Done>),
     /// A network's task ended by itself.
@@ -147,6 +151,7 @@ impl Supervisor {
                     let _ = reply.send(answer);
                 }
                 Command::Question(network, question) => self.question(network.as_deref(), question),
+                Command::Pods(network, question) => self.pods(network.as_deref(), question),
                 Command::Leave(request, reply) => self.leave(&request.network, reply),
                 Command::Ended(network, ending) => self.ended(network, ending).await,
                 Command::Left(network, answer, reply) => {

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::NodePods;
+
 /// What this meshd is and is in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
@@ -73,6 +75,9 @@ pub struct NetworkStatus {
     /// Ranges behind egress gateways, as this node sees them.
     #[serde(default)]
     pub ranges: Vec<RangeStatus>,
+    /// Pods on this node; null where it has no prefix for any.
+    #[serde(default)]
+    pub pods: Option<NodePods>,
     /// Sentences that somebody should read, e.g. a refused record or a colliding LAN.
     #[serde(default)]
     pub warnings: Vec<String>,

@@ -1,18 +1,21 @@
 //! Our table's rules, in the order in which a packet meets them.
 //!
+//! 0. `pods` (only where there are pods): a pod sends from its own addresses alone;
 //! 1. `translate` (only where a range is published under another prefix): addresses, one to one;
 //! 2. `input`: by a mesh interface to the addresses of that network alone, and of the ranges that this node serves; by the
 //!    underlay neither to a mesh address nor from one;
-//! 3. `forward`: from the mesh into the ranges that this node serves, answers back, nothing else;
-//! 4. `leave`: the gateway's own address as the source, or the translated one.
+//! 3. `forward`: from the mesh into the ranges that this node serves and to its pods, answers back, nothing else;
+//! 4. `leave`: the gateway's own address as the source, or the translated one; pods that leave for anywhere but the mesh.
 //!
 //! A rule about a translated range speaks of the address to which the sender wrote (`ct original`), so that the range
 //! itself is no way around the prefix under which it is published. Other rules about ranges look at addresses alone: without
 //! NAT answers may come back by another gateway, so that this one sees half of a connection.
 
-use super::Fenced;
+use super::{Fenced, FencedPods};
 use ipnet::IpNet;
 use meshd_core::gateway::Service;
+use meshd_core::ipam::HOST_PREFIX;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -31,6 +34,7 @@ pub fn table<'a>(name: &str, fenced: impl Iterator<Item = &'a Fenced> + Clone) -
     fenced.for_each(|fenced| chains.add(fenced));
     let _ = writeln!(script, "table inet {name} {{");
     let all = [
+        ("pods", "type filter hook prerouting priority raw", chains.pods),
         (
             "translate",
             "type nat hook prerouting priority dstnat",
@@ -53,6 +57,7 @@ pub fn table<'a>(name: &str, fenced: impl Iterator<Item = &'a Fenced> + Clone) -
 
 #[derive(Default)]
 struct Chains {
+    pods: Vec<String>,
     translate: Vec<String>,
     input: Vec<String>,
     forward: Vec<String>,
@@ -69,12 +74,13 @@ impl Chains {
             ..
         } = fenced;
         let from_mesh = format!("iifname \"{interface}\"");
-        if !services.is_empty() {
+        if !services.is_empty() || fenced.pods.is_some() {
             let answers = format!("{from_mesh} ct state established,related counter accept");
             self.input.push(answers.clone());
             self.forward.push(answers);
         }
         services.iter().for_each(|service| self.serve(interface, service));
+        self.pods(fenced);
         self.input
             .push(format!("{from_mesh} ip daddr != {v4} counter drop"));
         self.input
@@ -85,18 +91,44 @@ impl Chains {
         self.against_strangers(fenced);
     }
 
+    /// A pod sends from the addresses that are routed to its interface, and from no other (RFC 3704's strict reverse path, for
+    /// these interfaces alone). To pods lead: the mesh, this machine, each other, and what kube-proxy or portmap sends there.
+    fn pods(&mut self, fenced: &Fenced) {
+        let Some(FencedPods { part }) = &fenced.pods else {
+            return;
+        };
+        let (mesh, pod) = (&fenced.interface, format!("\"{HOST_PREFIX}*\""));
+        self.pods
+            .push(format!("iifname {pod} fib saddr . iif oif missing counter drop"));
+        self.forward
+            .push(format!("iifname \"{mesh}\" ct status dnat counter accept"));
+        for part in part {
+            let ip = ip(part);
+            self.forward
+                .push(format!("iifname \"{mesh}\" {ip} daddr {part} counter accept"));
+            self.leave.push(format!(
+                "{ip} saddr {part} oifname != {{ \"{mesh}\", {pod} }} {}masquerade",
+                but_served(fenced, part)
+            ));
+        }
+        for accepted in ["ct state established,related", "ct status dnat"] {
+            self.forward
+                .push(format!("oifname {pod} {accepted} counter accept"));
+        }
+        let strangers = plain(&fenced.underlay);
+        if !strangers.is_empty() {
+            self.forward
+                .push(format!("iifname {{ {strangers} }} oifname {pod} counter drop"));
+        }
+    }
+
     /// From the underlay nobody reaches a mesh address, and nobody passes for a peer.
     fn against_strangers(&mut self, fenced: &Fenced) {
-        let names: Vec<String> = fenced
-            .underlay
-            .iter()
-            .filter(is_plain)
-            .map(|n| format!("\"{n}\""))
-            .collect();
+        let names = plain(&fenced.underlay);
         if names.is_empty() {
             return;
         }
-        let from = format!("iifname {{ {} }}", names.join(", "));
+        let from = format!("iifname {{ {names} }}");
         let (v4, v6) = fenced.addresses;
         self.input.push(format!("{from} ip daddr {v4} counter drop"));
         self.input.push(format!("{from} ip6 daddr {v6} counter drop"));
@@ -149,6 +181,27 @@ impl Chains {
     }
 }
 
+/// The names as elements of a set, without those that nft cannot quote.
+fn plain(names: &BTreeSet<String>) -> String {
+    let quoted: Vec<String> = names
+        .iter()
+        .filter(is_plain)
+        .map(|n| format!("\"{n}\""))
+        .collect();
+    quoted.join(", ")
+}
+
+/// Ranges that this node serves without NAT see pods' own addresses, as they see nodes'.
+fn but_served(fenced: &Fenced, part: &IpNet) -> String {
+    let seen = fenced
+        .services
+        .iter()
+        .filter(|service| !service.nat && service.range.prefix_len() > 0);
+    let same = seen.filter(|service| service.range.addr().is_ipv4() == part.addr().is_ipv4());
+    same.map(|service| format!("{} daddr != {} ", ip(&service.range), service.range))
+        .collect()
+}
+
 /// Whether nft can quote this interface name: the kernel takes any byte but `/`, `:` and white space.
 fn is_plain(name: &&String) -> bool {
     name.bytes()
@@ -185,7 +238,6 @@ fn who(ip: &str, sources: Option<&[IpAddr]>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
     use std::net::Ipv6Addr;
 
     fn fenced(name: &str, v4: [u8; 4]) -> Fenced {
@@ -197,6 +249,7 @@ mod tests {
             prefixes: ["10.77.0.0/16".parse().unwrap(), "fd00::/64".parse().unwrap()],
             lans: Vec::new(),
             underlay: BTreeSet::new(),
+            pods: None,
         }
     }
 

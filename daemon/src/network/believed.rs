@@ -3,15 +3,18 @@
 use super::task::Task;
 use crate::dataplane::PeerConfig;
 use ipnet::IpNet;
+use meshd_core::id::NodeId;
 use meshd_core::map::{Node, View};
 use meshd_core::names::{Address, NetworkNames, NodeName};
 use meshd_core::path::MapVersion;
+use meshd_core::statement::PodPrefixes;
 use std::time::Instant;
 
 impl Task {
     /// Brings everything in line with what is believed now. What did not change is untouched.
     pub(super) fn map_changed(&mut self) {
         self.judge_gateways();
+        self.judge_pods();
         let Some(view) = self.map.view() else { return };
         let others: Vec<_> = view
             .nodes
@@ -37,10 +40,16 @@ impl Task {
         let others = view.nodes.values().filter(|node| node.id != self.membership.node);
         let peers = others.map(|node| PeerConfig {
             also_from: self.gateways.also_from(node.id).collect(),
-            ..peer(node, self.gateways.routed_to(node.id))
+            ..peer(node, self.gateways.routed_to(node.id).chain(pods(&view, node.id)))
         });
         self.plane.set_peers(peers.collect());
     }
+}
+
+/// The prefixes of a node's pods.
+fn pods(view: &View, node: NodeId) -> impl Iterator<Item = IpNet> + '_ {
+    let part = view.parts.get(&node).into_iter();
+    part.flat_map(PodPrefixes::all)
 }
 
 /// A node as the data plane's peer, with the ranges that go to it.

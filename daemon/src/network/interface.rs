@@ -37,20 +37,21 @@ pub struct Interface {
     pub mtu: u16,
     /// Ranges behind gateways.
     ranges: Vec<IpNet>,
+    /// Prefixes that are this machine's own: what of them nobody has is unreachable.
+    own: Vec<IpNet>,
     /// LAN prefixes that keep their own route.
     throws: Vec<IpNet>,
 }
 
 impl Interface {
-    /// Opens the TUN device (or takes it back from a predecessor) and sets it up.
+    /// Opens the TUN device (or takes it back from a predecessor) and sets it up; `ranges` lead into it from the start.
     ///
     /// # Errors
     /// Sentences that name the interface and the step.
     pub async fn open(
         config: &Config,
-        number: u16,
-        params: &Params,
-        addresses: (Ipv4Addr, Ipv6Addr),
+        (number, params, addresses): (u16, &Params, (Ipv4Addr, Ipv6Addr)),
+        ranges: Vec<IpNet>,
         (netlink, descriptors): (&Netlink, &Descriptors),
     ) -> anyhow::Result<(Self, Tun)> {
         let name = config.interface(number);
@@ -63,7 +64,8 @@ impl Interface {
             table: config.table(number),
             preference: config.rule_preference(number),
             mtu: params.mtu,
-            ranges: Vec::new(),
+            ranges,
+            own: Vec::new(),
             throws: Vec::new(),
         };
         interface.ensure(netlink).await?;
@@ -91,17 +93,22 @@ impl Interface {
         Ok(())
     }
 
-    /// Leads these ranges into the tunnel and lets these LAN prefixes keep their own routes; true where that is new.
+    /// Leads these ranges into the tunnel but for what is this machine's own, and lets these LAN prefixes keep their own routes; true where that is new.
     pub async fn route(
         &mut self,
-        ranges: Vec<IpNet>,
+        (ranges, own): (Vec<IpNet>, Vec<IpNet>),
         lans: Vec<IpNet>,
         netlink: &Netlink,
     ) -> anyhow::Result<bool> {
-        let new = self.throws != lans || self.ranges != ranges;
-        (self.ranges, self.throws) = (ranges, lans);
+        let new = self.throws != lans || self.ranges != ranges || self.own != own;
+        (self.ranges, self.own, self.throws) = (ranges, own, lans);
         self.ensure(netlink).await?;
         Ok(new)
+    }
+
+    /// Its routing table.
+    pub fn table(&self) -> u32 {
+        self.table
     }
 
     /// LAN prefixes inside the network's that keep their own route.
@@ -157,6 +164,11 @@ impl Interface {
             .throws
             .iter()
             .map(|lan| Route::without_target(*lan, self.table, RouteKind::Throw));
+        let own = self
+            .own
+            .iter()
+            .filter(|own| !self.throws.contains(own))
+            .map(|own| Route::without_target(*own, self.table, RouteKind::Unreachable));
         Wanted {
             interface: self.index,
             table: self.table,
@@ -164,7 +176,7 @@ impl Interface {
             addresses: addresses
                 .map(|(ip, len)| Address::new(self.index, ip, len))
                 .to_vec(),
-            routes: ours.chain(throws).collect(),
+            routes: ours.chain(own).chain(throws).collect(),
             rules: Family::BOTH.map(|family| self.rule(family)).to_vec(),
         }
     }

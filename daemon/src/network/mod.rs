@@ -20,6 +20,7 @@ mod map;
 mod paths;
 mod pending;
 mod port_mapping;
+mod pods;
 mod questions;
 mod record;
 mod relaying;
@@ -35,6 +36,7 @@ use crate::config::Config;
 use crate::descriptors::Descriptors;
 use crate::firewall::Firewall;
 use crate::names::Names;
+
 use crate::state::{Membership, NetworkFiles};
 use crate::supervisor::{self, Reply};
 use anyhow::Context;
@@ -93,6 +95,8 @@ pub enum NetworkCommand {
     Status(oneshot::Sender<NetworkStatus>),
     /// What a person wants to know of paths.
     Question(Question),
+    /// The first pod comes: let pods' packets through, then answer.
+    Pods(oneshot::Sender<()>),
     /// Leave for good.
     Leave(Reply<Done>),
     /// Stop; the reply comes when it has let go.
@@ -129,6 +133,8 @@ pub struct NetworkHandle {
     task: JoinHandle<()>,
     name: String,
     reply: JoinReply,
+    /// Its pods on this machine; none while it waits for somebody to let it in.
+    pods: Option<crate::pods::Handle>,
     /// Whether it is silent until the coordinator lets it in.
     silent: bool,
 }
@@ -171,11 +177,19 @@ pub async fn start(
     }
     let first = files.load("progress").ok().flatten().is_none();
     let names = shared.names.clone();
-    let mut task = task::Task::start(membership, (files, map), shared, receiver, published).await?;
+    let pods = crate::pods::Handle::start(
+        files.clone(),
+        shared.netlink.clone(),
+        shared.kernel.clone(),
+        commands.downgrade(),
+    );
+    let channels = (receiver, published);
+    let mut task = task::Task::start(membership, (files, map), shared, channels, pods.clone()).await?;
     notes.into_iter().for_each(|note| task.note(note));
     let handle = NetworkHandle {
         commands,
         name: task.name().to_owned(),
+        pods: Some(pods),
         silent: false,
         reply: task.join_reply(),
         task: tokio::spawn(task.run()),
@@ -202,6 +216,7 @@ fn wait<R: Reason>(
     NetworkHandle {
         commands,
         name,
+        pods: None,
         silent: R::SILENT,
         reply: waiting.join_reply(),
         task: tokio::spawn(waiting.run()),
@@ -217,6 +232,11 @@ impl NetworkHandle {
     /// Whether this machine is silent in it, because it may be a clone.
     pub fn is_silent(&self) -> bool {
         self.silent
+    }
+
+    /// Its pods on this machine.
+    pub fn pods(&self) -> Option<&crate::pods::Handle> {
+        self.pods.as_ref()
     }
 
     /// What a join of this network answers.

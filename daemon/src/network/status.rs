@@ -43,6 +43,7 @@ impl Task {
             relays: self.relays(),
             peers: self.peers(),
             ranges: self.ranges(),
+            pods: self.pods_status(),
             warnings: self.warnings(),
             drops: self
                 .plane
@@ -199,6 +200,7 @@ pub(super) fn outline(m: &Membership, interface: &str, coordinator: &str) -> Net
         relays: Vec::new(),
         peers: Vec::new(),
         ranges: Vec::new(),
+        pods: None,
         warnings: Vec::new(),
         drops: BTreeMap::new(),
     }

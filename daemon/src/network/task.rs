@@ -15,6 +15,7 @@ use super::gateways::Gateways;
 use super::interface::Interface;
 use super::map::MapKeeper;
 use super::port_mapping::PortMapping;
+use super::pods::Pods;
 use super::questions::Pings;
 use super::record::{Progress, Recorder};
 use super::relaying::NodeRelays;
@@ -87,6 +88,8 @@ pub struct Task {
     pub(super) gateways: Gateways,
     /// The router's mapping of the UDP port.
     pub(super) port_mapping: PortMapping,
+    pub(super) pods: Pods,
+    pub(super) pods_keeper: crate::pods::Handle,
     /// Measurements of what is between this node and the internet.
     pub(super) checks: Checks,
     /// Pings that people wait for.
@@ -110,8 +113,8 @@ impl Task {
         membership: Membership,
         (files, map): (NetworkFiles, MapKeeper),
         shared: Shared,
-        commands: mpsc::Receiver<NetworkCommand>,
-        published: watch::Sender<bool>,
+        (commands, published): (mpsc::Receiver<NetworkCommand>, watch::Sender<bool>),
+        pods_keeper: crate::pods::Handle,
     ) -> anyhow::Result<Self> {
         let allotted = membership
             .allotted
@@ -121,8 +124,9 @@ impl Task {
             .context("an admin has not approved this node yet: `meshctl node approve`")?;
         let addresses = (allotted.ipv4, allotted.ipv6);
         let kernel = (&shared.netlink, &*shared.descriptors);
-        let (interface, tun) =
-            Interface::open(&shared.config, membership.interface, &params, addresses, kernel).await?;
+        let pods = Pods::new(map.view().as_deref(), membership.node, pods_keeper.leases());
+        let wanted = (membership.interface, &params, addresses);
+        let (interface, tun) = Interface::open(&shared.config, wanted, pods.prefixes(), kernel).await?;
         let sockets = sockets::open(allotted.listen_port, Progress::load(&files).port)?;
         let port = sockets.port;
         let carriers = Carriers::new(identity(&membership), port, sockets.plane.v4.is_some());
@@ -155,6 +159,8 @@ impl Task {
             samples: Samples::default(),
             gateways: Gateways::open(addresses.0, &files).await,
             port_mapping: PortMapping::start(port, &membership.discovery.seed()),
+            pods,
+            pods_keeper,
             checks: Checks::default(),
             pings: Pings::default(),
             floods: Floods::default(),
@@ -280,6 +286,10 @@ impl Task {
                 let _ = reply.send(self.status());
             }
             NetworkCommand::Question(question) => self.answer(question),
+            NetworkCommand::Pods(opened) => {
+                self.open_pods().await;
+                let _ = opened.send(());
+            }
             NetworkCommand::Leave(reply) => {
                 let answer = self.leave().await;
                 self.take_away(true).await;

@@ -106,6 +106,8 @@ impl<R: Reason> Waiting<R> {
                     Some(NetworkCommand::Question(question)) => {
                         question.refuse(self.reason.no_paths(&self.membership));
                     }
+                    // No keeper of leases runs yet that could ask; an answer that is dropped means no.
+                    Some(NetworkCommand::Pods(_)) => {}
                     Some(NetworkCommand::Stop(_, done)) => {
                         let _ = done.send(());
                         break ended(Ending::Stopped);

@@ -33,6 +33,8 @@ pub use self::rules::{Rule, RuleAction};
 
 /// Marks our routes and rules (rtm_protocol, FRA_PROTOCOL). It is not in iproute2's list of known ones.
 pub const OWN_PROTOCOL: u8 = 109;
+/// Marks our routes to pods, which come and go one by one. Not in iproute2's list either.
+pub const POD_PROTOCOL: u8 = 110;
 /// Marks what our own sockets send (SO_MARK), so that rules of ours pass it over.
 pub const OWN_MARK: u32 = 0x6d73_6801;
 /// The table that ordinary routes are in.

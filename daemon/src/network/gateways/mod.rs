@@ -207,7 +207,8 @@ impl Task {
 
     /// The machine's own LANs keep their routes; the rest of network and ranges goes into the tunnel.
     async fn give_way(&mut self, routes: &[Route]) {
-        let ranges = self.gateways.prefixes();
+        let mut ranges = self.gateways.prefixes();
+        ranges.extend(self.pods.prefixes());
         let kept = self.kept_from_exit(routes);
         let local = &self.underlay.prefixes;
         let inside = lan_wins(&self.interface.prefixes, local);
@@ -234,14 +235,27 @@ impl Task {
                 throws.push(lan.prefix);
             }
         }
+        for pods in self.pods.prefixes() {
+            for lan in lan_wins(&[pods], local) {
+                yielded.push(format!(
+                    "{} of {} lies in {pods}, the prefix of this network's pods, and keeps its own route",
+                    lan.prefix, lan.owner
+                ));
+                throws.push(lan.prefix);
+            }
+        }
         throws.sort();
         throws.dedup();
         let local = Local {
             addresses: self.underlay.addresses.clone(),
             port: self.paths.port,
-            meshes: self.interface.prefixes.to_vec(),
+            meshes: [&self.interface.prefixes[..], &self.pods.prefixes()].concat(),
         };
-        match self.interface.route(ranges, throws, &self.shared.netlink).await {
+        match self
+            .interface
+            .route((ranges, self.pods.own()), throws, &self.shared.netlink)
+            .await
+        {
             Ok(true) => yielded
                 .iter()
                 .filter(|s| !self.yielded.contains(s))
@@ -271,6 +285,7 @@ impl Task {
     async fn forward(&mut self, routes: &[Route]) {
         let mut wanted: BTreeSet<(Family, String)> = BTreeSet::new();
         let mut ready = BTreeSet::new();
+        wanted.extend(self.forwarding_for_pods(routes).await);
         let links = if self.gateways.duties.services.is_empty() {
             Vec::new()
         } else {
@@ -299,6 +314,28 @@ impl Task {
         self.gateways.sentences.extend(said);
     }
 
+    /// The interfaces that forward for pods: the tunnel's, and those of default routes, by which answers from the internet
+    /// come. A pod's own interface is its plugin's.
+    async fn forwarding_for_pods(&self, routes: &[Route]) -> BTreeSet<(Family, String)> {
+        let mut wanted = BTreeSet::new();
+        if !self.pods.is_open() {
+            return wanted;
+        }
+        let links = self.shared.netlink.links().await.unwrap_or_default();
+        for prefix in self.pods.own() {
+            let family = Family::of(prefix.addr());
+            wanted.insert((family, self.interface.name.clone()));
+            let everything = match family {
+                Family::V4 => IpNet::from(ipnet::Ipv4Net::default()),
+                Family::V6 => ipnet::Ipv6Net::default().into(),
+            };
+            let uplinks = behind::interfaces(everything, routes, self.interface.index);
+            let uplinks = links.iter().filter(|link| uplinks.contains(&link.index));
+            wanted.extend(uplinks.map(|link| (family, link.name.clone())));
+        }
+        wanted
+    }
+
     /// Keeps this network apart from the machine's others, but for the ranges that this node serves.
     pub(in crate::network) async fn fence(&mut self) {
         let mut guarded = self.gateways.forwarding.switched_on();
@@ -311,6 +348,7 @@ impl Task {
             prefixes: self.interface.prefixes,
             lans: self.interface.throws().to_vec(),
             underlay: self.underlay.names.clone(),
+            pods: self.pods.fenced(),
         };
         if self.gateways.fenced.as_ref() == Some(&fenced) {
             return;

@@ -1,0 +1,101 @@
+//! Pods, as the network's task has to do with them: what the map says goes to the keeper of leases ([`crate::pods`]), into
+//! routes and allowed IPs; the rules and the forwarding that pods need come with the first one.
+
+use super::task::Task;
+use crate::firewall::FencedPods;
+use crate::pods::Setting;
+use ipnet::IpNet;
+use meshd_api::local::NodePods;
+use meshd_core::id::NodeId;
+use meshd_core::map::View;
+use meshd_core::statement::{PodPrefixes, PodTerms};
+use tracing::info;
+
+/// What a network's task knows of pods.
+#[derive(Debug, Default)]
+pub(super) struct Pods {
+    /// Prefixes of pods and services.
+    terms: Option<PodTerms>,
+    /// This node's part.
+    part: Option<PodPrefixes>,
+    /// Whether there are pods on this node, or were since meshd's start.
+    open: bool,
+}
+
+impl Pods {
+    /// As the map says at a start, where leases wait in the state folder or not.
+    pub fn new(view: Option<&View>, own: NodeId, leases: usize) -> Self {
+        Self {
+            terms: view.and_then(|view| view.pods.clone()),
+            part: view.and_then(|view| view.parts.get(&own).copied()),
+            open: leases > 0,
+        }
+    }
+
+    /// The prefixes of all pods of the network.
+    pub fn prefixes(&self) -> Vec<IpNet> {
+        self.terms.iter().flat_map(PodTerms::pods).collect()
+    }
+
+    /// This node's part: what of it no pod has leads nowhere.
+    pub fn own(&self) -> Vec<IpNet> {
+        self.part.iter().flat_map(PodPrefixes::all).collect()
+    }
+
+    /// Whether pods' packets are forwarded here.
+    pub fn is_open(&self) -> bool {
+        self.open && self.part.is_some()
+    }
+
+    /// What our firewall table has to know.
+    pub fn fenced(&self) -> Option<FencedPods> {
+        let part = self.part.filter(|_| self.open)?;
+        Some(FencedPods {
+            part: part.all().collect(),
+        })
+    }
+}
+
+impl Task {
+    /// Takes what the map says now. Routes and rules follow with [`Self::serve_gateways`].
+    pub(super) fn judge_pods(&mut self) {
+        let Some(view) = self.map.view() else { return };
+        let (terms, part) = (view.pods.clone(), view.parts.get(&self.membership.node).copied());
+        if (&terms, &part) != (&self.pods.terms, &self.pods.part) {
+            if let Some(part) = part {
+                info!(prefix = %part.ipv4, "this node's pods have addresses of their own");
+            }
+            (self.pods.terms, self.pods.part) = (terms, part);
+            self.gateways.touch();
+        }
+        self.tell_pods();
+    }
+
+    /// Tells the keeper of leases what holds.
+    pub(super) fn tell_pods(&self) {
+        self.pods_keeper.set(Setting {
+            part: self.pods.part,
+            table: self.interface.table(),
+            source: self.interface.addresses,
+            mtu: self.interface.mtu,
+        });
+    }
+
+    /// The first pod comes: forwarding and rules are there when this returns.
+    pub(super) async fn open_pods(&mut self) {
+        if !self.pods.open {
+            self.pods.open = true;
+            self.serve_gateways().await;
+        }
+    }
+
+    /// Pods on this node, for `status`.
+    pub(super) fn pods_status(&self) -> Option<NodePods> {
+        let part = self.pods.part?;
+        Some(NodePods {
+            cidr: part.ipv4.to_string(),
+            cidr6: part.ipv6.map(|ipv6| ipv6.to_string()),
+            leases: self.pods_keeper.leases(),
+        })
+    }
+}

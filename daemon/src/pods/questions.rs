@@ -1,0 +1,163 @@
+//! The plugin's questions, one function each.
+
+use super::keeper::Keeper;
+use super::{Question, fault};
+use meshd_api::Problem;
+use meshd_api::local::{Done, PodAttachment, PodLease, PodRequest, PodsForgotten, PodsKept};
+use meshd_core::ipam::{Attachment, HOST_PREFIX, Lease, LeaseError};
+use std::collections::BTreeSet;
+use std::time::Instant;
+use tracing::{debug, info, warn};
+
+impl Keeper {
+    pub(super) async fn answer(&mut self, question: Question) {
+        match question {
+            Question::Add(request, reply) => drop(reply.send(self.add(&request).await)),
+            Question::Ready(request, reply) => drop(reply.send(self.ready(&request).await)),
+            Question::Check(request, reply) => drop(reply.send(self.check(&request).await)),
+            Question::Del(request, reply) => drop(reply.send(self.del(&request).await)),
+            Question::Gc(kept, reply) => drop(reply.send(self.collect(&kept).await)),
+            Question::Status(reply) => drop(reply.send(self.status())),
+        }
+    }
+
+    /// A lease, on disk before anybody hears of it.
+    async fn add(&mut self, request: &PodRequest) -> Result<PodLease, Problem> {
+        let attachment = attachment(&request.cni_network, &request.attachment);
+        self.setting()?;
+        let known = self.leases.of(&attachment).is_some();
+        let lease = self.leases.lease(Instant::now(), &attachment).map_err(refused)?;
+        if !known {
+            self.save_or(|leases| drop(leases.release(Instant::now(), &attachment)))?;
+            fault::point("leased");
+        }
+        self.open().await;
+        debug!(container = %attachment.container, address = %lease.ipv4, host = %lease.host, "leased");
+        self.shown(&lease)
+    }
+
+    /// The routes to an interface that is there now.
+    async fn ready(&mut self, request: &PodRequest) -> Result<PodLease, Problem> {
+        let lease = self.lease_of(request)?;
+        let link = self.netlink.link(&lease.host).await.map_err(kernel)?;
+        let link = link.ok_or_else(|| broken(format!("the interface {} is not there", lease.host)))?;
+        fault::point("ready");
+        self.routes.add(&lease, link.index).await.map_err(kernel)?;
+        fault::point("routed");
+        self.shown(&lease)
+    }
+
+    async fn check(&mut self, request: &PodRequest) -> Result<PodLease, Problem> {
+        let lease = self.lease_of(request)?;
+        let link = self.netlink.link(&lease.host).await.map_err(kernel)?;
+        let link = link.ok_or_else(|| broken(format!("the interface {} is gone", lease.host)))?;
+        if !self.routes.has(&lease, link.index).await.map_err(kernel)? {
+            return Err(broken(format!(
+                "there is no route to {} over {}",
+                lease.ipv4, lease.host
+            )));
+        }
+        self.shown(&lease)
+    }
+
+    /// The interface first: a lease without one is taken back in time, an interface without a lease is nobody's.
+    async fn del(&mut self, request: &PodRequest) -> Result<Done, Problem> {
+        let attachment = attachment(&request.cni_network, &request.attachment);
+        let done = Done {
+            message: format!("{} is gone", request.attachment.container),
+        };
+        let Some(lease) = self.leases.of(&attachment).cloned() else {
+            return Ok(done);
+        };
+        self.delete_interface(&lease).await?;
+        fault::point("deleted");
+        self.leases.release(Instant::now(), &attachment);
+        // On a full disk the lease comes back with a restart, and is taken back again because its interface is away.
+        let _ = self.save();
+        Ok(done)
+    }
+
+    /// Takes back what the runtime does not name, and interfaces that nobody has a lease for.
+    async fn collect(&mut self, kept: &PodsKept) -> Result<PodsForgotten, Problem> {
+        let valid: Vec<Attachment> = kept
+            .valid
+            .iter()
+            .map(|valid| attachment(&kept.cni_network, valid))
+            .collect();
+        let mut forgotten = PodsForgotten {
+            leases: 0,
+            interfaces: 0,
+        };
+        for lease in self.leases.keep_only(Instant::now(), &kept.cni_network, &valid) {
+            info!(container = %lease.attachment.container, address = %lease.ipv4, "the runtime does not know this pod any more");
+            forgotten.leases += 1;
+            forgotten.interfaces += usize::from(self.delete_interface(&lease).await?);
+        }
+        fault::point("collected");
+        if forgotten.leases > 0 {
+            self.save()?;
+        }
+        let leased: BTreeSet<&str> = self.leases.all().map(|lease| lease.host.as_str()).collect();
+        for link in self.netlink.links().await.map_err(kernel)? {
+            let ours = link.kind.as_deref() == Some("veth") && link.name.starts_with(HOST_PREFIX);
+            if ours && !leased.contains(link.name.as_str()) {
+                warn!(interface = %link.name, "no pod has this interface; it is deleted");
+                self.netlink.delete_link(link.index).await.map_err(kernel)?;
+                forgotten.interfaces += 1;
+            }
+        }
+        Ok(forgotten)
+    }
+
+    fn status(&mut self) -> Result<Done, Problem> {
+        self.setting()?;
+        self.leases.ready(Instant::now()).map_err(refused)?;
+        let message = "pods can be added".to_owned();
+        Ok(Done { message })
+    }
+
+    fn lease_of(&self, request: &PodRequest) -> Result<Lease, Problem> {
+        let attachment = attachment(&request.cni_network, &request.attachment);
+        let lease = self.leases.of(&attachment).cloned();
+        lease.ok_or_else(|| {
+            let sentence = format!(
+                "{} has no address: it was released, or never added",
+                attachment.container
+            );
+            Problem::new("pods-unknown", sentence)
+        })
+    }
+
+    fn shown(&self, lease: &Lease) -> Result<PodLease, Problem> {
+        Ok(PodLease {
+            ipv4: lease.ipv4,
+            ipv6: lease.ipv6,
+            host: lease.host.clone(),
+            mtu: self.setting()?.mtu,
+        })
+    }
+}
+
+fn attachment(network: &str, named: &PodAttachment) -> Attachment {
+    Attachment {
+        network: network.to_owned(),
+        container: named.container.clone(),
+        interface: named.interface.clone(),
+    }
+}
+
+fn refused(error: LeaseError) -> Problem {
+    let code = match error {
+        LeaseError::NoPrefix => "pods-no-prefix",
+        LeaseError::Exhausted { .. } => "pods-exhausted",
+    };
+    Problem::new(code, error.to_string())
+}
+
+fn kernel(error: meshd_net::netlink::NetlinkError) -> Problem {
+    Problem::new("pods-kernel", error.to_string())
+}
+
+fn broken(sentence: String) -> Problem {
+    Problem::new("pods-broken", sentence)
+}
