@@ -9,8 +9,8 @@ use meshd_api::local::DEFAULT_SOCKET;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::verbs::{
-    backup, clean, completion, down, exit, gateway, join, leave, man, name, network, node, relay, restore,
-    status,
+    backup, clean, cni, completion, down, exit, gateway, join, leave, man, name, network, node, relay,
+    restore, status,
 };
 use crate::verbs::{netcheck, ping, template, token, up, version, why};
 
@@ -135,6 +135,9 @@ pub enum Verb {
     /// The exit node that this machine uses: use
     #[command(subcommand)]
     Exit(exit::Exit),
+    /// The CNI plugin, for Kubernetes: install, uninstall
+    #[command(subcommand)]
+    Cni(cni::Cni),
     /// Names of removed nodes: free
     #[command(subcommand)]
     Name(name::Name),
@@ -172,6 +175,7 @@ impl Cli {
             Verb::Node(verb) => verb.run(global).await,
             Verb::Gateway(verb) => verb.run(global).await,
             Verb::Exit(verb) => verb.run(global).await,
+            Verb::Cni(verb) => verb.run(global).await,
             Verb::Name(verb) => verb.run(global).await,
             Verb::Relay(verb) => verb.run(global).await,
             Verb::Template(verb) => verb.run(global).await,
@@ -278,6 +282,8 @@ mod tests {
             "meshctl exit use none",
             "meshctl gateway remove gw1 --range 192.168.50.0/24",
             "meshctl gateway remove gw1 --exit",
+            "meshctl cni install --bin-dir /usr/lib/cni --conf-dir /etc/cni/net.d --wait 300 --cni-version 1.1.0",
+            "meshctl cni uninstall --force",
             "meshctl name free db1",
             "meshctl template seal mesh1abc",
             "meshctl backup /tmp/b --relay-socket /tmp/s",

@@ -26,6 +26,7 @@ pub mod matrix;
 pub mod mesh;
 mod nat;
 pub mod nat_probe;
+pub mod pods;
 mod process;
 mod report;
 mod snapshot;

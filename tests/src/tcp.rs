@@ -53,6 +53,11 @@ impl TcpFlow {
             .as_ref()
             .inside(|| TcpStream::connect_timeout(&to, PATIENCE).expect("the connection is made"));
         let (incoming, _) = listener.accept().expect("the connection arrived");
+        Self::over(outgoing, incoming, rate)
+    }
+
+    /// The same over a connection that is there.
+    pub fn over(outgoing: TcpStream, incoming: TcpStream, rate: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&stop);
         let received = Arc::new(AtomicU64::new(0));

@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod clean;
+pub mod cni;
 pub mod completion;
 pub mod down;
 pub mod exit;

@@ -224,6 +224,7 @@ mod tests {
             relays: Vec::new(),
             peers,
             ranges: Vec::new(),
+            pods: None,
             warnings: Vec::new(),
             drops: Default::default(),
         }

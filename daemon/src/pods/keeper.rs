@@ -144,11 +144,12 @@ impl Keeper {
 
     /// Keeps the leases; where the disk refuses, the change is undone by `undo`.
     pub(super) fn save_or(&mut self, undo: impl FnOnce(&mut Leases)) -> Result<(), Problem> {
-        self.save().map_err(|problem| {
+        let saved = self.save();
+        if saved.is_err() {
             undo(&mut self.leases);
             self.count.store(self.leases.all().count(), Ordering::Relaxed);
-            problem
-        })
+        }
+        saved
     }
 
     /// Keeps the leases.

@@ -21,6 +21,7 @@ mod nat;
 mod netcheck;
 mod networks;
 mod packaging;
+mod pods;
 mod reflectors;
 mod relays;
 mod restart;

@@ -1,0 +1,275 @@
+//! `meshctl cni install|uninstall`
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use meshd_api::local::{DEFAULT_SOCKET, Done, PodNetwork, Status};
+use serde_json::{Value, json};
+
+use crate::cli::{Global, label};
+use crate::failure::Failure;
+use crate::local::Local;
+
+/// Name of the plugin.
+const PLUGIN: &str = "mesh-cni";
+/// Name of the configuration: the kubelet's runtime takes the first of the folder.
+const CONFLIST: &str = "10-mesh.conflist";
+/// Where packages put the plugin, beside meshctl's own folder.
+const FOLDERS: [&str; 3] = ["/usr/libexec/meshd", "/usr/lib/meshd", "/usr/bin"];
+/// Between looks at whether the node is ready.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The CNI plugin, for Kubernetes.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  meshctl cni install")]
+#[allow(missing_docs, reason = "a doc comment here would replace the verb's own help")]
+pub enum Cni {
+    Install(Install),
+    Uninstall(Uninstall),
+}
+
+/// Where the runtime looks.
+#[derive(Debug, Clone, Args)]
+pub struct Places {
+    /// Where the container runtime looks for plugins
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+    bin_dir: PathBuf,
+    /// Where it looks for configurations
+    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
+    conf_dir: PathBuf,
+}
+
+/// Put plugin and configuration where the container runtime looks: the node becomes ready for pods.
+///
+/// The configuration comes last, when meshd can give pods addresses. portmap and bandwidth follow in the chain where they are
+/// in the plugins' folder.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  meshctl cni install
+  meshctl cni install --bin-dir /usr/lib/cni --wait 300")]
+pub struct Install {
+    #[command(flatten)]
+    places: Places,
+    /// The plugin [default: the one beside meshctl, or of the package]
+    #[arg(long, value_name = "FILE")]
+    plugin: Option<PathBuf>,
+    /// The mesh network [default: the only one that has prefixes for pods]
+    #[arg(long, value_name = "NAME", value_parser = label)]
+    network: Option<String>,
+    /// The version of the CNI specification; 1.1.0 needs containerd 2.0 and plugins that speak it
+    #[arg(long, value_name = "VERSION", default_value = "1.0.0", value_parser = ["1.0.0", "1.1.0"])]
+    cni_version: String,
+    /// How many seconds to wait until meshd can give pods addresses
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    wait: u64,
+}
+
+/// Take configuration and plugin away.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  meshctl cni uninstall")]
+pub struct Uninstall {
+    #[command(flatten)]
+    places: Places,
+    /// Although pods are left, which only a reboot will disconnect then
+    #[arg(long)]
+    force: bool,
+}
+
+impl Cni {
+    /// Does it.
+    pub async fn run(self, global: &Global) -> Result<(), Failure> {
+        let message = match self {
+            Self::Install(verb) => verb.run(global).await?,
+            Self::Uninstall(verb) => verb.run(global).await?,
+        };
+        global
+            .output()
+            .answer(&Done { message }, |done| format!("{}\n", done.message))
+    }
+}
+
+impl Install {
+    async fn run(self, global: &Global) -> Result<String, Failure> {
+        let plugin = match &self.plugin {
+            Some(plugin) => plugin.clone(),
+            None => find()?,
+        };
+        let binary = fs::read(&plugin).map_err(|error| failed("read", &plugin, &error))?;
+        let Places { bin_dir, conf_dir } = &self.places;
+        replace(&bin_dir.join(PLUGIN), &binary, 0o755)?;
+        self.wait_until_ready(global).await?;
+        let chained: Vec<Chained> = CHAIN
+            .into_iter()
+            .filter(|chained| bin_dir.join(chained.name).exists())
+            .collect();
+        let mut text = serde_json::to_string_pretty(&self.conflist(global, &chained)).unwrap_or_default();
+        text.push('\n');
+        replace(&conf_dir.join(CONFLIST), text.as_bytes(), 0o644)?;
+        let mut said = format!(
+            "{} is in place: this node is ready for pods",
+            conf_dir.join(CONFLIST).display()
+        );
+        for missing in CHAIN
+            .iter()
+            .filter(|all| !chained.iter().any(|c| c.name == all.name))
+        {
+            said += &format!(
+                "\n! {} is not in {}: without it {}; install the CNI plugins there, and run this again",
+                missing.name,
+                bin_dir.display(),
+                missing.lost
+            );
+        }
+        Ok(said)
+    }
+
+    async fn wait_until_ready(&self, global: &Global) -> Result<(), Failure> {
+        let end = Instant::now() + Duration::from_secs(self.wait);
+        loop {
+            let question = PodNetwork {
+                network: self.network.clone(),
+            };
+            let asked = match Local::connect(&global.socket).await {
+                Ok(mut meshd) => meshd.post::<_, Done>("pods/status", &question).await,
+                Err(failure) => Err(failure),
+            };
+            match asked {
+                Ok(_) => return Ok(()),
+                Err(failure) if Instant::now() >= end => {
+                    return Err(
+                        failure.and("the CNI configuration was not written: this node is not ready for pods")
+                    );
+                }
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    fn conflist(&self, global: &Global, chained: &[Chained]) -> Value {
+        let mut first = json!({"type": PLUGIN});
+        if global.socket != Path::new(DEFAULT_SOCKET) {
+            first["socket"] = json!(global.socket);
+        }
+        if let Some(network) = &self.network {
+            first["network"] = json!(network);
+        }
+        let chained = chained.iter().map(|chained| {
+            let capability = chained.capability;
+            json!({"type": chained.name, "capabilities": {capability: true}})
+        });
+        let plugins: Vec<Value> = [first].into_iter().chain(chained).collect();
+        json!({"cniVersion": self.cni_version, "name": "mesh", "plugins": plugins})
+    }
+}
+
+/// A plugin that follows in the chain.
+#[derive(Debug, Clone, Copy)]
+struct Chained {
+    name: &'static str,
+    capability: &'static str,
+    /// What is lost without it.
+    lost: &'static str,
+}
+
+const CHAIN: [Chained; 2] = [
+    Chained {
+        name: "portmap",
+        capability: "portMappings",
+        lost: "hostPort does not work",
+    },
+    Chained {
+        name: "bandwidth",
+        capability: "bandwidth",
+        lost: "bandwidth annotations do nothing",
+    },
+];
+
+impl Uninstall {
+    async fn run(self, global: &Global) -> Result<String, Failure> {
+        let pods = pods(global).await;
+        if pods > 0 && !self.force {
+            return Err(Failure::failed(format!(
+                "{pods} pod interface(s) are left on this node: drain it first (kubectl drain), or add --force"
+            )));
+        }
+        let Places { bin_dir, conf_dir } = &self.places;
+        for path in [conf_dir.join(CONFLIST), bin_dir.join(PLUGIN)] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("remove", &path, &error));
+                }
+                _ => {}
+            }
+        }
+        Ok("the CNI configuration and plugin are gone: this node takes no more pods".to_owned())
+    }
+}
+
+/// How many pods' interfaces have addresses; none where meshd does not answer.
+async fn pods(global: &Global) -> usize {
+    let Ok(mut meshd) = Local::connect(&global.socket).await else {
+        return 0;
+    };
+    let status = meshd.get::<Status>("status").await;
+    let networks = status.map(|status| status.networks).unwrap_or_default();
+    networks
+        .iter()
+        .filter_map(|network| network.pods.as_ref())
+        .map(|pods| pods.leases)
+        .sum()
+}
+
+/// The plugin beside this program, or where packages put it.
+fn find() -> Result<PathBuf, Failure> {
+    let own = std::env::current_exe().ok();
+    let own = own.as_deref().and_then(Path::parent).map(Path::to_owned);
+    let folders = own.into_iter().chain(FOLDERS.map(PathBuf::from));
+    let mut candidates = folders.map(|folder| folder.join(PLUGIN));
+    candidates.find(|path| path.is_file()).ok_or_else(|| {
+        Failure::failed(format!(
+            "{PLUGIN} is neither beside meshctl nor in {}: say where with --plugin",
+            FOLDERS.join(", ")
+        ))
+    })
+}
+
+/// Writes a file beside and renames it: whoever looks sees the old one or the new one, whole.
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("/"));
+    fs::create_dir_all(folder).map_err(|error| failed("make", folder, &error))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // The runtime reads files by their endings, and starts programs by their names: this one has neither.
+    let temporary = folder.join(format!(".{name}.new"));
+    let written = write(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&temporary);
+        failed("write", path, &error)
+    })?;
+    let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| failed("write", folder, &error))
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let _ = fs::remove_file(path);
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.sync_all()
+}
+
+fn failed(verb: &str, path: &Path, error: &io::Error) -> Failure {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => "; run it as root, with sudo",
+        _ => "",
+    };
+    Failure::failed(format!("cannot {verb} {}: {error}{hint}", path.display()))
+}
