@@ -1,6 +1,6 @@
 //! Pods of one network on this machine: leases kept, routes to their interfaces, what a runtime forgot taken back.
 //!
-//! A task of its own owns all of it ([`keeper`]), so that a pod's start waits neither for maps nor for the kernel's
+//! A task of its own owns all of it (`keeper`), so that a pod's start waits neither for maps nor for the kernel's
 //! interfaces being read. The network's task tells it what it needs by a watch ([`Setting`]); the CNI plugin asks it through
 //! the supervisor ([`Question`]). Which address goes to whom is decided in [`meshd_core::ipam`]. What happens inside a
 //! pod's namespace is the plugin's: meshd never enters one.
