@@ -30,7 +30,9 @@ impl Supervisor {
                 let names = names.join(", ");
                 Problem::new(
                     "which-network",
-                    format!("this machine has pods in {names}; say which with \"network\" in the CNI configuration"),
+                    format!(
+                        "this machine has pods in {names}; say which with \"network\" in the CNI configuration"
+                    ),
                 )
             }
         };
