@@ -112,6 +112,15 @@ impl World {
         ));
     }
 
+    /// Drops every IPv4 packet from one site to another from now on, and none the other way.
+    pub fn cut_from(&self, from: &Site, to: &Site) {
+        let (from, to) = (from.public_v4(), to.public_v4());
+        self.internet.sh(&format!(
+            "nft 'add table ip cut; add chain ip cut through {{ type filter hook forward priority 0; }}; \
+             add rule ip cut through ip saddr {from} ip daddr {to} drop'"
+        ));
+    }
+
     /// Lets packets between the sites pass again.
     pub fn mend(&self) {
         self.internet.run(&["nft", "delete", "table", "ip", "cut"]);

@@ -233,6 +233,12 @@ impl Agent {
         self.settle(now);
     }
 
+    /// Packets went to `peer` at `since` and later, and nothing has come from it after that. May be told together with
+    /// [`Self::handle_activity`], before it, which knows no better than when it is called.
+    pub fn note_unanswered(&mut self, now: Instant, peer: NodeId, since: Instant) {
+        self.with_peer(now, peer, |peer, _| peer.unanswered(since));
+    }
+
     /// Somebody wants to know how `peer` answers: it is pinged by its present path, as if packets went to it. What comes back
     /// is told by [`Event::Ponged`].
     pub fn ping(&mut self, now: Instant, peer: NodeId) {

@@ -21,6 +21,8 @@ pub(super) struct Way {
     /// A relay that is not the peer's home; or an address that the peer answers from another one, so that nothing the
     /// peer sends keeps it open.
     pub(super) crooked: bool,
+    /// Nothing came by it for so long that a NAT may have forgotten it; a relay never is.
+    pub(super) quiet: bool,
     pub(super) rtt: Option<Duration>,
 }
 
@@ -89,8 +91,9 @@ impl Rank {
 
 /// The path over these ways, given the one in use.
 ///
-/// While a direct way is doubtful both it and the best other way are used. A sure direct way is used alone. Of relays one is
-/// used, and a second one where the first was silent for long.
+/// While a direct way is doubtful both it and the best other way are used. A sure direct way is used alone, unless it is
+/// quiet: then a relay carries a copy of the next packet. Of relays one is used, and a second one where the first was silent
+/// for long.
 pub(super) fn choose(ways: &[Way], current: Path, long_silent: bool) -> Path {
     // the way in use keeps its bonus while it is only the duplicate
     let held = [current.primary, current.duplicate]
@@ -102,11 +105,12 @@ pub(super) fn choose(ways: &[Way], current: Path, long_silent: bool) -> Path {
     let Some(best) = ways.iter().min_by_key(|way| rank(way)) else {
         return Path::default();
     };
-    let alone = best.standing == Standing::Sure && !best.endpoint.is_relay();
+    let sure = best.standing == Standing::Sure && !best.endpoint.is_relay();
+    let (alone, quiet) = (sure && !best.quiet, sure && best.quiet);
     let both_relays = long_silent && ways.iter().all(|way| way.endpoint.is_relay());
     let second = ways
         .iter()
-        .filter(|way| !alone && way.endpoint != best.endpoint)
+        .filter(|way| !alone && way.endpoint != best.endpoint && (way.endpoint.is_relay() || !quiet))
         .filter(|way| both_relays || !(best.endpoint.is_relay() && way.endpoint.is_relay()))
         .min_by_key(|way| rank(way));
     Path {
@@ -126,6 +130,7 @@ mod tests {
             endpoint,
             standing,
             crooked: false,
+            quiet: false,
             rtt: Some(Duration::from_millis(rtt_ms)),
         }
     }
@@ -139,6 +144,7 @@ mod tests {
             endpoint,
             standing,
             crooked,
+            quiet: false,
             rtt: Some(Duration::from_millis(1)),
         }
     }
@@ -178,6 +184,15 @@ mod tests {
             chosen(&ways, None),
             (Some(ways[1].endpoint), Some(ways[0].endpoint))
         );
+    }
+
+    #[test]
+    fn a_quiet_way_stays_the_path_and_a_relay_is_used_beside_it() {
+        let mut ways = [relay(1, Sure, false), direct(A, 9, Sure), direct(B, 9, Sure)];
+        ways[1].quiet = true;
+        let both = (Some(ways[1].endpoint), Some(ways[0].endpoint));
+        assert_eq!(chosen(&ways, Some(ways[1].endpoint)), both);
+        assert_eq!(chosen(&ways[1..], Some(ways[1].endpoint)), (both.0, None));
     }
 
     #[test]

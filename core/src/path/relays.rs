@@ -103,6 +103,7 @@ impl Relays {
                     Standing::Sure
                 },
                 crooked: !is_node(client) && home.is_some_and(|home| home != client.info().id),
+                quiet: false,
                 rtt: client.rtt().map(|rtt| rtt * 2),
             })
         })

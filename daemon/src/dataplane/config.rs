@@ -141,6 +141,8 @@ pub struct PeerStats {
     pub last_rx: Option<Instant>,
     /// When the last message was sent.
     pub last_tx: Option<Instant>,
+    /// Since when packets have gone out without any authentic message after them.
+    pub unanswered_since: Option<Instant>,
     /// Where the last authentic message came from.
     pub last_rx_from: Option<Endpoint>,
     /// Since when a handshake has been tried in vain.

@@ -8,15 +8,17 @@
 
 mod queue;
 
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use meshd_core::packet::DropReason;
+use meshd_core::packet::{DropReason, icmp};
 use meshd_core::path::Endpoint;
 use meshd_core::wireguard::{
     Admission, COOKIE_REPLY_LEN, HandshakeDone, HandshakeGate, INITIATION_LEN, Origin, TimeoutDone, receiver,
 };
+use meshd_net::tun::{Tun, VnetHeader};
 pub(super) use queue::HandshakeQueue;
 use queue::{Job, Message};
 use rand_core::{OsRng, RngCore};
@@ -24,7 +26,7 @@ use rand_core::{OsRng, RngCore};
 use super::config::ControlEvent;
 use super::outbox::{Outbox, Route};
 use super::peer::{Peer, PeerState};
-use super::seal::send_staged;
+use super::seal::{seal, send_staged};
 use super::shared::Shared;
 use super::sockets::SocketSet;
 use super::table::PeerTable;
@@ -73,7 +75,10 @@ impl HandshakeThread {
                 Job::Stop => return,
                 Job::Tick => tick = Instant::now() + self.tick(&table, &sockets),
                 Job::Message(message) => self.message(&table, &sockets, &message),
-                Job::Work(peer) => self.attend(&peer, &sockets),
+                Job::Work(peer) => {
+                    self.attend(&peer, &sockets);
+                    tick = peer.lock().next_rescue().map_or(tick, |due| tick.min(due));
+                }
             }
             self.flush(&sockets);
         }
@@ -194,6 +199,7 @@ impl HandshakeThread {
         } else {
             self.timeout(peer, &mut state, now);
         }
+        self.rescue(peer, &mut state, now);
         self.send_staged(peer, &mut state, now);
         // before the peer is let go: what is sealed later must not overtake
         self.flush(sockets);
@@ -211,6 +217,7 @@ impl HandshakeThread {
             }
             self.timeout(peer, &mut state, now);
             state.switch.handle_timeout(now);
+            self.rescue(peer, &mut state, now);
             self.send_staged(peer, &mut state, now);
             if let Some(from) = state.roamed(now) {
                 self.shared
@@ -220,7 +227,7 @@ impl HandshakeThread {
                         from,
                     });
             }
-            if state.session.poll_timeout().is_some() {
+            if state.session.poll_timeout().is_some() || state.next_rescue().is_some() {
                 gap = FAST_TICK;
             }
             if !self.outbox.is_empty() {
@@ -255,7 +262,47 @@ impl HandshakeThread {
         state.sent(message.len(), 0, now);
     }
 
+    /// Sends again, in new datagrams, what may have been lost with a path; what is too large for the new one is answered, so
+    /// that its sender sends smaller packets at once.
+    fn rescue(&mut self, peer: &Peer, state: &mut PeerState, now: Instant) {
+        let Some(endpoint) = state.take_rescue(now) else {
+            return;
+        };
+        let (max_packet, source) = (usize::from(state.max_packet()), None);
+        let Some(mut sealer) = state.session.sealer() else {
+            return;
+        };
+        let rescue = self.shared.rescue();
+        for kept in rescue.of(peer.index, now) {
+            if kept.len() > max_packet {
+                answer_too_big(&self.shared.tun, kept, max_packet as u16);
+                continue;
+            }
+            self.packet[..kept.len()].copy_from_slice(kept);
+            let (route, length) = (Route { endpoint, source }, kept.len());
+            let lengths = (length, max_packet);
+            if let Err(reason) = seal(
+                &mut sealer,
+                (&route, None),
+                &mut self.packet,
+                lengths,
+                &mut self.outbox,
+            ) {
+                self.shared.drops.count(reason);
+            }
+        }
+    }
+
     fn send_staged(&mut self, peer: &Peer, state: &mut PeerState, now: Instant) {
         send_staged(&self.shared, peer, state, &mut self.packet, &mut self.outbox, now);
+    }
+}
+
+/// Tells the sender of a packet that it is too big for the peer; as lossy as any ICMP message.
+fn answer_too_big(tun: &Tun, packet: &[u8], max_packet: u16) {
+    let mut answer = [0; icmp::MAX_ANSWER_LEN];
+    let queue = tun.queues().first();
+    if let (Some(queue), Some(length)) = (queue, icmp::too_big(packet, max_packet, &mut answer)) {
+        let _ = queue.send(&VnetHeader::PLAIN, &[IoSlice::new(&answer[..length])]);
     }
 }

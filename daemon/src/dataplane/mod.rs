@@ -15,6 +15,7 @@ mod handshake;
 mod outbox;
 mod peer;
 mod relaying;
+mod rescue;
 mod rx;
 mod seal;
 mod shared;
@@ -45,6 +46,7 @@ pub use relaying::{Relaying, channel};
 
 use handshake::{HandshakeQueue, HandshakeThread};
 use peer::Peer;
+use rescue::Rescue;
 use shared::{Control, Drops, Shared};
 use sockets::SocketSet;
 use staging::Staging;
@@ -56,7 +58,8 @@ const MTU: std::ops::RangeInclusive<u16> = 1280..=8920;
 
 /// Bytes of all buffers at the largest MTU. What no packet ever touched is not backed by memory; a peer's session comes on
 /// top, about 11 KB once it is used.
-const BUFFERS: usize = tx::BUFFERS + rx::BUFFERS + handshake::BUFFERS + staging::SLOTS * *MTU.end() as usize;
+const BUFFERS: usize =
+    tx::BUFFERS + rx::BUFFERS + handshake::BUFFERS + (staging::SLOTS + rescue::SLOTS) * *MTU.end() as usize;
 const _: () = assert!(BUFFERS <= 4 << 20, "a data plane's buffers take more than 4 MiB");
 
 /// A running data plane. Dropping it stops its threads; [`DataPlane::shutdown`] also gives the TUN device back.
@@ -129,6 +132,7 @@ impl DataPlane {
         }
         shared.wait_for_batches();
         for peer in removed {
+            shared.rescue().forget(peer.index);
             let dropped = shared.staging().forget(peer.index);
             shared.drops.add(DropReason::NoRoute, dropped as u64);
         }
@@ -155,6 +159,7 @@ impl DataPlane {
         let primary = path.primary;
         let is_new = primary.is_some() && primary != state.switch.path().primary;
         let last_sent = state.traffic.last_tx.filter(|_| state.session.is_ready());
+        let rescue = state.rescue_by(&path);
         if state.switch.set(Instant::now(), path, last_sent) {
             peer.forced.store(true, Ordering::Release);
         }
@@ -162,7 +167,7 @@ impl DataPlane {
             peer.forced.store(true, Ordering::Release);
         }
         drop(state);
-        if is_new {
+        if is_new || rescue {
             self.shared.handshakes.want(&peer);
         }
     }
@@ -251,6 +256,11 @@ impl DataPlane {
         self.shared.drops.snapshot()
     }
 
+    /// An address to which a datagram did not go since this was last asked, since the link takes none so large.
+    pub fn take_too_large(&self) -> Option<SocketAddr> {
+        self.shared.drops.take_too_large()
+    }
+
     /// Uses other primary sockets from now on. The old ones are closed once the threads have let them go.
     pub fn replace_sockets(&self, sockets: Sockets) {
         self.change_sockets(|set| set.with_primary(sockets));
@@ -330,6 +340,7 @@ fn share(config: DataPlaneConfig) -> Result<Shared, StartError> {
         drops: Drops::default(),
         control: Control::new(config.control),
         staging: Mutex::new(Staging::new(usize::from(config.mtu))),
+        rescue: Mutex::new(Rescue::new(usize::from(config.mtu))),
         passage: RwLock::new(()),
         stop: AtomicBool::new(false),
     })

@@ -233,6 +233,7 @@ impl Outbox {
             return;
         }
         let reason = if error == SendError::TooBig {
+            drops.note_too_large(run.destination);
             DropReason::TooBig
         } else {
             DropReason::SendFailed

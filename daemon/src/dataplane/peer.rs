@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use meshd_core::id::NodeId;
 use meshd_core::keys::WireGuardPublic;
-use meshd_core::path::{Endpoint, Switch};
+use meshd_core::path::{Endpoint, Path, Switch};
 use meshd_core::wireguard::Session;
 
 use super::config::PeerStats;
 use super::outbox::Route;
+use super::rescue::{AGAIN_AFTER, SILENCE};
 
 /// Least time between two `Demand` events of one peer.
 const DEMAND_GAP: Duration = Duration::from_millis(500);
@@ -46,6 +47,8 @@ pub(super) struct PeerState {
     pub(super) staged: bool,
     mtu: u16,
     pub(super) traffic: Traffic,
+    /// What was kept is sent again by this endpoint, now or then.
+    rescue: Option<(Endpoint, Option<Instant>)>,
     last_from: Option<Route>,
     reported: Option<(Endpoint, Instant)>,
     demanded: Option<Instant>,
@@ -60,6 +63,8 @@ pub(super) struct Traffic {
     pub(super) tx_packets: u64,
     pub(super) last_rx: Option<Instant>,
     pub(super) last_tx: Option<Instant>,
+    /// When the first packet went out after the last message that came.
+    pub(super) unanswered: Option<Instant>,
 }
 
 impl Peer {
@@ -79,6 +84,7 @@ impl Peer {
             staged: false,
             mtu,
             traffic: Traffic::default(),
+            rescue: None,
             last_from: None,
             reported: None,
             demanded: None,
@@ -111,6 +117,7 @@ impl Peer {
             last_handshake: state.session.last_handshake(),
             last_rx: traffic.last_rx,
             last_tx: traffic.last_tx,
+            unanswered_since: traffic.unanswered,
             last_rx_from: state.last_from.map(|route| route.endpoint),
             handshake_pending_since: state.session.pending_since(),
         }
@@ -164,6 +171,7 @@ impl PeerState {
             source: local,
         });
         self.traffic.last_rx = Some(now);
+        self.traffic.unanswered = None;
         self.traffic.rx_bytes += bytes as u64;
         self.traffic.rx_packets += packets;
     }
@@ -172,6 +180,9 @@ impl PeerState {
     #[inline]
     pub(super) fn sent(&mut self, bytes: usize, packets: u64, now: Instant) {
         self.traffic.last_tx = Some(now);
+        if packets > 0 {
+            self.traffic.unanswered.get_or_insert(now);
+        }
         self.traffic.tx_bytes += bytes as u64;
         self.traffic.tx_packets += packets;
     }
@@ -188,6 +199,51 @@ impl PeerState {
                 Some(from)
             }
         }
+    }
+
+    /// Whether what is sent now may be lost: the peer has been silent for a moment.
+    #[inline]
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        let last = self.traffic.last_rx;
+        last.is_none_or(|at| now.saturating_duration_since(at) >= SILENCE)
+    }
+
+    /// A path was chosen: whether it has a way, beside or instead of a direct one, by which what was kept is to be sent again;
+    /// or carries less than was thought, so that what was kept may have been too large.
+    pub(super) fn rescue_by(&mut self, path: &Path) -> bool {
+        let before = self.switch.path();
+        let narrower = path.max_packet.unwrap_or(self.mtu) < self.max_packet();
+        let ways = |path: &Path| [path.primary, path.duplicate];
+        let known = ways(&before);
+        let added = ways(path)
+            .into_iter()
+            .flatten()
+            .find(|way| !known.contains(&Some(*way)));
+        let lost_direct = before.primary.is_some_and(|primary| !primary.is_relay());
+        let way = added
+            .filter(|_| lost_direct)
+            .or(path.primary.filter(|_| narrower));
+        let wanted = way.filter(|_| self.traffic.unanswered.is_some());
+        if let Some(way) = wanted {
+            self.rescue = Some((way, None));
+        }
+        wanted.is_some()
+    }
+
+    /// The endpoint by which what was kept is to be sent again now.
+    pub(super) fn take_rescue(&mut self, now: Instant) -> Option<Endpoint> {
+        let (way, due) = self.rescue?;
+        match due {
+            None => self.rescue = Some((way, Some(now + AGAIN_AFTER))),
+            Some(at) if now >= at => self.rescue = None,
+            Some(_) => return None,
+        }
+        Some(way)
+    }
+
+    /// When [`Self::take_rescue`] gives something.
+    pub(super) fn next_rescue(&self) -> Option<Instant> {
+        self.rescue.and_then(|(_, due)| due)
     }
 
     /// Whether a `Demand` event is due.

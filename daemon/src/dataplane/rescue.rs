@@ -3,8 +3,9 @@
 //! When a direct path dies, TCP sends its oldest segment again after 0.2, 0.6 and 1.4 s. Doubt comes after 0.8 s, so that the
 //! first two are lost, and the connection would stand still until the third. So what TCP sends to a peer that has been silent
 //! for a moment is kept, a few packets for all peers together, and sent again, in new datagrams, when the peer gets another
-//! way beside or instead of a direct one: at once, and once more when the peer has had time to change its own way too. TCP
-//! expects duplicates; nothing else is kept.
+//! way beside or instead of a direct one: at once, and once more when the peer has had time to change its own way too. Where
+//! the path turns out to carry less than was thought, those that are too large for it are answered so, and TCP sends them
+//! again at once, in smaller packets. TCP expects duplicates; nothing else is kept.
 
 use std::time::{Duration, Instant};
 

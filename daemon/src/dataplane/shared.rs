@@ -13,11 +13,12 @@ use tokio::sync::mpsc;
 
 use super::config::ControlEvent;
 use super::handshake::HandshakeQueue;
+use super::rescue::Rescue;
 use super::sockets::SocketSet;
 use super::staging::Staging;
 use super::table::PeerTable;
 
-/// The parts that threads share. Locks are taken in this order: passage, one peer, staging.
+/// The parts that threads share. Locks are taken in this order: passage, one peer, staging or rescue.
 pub(super) struct Shared {
     pub(super) own: WireGuard,
     pub(super) mtu: u16,
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     pub(super) drops: Drops,
     pub(super) control: Control,
     pub(super) staging: Mutex<Staging>,
+    pub(super) rescue: Mutex<Rescue>,
     /// Held for reading while a batch is under way; see [`Shared::wait_for_batches`].
     pub(super) passage: RwLock<()>,
     /// The packet threads shall end.
@@ -50,6 +52,10 @@ impl Shared {
         self.staging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn rescue(&self) -> MutexGuard<'_, Rescue> {
+        self.rescue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// To be held while a batch is handled, from reading the tables to the last system call.
     #[inline]
     pub(super) fn enter(&self) -> RwLockReadGuard<'_, ()> {
@@ -66,6 +72,8 @@ impl Shared {
 #[derive(Debug, Default)]
 pub(super) struct Drops {
     counts: [AtomicU64; DropReason::ALL.len()],
+    /// Where a datagram would have gone that was larger than the link takes.
+    too_large: Mutex<Option<SocketAddr>>,
 }
 
 impl Drops {
@@ -77,6 +85,19 @@ impl Drops {
     #[inline]
     pub(super) fn add(&self, reason: DropReason, packets: u64) {
         self.counts[reason as usize].fetch_add(packets, Ordering::Relaxed);
+    }
+
+    /// Notes that the kernel refused a datagram for its size.
+    #[cold]
+    pub(super) fn note_too_large(&self, to: SocketAddr) {
+        *self.too_large.lock().unwrap_or_else(PoisonError::into_inner) = Some(to);
+    }
+
+    pub(super) fn take_too_large(&self) -> Option<SocketAddr> {
+        self.too_large
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     pub(super) fn get(&self, reason: DropReason) -> u64 {

@@ -179,7 +179,7 @@ impl Tx {
         }
         let sent = match (state.route(), offload.kind) {
             (Some(route), _) if !state.staged && state.session.is_ready() => {
-                self.send(state, &route, &offload, length, sockets, now)
+                self.send((peer.index, state), &route, &offload, length, sockets, now)
             }
             _ => self.stage(peer, state, &offload, length, now),
         };
@@ -201,7 +201,7 @@ impl Tx {
     /// Cuts, completes and seals what was read.
     fn send(
         &mut self,
-        state: &mut PeerState,
+        (index, state): (u32, &mut PeerState),
         route: &Route,
         offload: &Offload,
         length: usize,
@@ -225,6 +225,9 @@ impl Tx {
                 (length, max_packet),
                 &mut self.outbox,
             )?;
+            if state.is_silent(now) {
+                self.shared.rescue().keep(index, &self.buffer[..length], now);
+            }
             state.sent(sealed, 1, now);
             return Ok(1);
         }

@@ -98,6 +98,9 @@ impl Task {
             self.sample_peer(now, &stats);
         }
         self.call_node_relays(now);
+        if let Some(to) = self.plane.take_too_large() {
+            self.agent.too_large(now, to);
+        }
         self.paths.save_when_due(&self.agent, &self.carriers, &self.files);
         self.samples.busy_until.is_some_and(|until| now < until)
     }
@@ -115,15 +118,18 @@ impl Task {
         if present.pending_since.is_some() && present.pending_since != before.pending_since {
             self.agent.initiation_sent(now, stats.node);
         }
-        if present.tx_packets != before.tx_packets {
-            let packets = present.tx_packets.saturating_sub(before.tx_packets);
-            self.gateways.sent(now, stats.node, packets);
-            self.agent.handle_activity(now, stats.node);
-            self.samples.busy_until = Some(now + LINGER);
-        }
         if let (true, Some(from)) = (present.last_rx != before.last_rx, stats.last_rx_from) {
             self.agent.note_received(now, stats.node, from);
             self.gateways.received(now, stats.node);
+            self.samples.busy_until = Some(now + LINGER);
+        }
+        if present.tx_packets != before.tx_packets {
+            let packets = present.tx_packets.saturating_sub(before.tx_packets);
+            self.gateways.sent(now, stats.node, packets);
+            if let Some(since) = stats.unanswered_since {
+                self.agent.note_unanswered(now, stats.node, since);
+            }
+            self.agent.handle_activity(now, stats.node);
             self.samples.busy_until = Some(now + LINGER);
         }
     }

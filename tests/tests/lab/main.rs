@@ -16,6 +16,7 @@ mod joining;
 mod json;
 mod lab_itself;
 mod malicious;
+mod mtu;
 mod names;
 mod nat;
 mod netcheck;

@@ -30,19 +30,38 @@ fn ms(time: Duration) -> String {
     format!("{} ms", time.as_millis())
 }
 
-#[test]
-#[ignore = "not reached yet: the stall is 1.6 s, since TCP's own retransmission comes late"]
-fn the_direct_path_cut_under_tcp_is_a_gap_of_a_second_at_most() {
+/// A TCP stream over a direct path that `cut` cuts; the longest time in which nothing arrived.
+fn tcp_while(what: &str, cut: impl FnOnce(&Bed)) {
     let bed = direct_pair(Nat::PortRestricted, Nat::PortRestricted);
     let (a, b) = pair(&bed);
     let stream = TcpFlow::start(a, b, b.at(NET, 9001), 200_000);
     thread::sleep(A_WHILE);
-    bed.world.cut_between(&bed.sites[0], &bed.sites[1]);
+    cut(&bed);
     thread::sleep(A_WHILE * 2);
     let report = stream.stop();
-    figure("direct path cut under TCP", ms(report.longest_stall), ms(GAP));
+    figure(what, ms(report.longest_stall), ms(GAP));
     assert_eq!(report.broken, None, "{report:?}");
     assert!(keeps(report.longest_stall, GAP), "{report:?}");
+}
+
+#[test]
+fn the_direct_path_cut_under_tcp_is_a_gap_of_a_second_at_most() {
+    tcp_while("direct path cut under TCP", |bed| {
+        bed.world.cut_between(&bed.sites[0], &bed.sites[1]);
+    });
+}
+
+#[test]
+fn the_direct_path_cut_in_one_direction_under_tcp_is_a_gap_of_a_second_at_most() {
+    tcp_while("direct path cut under TCP, data's direction only", |bed| {
+        bed.world.cut_from(&bed.sites[0], &bed.sites[1]);
+    });
+    tcp_while(
+        "direct path cut under TCP, acknowledgements' direction only",
+        |bed| {
+            bed.world.cut_from(&bed.sites[1], &bed.sites[0]);
+        },
+    );
 }
 
 #[test]
@@ -106,7 +125,6 @@ fn a_nat_that_reboots_is_a_gap_of_a_second_at_most() {
 }
 
 #[test]
-#[ignore = "not reached yet: the first packet takes 1.5 s, since an idle direct path is trusted for longer than 10 s"]
 fn a_nat_that_forgets_after_ten_seconds_does_not_swallow_the_first_packet_after_a_pause() {
     let bed = direct_pair(Nat::PortRestricted, Nat::PortRestricted);
     let (a, b) = pair(&bed);
@@ -158,40 +176,6 @@ fn a_relay_that_is_killed_costs_a_direct_pair_nothing_and_a_relayed_one_is_back_
         "{direct:?}"
     );
     assert!(keeps(back, Duration::from_secs(3)), "{back:?}");
-}
-
-/// A TCP transfer through uplinks of 1,400 bytes: it must not stand still.
-fn transfer_through_narrow_uplinks(silent: bool) {
-    let bed = bed::apart(&[("a", Nat::PortRestricted), ("b", Nat::PortRestricted)]);
-    for site in &bed.sites {
-        site.narrow_uplink(bed.world.internet(), 1400, silent);
-    }
-    bed.wait_for_paths("direct");
-    let (a, b) = pair(&bed);
-    let stream = TcpFlow::start(a, b, b.at(NET, 9001), 0);
-    thread::sleep(A_WHILE * 2);
-    let report = stream.stop();
-    let what = if silent { "without ICMP" } else { "with ICMP" };
-    figure(
-        &format!("TCP through a WAN MTU of 1400 {what}, longest stall"),
-        ms(report.longest_stall),
-        "2,000 ms",
-    );
-    assert_eq!(report.broken, None, "{report:?}");
-    assert!(
-        report.bytes > 1_000_000 && report.longest_stall <= A_WHILE,
-        "{report:?}"
-    );
-}
-
-#[test]
-fn tcp_through_a_narrow_uplink_that_says_so_does_not_stall() {
-    transfer_through_narrow_uplinks(false);
-}
-
-#[test]
-fn tcp_through_a_narrow_uplink_that_says_nothing_does_not_stall() {
-    transfer_through_narrow_uplinks(true);
 }
 
 /// A relayed pair under `rate` numbered packets/s becomes direct while the relay is 50 ms slower.

@@ -118,6 +118,12 @@ impl Direct {
             .filter(|proof| now.saturating_duration_since(proof.heard) < PROOF_LIFE)
     }
 
+    /// Whether nothing authentic came by it for so long; not where it is not proven.
+    pub(super) fn is_silent(&self, now: Instant, ago: Duration) -> bool {
+        self.proof
+            .is_some_and(|proof| now.saturating_duration_since(proof.heard) >= ago)
+    }
+
     /// Whether it has answered lately, so that it may be sent to.
     pub(super) fn has_answered(&self, now: Instant) -> bool {
         self.answered

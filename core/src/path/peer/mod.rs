@@ -52,6 +52,8 @@ const ROUND_EVERY: Duration = Duration::from_secs(60);
 const ROUND_EVERY_MAX: Duration = Duration::from_secs(3600);
 /// Between rounds, of one try each, while there is no way at all.
 const ROUND_EVERY_LOST: Duration = Duration::from_secs(5);
+/// A direct way by which nothing came for so long may be forgotten by a NAT: some do so after ten seconds.
+const QUIET_AFTER: Duration = Duration::from_secs(8);
 /// A proven address that is not in use and has been silent for so long is in doubt.
 const SPARE_SILENCE: Duration = Duration::from_secs(20);
 /// Addresses remembered for the next life.
@@ -362,6 +364,7 @@ impl Peer {
     /// When [`Self::tick`] is due.
     pub(super) fn deadline(&self, now: Instant, shared: &Shared) -> Option<Instant> {
         let proofs = self.directs.iter().filter_map(|direct| direct.proof_ends()).min();
+        let quiet = self.becomes_quiet(now).filter(|_| self.is_active());
         let checks = self
             .directs
             .iter()
@@ -372,6 +375,7 @@ impl Peer {
             self.directs.next_try(),
             proofs,
             checks.filter(|_| self.is_active()),
+            quiet,
             self.watch.next(),
             self.relayed.next(),
             self.rounds.next,
@@ -383,6 +387,18 @@ impl Peer {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// When the direct way in use becomes quiet, unless it is.
+    fn becomes_quiet(&self, now: Instant) -> Option<Instant> {
+        let proof = self.directs.get(self.path.direct()?)?.proof(now)?;
+        Some(proof.heard + QUIET_AFTER).filter(|at| *at > now)
+    }
+
+    /// Whether the direct way in use is quiet.
+    fn is_quiet(&self, now: Instant) -> bool {
+        let in_use = self.path.direct().and_then(|remote| self.directs.get(remote));
+        in_use.is_some_and(|direct| direct.is_silent(now, QUIET_AFTER))
     }
 
     fn drop_expired(&mut self, now: Instant) {
@@ -434,6 +450,7 @@ impl Peer {
                     Standing::Sure
                 },
                 crooked: direct.crooked,
+                quiet: direct.is_silent(now, QUIET_AFTER),
                 rtt: Some(direct.proof(now)?.rtt),
             })
         });

@@ -24,6 +24,9 @@ impl Peer {
         self.activity.demand = true;
         self.use_now(now, shared);
         self.initiate_anew(shared);
+        if self.is_quiet(now) {
+            self.watch.poke(now);
+        }
         if self.path.direct().is_some() {
             self.watch.sent(now);
         }
@@ -32,6 +35,13 @@ impl Peer {
         }
         if self.relay_way(shared).is_none() {
             self.open_relay(now, shared);
+        }
+    }
+
+    /// Packets went to the peer since `since`, and nothing came back: as [`Self::sent`], more exact than the time of the note.
+    pub(in crate::path) fn unanswered(&mut self, since: Instant) {
+        if self.path.direct().is_some() {
+            self.watch.sent(since);
         }
     }
 
@@ -92,8 +102,10 @@ impl Peer {
     }
 
     /// The peer uses the relay although there is a direct way. Where it used that until just now it has lost it in its
-    /// direction, or does not hear us: then both ways are used until a pong comes.
+    /// direction, or does not hear us: then both ways are used until a pong comes. A ping of ours that waits for its pong says
+    /// the same.
     pub(super) fn heard_by_relay(&mut self, now: Instant) {
+        let asking = self.watch.is_asking();
         let Some(direct) = self
             .path
             .direct()
@@ -101,7 +113,7 @@ impl Peer {
         else {
             return;
         };
-        if !direct.pinged_within(now, POKE_EVERY) {
+        if asking || !direct.pinged_within(now, POKE_EVERY) {
             direct.doubt |= direct.carried_within(now, CARRIED);
             self.watch.poke(now);
         }
