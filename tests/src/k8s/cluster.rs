@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::control_plane::ADMIN;
+use super::files::{POD_CIDR, SERVICE_CIDR};
 use super::{ControlPlane, Parts, Pod, ProxyMode, Worker};
 use crate::machine::Machine;
 use crate::mesh::{Relay, words};
@@ -50,7 +51,15 @@ impl Cluster {
         let world = World::new();
         let cloud = world.cloud();
         let relay = Relay::start(&cloud);
-        relay.ctl(&["network", "create", NET, "--cidr", "10.77.0.0/16"]);
+        let prefixes = [
+            "--cidr",
+            "10.77.0.0/16",
+            "--pod-cidr",
+            POD_CIDR,
+            "--service-cidr",
+            SERVICE_CIDR,
+        ];
+        relay.ctl(&[&["network", "create", NET], &prefixes[..]].concat());
         let sites: Vec<Site> = NODES.iter().map(|(_, nat)| world.site(*nat)).collect();
         world.cut_between(&sites[1], &sites[2]);
         let places = NODES.iter().zip(&sites);

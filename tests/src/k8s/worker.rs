@@ -94,6 +94,7 @@ impl Worker {
         });
         self.lock_processes().push(containerd);
         self.import_images();
+        self.install_cni();
         self.start_kubelet();
         self.start_proxy();
     }
@@ -153,6 +154,18 @@ impl Worker {
                 process.log()
             );
         }
+    }
+
+    /// The plugins that follow in the chain, then meshd's own, and the configuration.
+    fn install_cni(&self) {
+        for plugin in ["loopback", "portmap", "bandwidth"] {
+            let to = self
+                .mesh
+                .machine()
+                .file(&format!("/var/lib/opt/cni/bin/{plugin}"));
+            fs::copy(self.parts.program(plugin), to).expect("the machine's own folder");
+        }
+        self.mesh.ctl(&["cni", "install"]);
     }
 
     fn import_images(&self) {

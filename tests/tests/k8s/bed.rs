@@ -1,16 +1,55 @@
-//! What tests of clusters begin with.
+//! A cluster with pods on every node and services before them, for tests that begin with one.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use meshd_tests::k8s::Parts;
+use meshd_tests::k8s::{Cluster, Parts, Pod, ProxyMode};
 use meshd_tests::skip;
 
 /// For what a cluster does by itself, on a busy computer.
 pub const LONG: Duration = Duration::from_secs(180);
-/// The port of every pod that answers.
+/// The port of every web pod.
 pub const WEB: u16 = 8080;
+
+/// A running cluster and its web pods, one on each node, in the order of the nodes.
+pub struct Bed {
+    pub cluster: Cluster,
+    pub pods: Vec<Pod>,
+}
 
 /// Real Kubernetes, or `None` where this computer cannot have it, which is said.
 pub fn parts(test: &str) -> Option<Parts> {
     Parts::find().map_err(|why| skip(test, &why)).ok()
+}
+
+/// A cluster whose nodes are ready, with DNS and web pods.
+pub fn start(parts: &Parts, mode: ProxyMode) -> Bed {
+    let cluster = Cluster::start(parts, mode);
+    cluster.apply(include_str!("../../k8s/manifests/coredns.yaml"));
+    cluster.apply(include_str!("../../k8s/manifests/web.yaml"));
+    cluster.wait_for_pods(LONG, "k8s-app=kube-dns", 2);
+    let pods = cluster.wait_for_pods(LONG, "app=web", cluster.nodes.len());
+    Bed { cluster, pods }
+}
+
+impl Bed {
+    /// What a pod hears of a server, once it hears anything.
+    #[track_caller]
+    pub fn hears(&self, pod: &Pod, to: (&str, u16), request: &str, times: u32) -> BTreeSet<String> {
+        let machine = self.cluster.node(&pod.node).mesh().machine();
+        let (host, port) = to;
+        let mut last = String::new();
+        let what = format!("{} on {} reaches {host}:{port}", pod.name, pod.node);
+        let heard = meshd_tests::poll(LONG, || {
+            pod.dial(machine, to, request, times)
+                .map_err(|error| last = error)
+                .ok()
+        });
+        heard.unwrap_or_else(|| panic!("{what}: {last}\n{}", self.cluster.description()))
+    }
+
+    /// The names of all web pods.
+    pub fn names(&self) -> BTreeSet<String> {
+        self.pods.iter().map(|pod| pod.name.clone()).collect()
+    }
 }

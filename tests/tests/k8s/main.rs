@@ -2,3 +2,5 @@
 
 mod bed;
 mod nodes;
+mod pods;
+mod trouble;

@@ -1,0 +1,99 @@
+//! What breaks on the mesh heals under running pods, and what a node had comes back with it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use meshd_tests::k8s::{Conversation, ProxyMode};
+use meshd_tests::{eventually, figure, keeps};
+
+use crate::bed::{self, Bed, LONG, WEB};
+
+/// Longest pause of pods' traffic when meshd is killed and started.
+const RESTART: Duration = Duration::from_secs(1);
+/// Longest pause when the relay between two nodes is killed and started at once.
+const RELAY: Duration = Duration::from_secs(10);
+
+#[test]
+fn pods_outlive_meshd_and_the_relay_and_a_node_comes_back_with_its_pods() {
+    let Some(parts) = bed::parts("trouble under pods") else {
+        return;
+    };
+    let mut bed = bed::start(&parts, ProxyMode::Nftables);
+    // w1 and w2 have no other path than the relay
+    restart_under_traffic(
+        &bed,
+        "meshd killed and started under a pod's TCP connection",
+        RESTART,
+        || {
+            let node = bed.cluster.node("w1");
+            node.mesh().kill();
+            node.mesh().start_again();
+        },
+    );
+    restart_under_traffic(
+        &bed,
+        "meshrelay killed and started under a relayed one",
+        RELAY,
+        || {
+            bed.cluster.relay.kill();
+            bed.cluster.relay.start_again();
+        },
+    );
+    reboot_a_node(&mut bed);
+}
+
+fn restart_under_traffic(bed: &Bed, what: &str, bar: Duration, trouble: impl FnOnce()) {
+    let [from, to] = [1, 2].map(|number| &bed.pods[number]);
+    let before = bed.pods.clone();
+    let talk = Conversation::start(from, SocketAddr::new(to.address(), WEB)).expect("the pods are connected");
+    let goes_on = |why: &str| {
+        let seen = talk.answers();
+        eventually(LONG, why, || (talk.answers() > seen + 20).then_some(()));
+    };
+    goes_on("the pods talk");
+    trouble();
+    goes_on("the pods talk again");
+    let longest = talk
+        .stop()
+        .unwrap_or_else(|error| panic!("{what}: the connection broke: {error}"));
+    figure(
+        what,
+        format!("{} ms of silence", longest.as_millis()),
+        format!("{} ms", bar.as_millis()),
+    );
+    assert!(keeps(longest, bar), "{what}: {longest:?}");
+    let names = |pods: &[meshd_tests::k8s::Pod]| pods.iter().map(|pod| pod.name.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        names(&before),
+        names(&bed.cluster.pods("app=web")),
+        "the same pods"
+    );
+}
+
+/// Its pods run again, and are reached by the others: those of before, or new ones.
+fn reboot_a_node(bed: &mut Bed) {
+    let (node, site) = (bed.cluster.node("w2"), &bed.cluster.sites[2]);
+    node.reboot(|machine| site.plug(machine, 2));
+    let back = bed.cluster.wait(LONG, "the rebooted node's pod is reached", || {
+        let pod = bed
+            .cluster
+            .pods("app=web")
+            .into_iter()
+            .find(|pod| pod.node == "w2")?;
+        let from = &bed.pods[1];
+        let machine = bed.cluster.node(&from.node).mesh().machine();
+        let heard = from
+            .dial(machine, (&pod.address().to_string(), WEB), "hostname", 1)
+            .ok()?;
+        heard.contains(&pod.name).then_some(pod)
+    });
+    bed.pods[2] = back;
+    for pod in &bed.pods {
+        assert_eq!(
+            bed.hears(pod, ("web", 80), "hostname", 30),
+            bed.names(),
+            "{}",
+            pod.node
+        );
+    }
+}
