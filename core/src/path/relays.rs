@@ -109,8 +109,9 @@ impl Relays {
         })
     }
 
-    /// Opens a session to `peer`: at its home relay, else at ours, else at the nearest, and at every node that is a nearer
-    /// relay; at all relays where the best one is in doubt or `everywhere` says so.
+    /// Opens sessions to `peer`: at its home relay, else at ours, else at the nearest; at the next best one as well, so that
+    /// the death of the first costs no round trip; and at every node that is a nearer relay. At all relays where the best one
+    /// is in doubt or `everywhere` says so.
     pub(super) fn open(&mut self, now: Instant, peer: NodeId, home: Option<RelayId>, everywhere: bool) {
         let own = self.home;
         let preference = |client: &RelayClient| {
@@ -125,11 +126,15 @@ impl Relays {
                 client.info().id,
             )
         };
-        let best = self.clients.iter().map(preference).min();
+        let mut ranked: Vec<_> = self.clients.iter().map(preference).collect();
+        ranked.sort_unstable();
+        let (best, spare) = (ranked.first().copied(), ranked.get(1).copied());
+        let spare = spare.filter(|spare| !spare.0 && !spare.1);
         let doubtful = best.is_none_or(|best| best.0);
         let nearer = |client: &RelayClient| is_node(client) && best.is_some_and(|best| client.rtt() < best.4);
         for client in &mut self.clients {
-            if everywhere || doubtful || nearer(client) || Some(preference(client)) == best {
+            let rank = Some(preference(client));
+            if everywhere || doubtful || nearer(client) || rank == best || rank == spare {
                 client.open(now, peer);
             }
         }
