@@ -168,9 +168,26 @@ impl Task {
     fn netcheck_warnings(&self, contradiction: bool) -> Vec<String> {
         let lie = "the relays disagree on this node's address: one of them lies, or the NAT uses several; what they said is \
                    only tried within the limits for unproven addresses";
+        let away = match self.coordinator.state.as_str() {
+            "connected" => None,
+            why => Some(format!("the coordinator is away: {why}; traffic goes on")),
+        };
+        let of_mapping = self.port_mapping.granted().and_then(|(external, _)| {
+            let told = self.agent.candidates();
+            let told = told.iter().any(|known| known.addr == external.into());
+            (!told).then(|| {
+                format!(
+                    "the router maps {external} to this node, which is no public address: it is behind another NAT \
+                     itself, and the mapping is of no use"
+                )
+            })
+        });
         contradiction
             .then(|| lie.to_owned())
             .into_iter()
+            .chain(self.carriers.warnings())
+            .chain(away)
+            .chain(of_mapping)
             .chain(self.flood_warnings())
             .collect()
     }

@@ -141,6 +141,14 @@ fn a_tls_proxy_in_between_is_a_line_in_the_status_and_traffic_goes_on() {
         let said = network["warnings"].to_string();
         (said.contains("TLS proxy") && said.contains("203.0.113.1:443")).then_some(())
     });
+    let page = a.ctl(&["netcheck"]);
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        page.contains(
+            "something between this node and the relay answers in its place at 203.0.113.1:443 (TLS proxy?)"
+        ),
+        "{page}"
+    );
     assert!(a.pings("b") && b.pings("a"), "the LAN is left");
     assert_eq!(a.path_kind(NET, "b"), "direct");
     drop(proxy);

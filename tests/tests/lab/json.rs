@@ -80,6 +80,8 @@ fn on_the_coordinator(bed: &Bed) {
     check(&["node", "list"], NODE);
     check(&["node", "show", "b"], NODE);
     check(&["node", "replace", "b"], "id token");
+    check(&["node", "set-relay", "b"], "message");
+    check(&["node", "set-relay", "b", "--off"], "message");
     check(&["node", "rename", "b", "c"], "message");
     let guest = Node::start(&bed.sites[0].machine("guest", 9));
     guest.join(&bed.relay.token(NET, &["--approve"]));

@@ -23,6 +23,7 @@ mod netcheck;
 mod networks;
 mod packaging;
 mod pods;
+mod port_mapping;
 mod reflectors;
 mod relays;
 mod restart;

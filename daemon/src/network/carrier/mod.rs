@@ -16,6 +16,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshd_api::client::ClientError;
 use meshd_core::id::RelayId;
 use meshd_net::udp::{UdpConfig, UdpError, UdpSocket};
 use tokio::sync::{Notify, mpsc};
@@ -225,6 +226,11 @@ async fn run(
                 pause = FIRST_PAUSE;
                 let cause = local.carry(stream).await;
                 format!("the connection to {remote} ended ({cause}); it is made anew")
+            }
+            Err(ClientError::Untrusted { address, cause }) => {
+                format!(
+                    "something between this node and the relay answers in its place at {address} (TLS proxy?): {cause}"
+                )
             }
             Err(error) => error.to_string(),
         };
