@@ -1,8 +1,12 @@
 //! How nodes come to talk, and directly where that can be.
 
-use meshd_core::path::PathKind;
+use meshd_core::id::{NetworkId, NodeId};
+use meshd_core::keys::DiscoverySecret;
+use meshd_core::path::{Agent, AgentConfig, Destination, Local, PathKind, PeerInfo, Transmit};
 use meshd_core::sim::NatKind;
+use meshd_core::statement::{Candidate, CandidateKind};
 
+use crate::clock::start;
 use crate::places::{MS, S, arrived, kind, longest_gap, one_lan, two_homes, two_public};
 
 #[test]
@@ -49,4 +53,46 @@ fn homes_behind_ordinary_nats_talk_directly() {
     world.run(57 * S);
     assert!(direct(&world));
     assert!(longest_gap(&world, ann, bob, 3 * S) < 200 * MS);
+}
+
+#[test]
+fn a_record_that_tells_a_host_address_as_seen_from_outside_is_believed() {
+    let now = start();
+    let mut agent = Agent::new(
+        now,
+        AgentConfig {
+            node: NodeId::from_bytes([1; 16]),
+            network: NetworkId::from_bytes([2; 16]),
+            discovery: DiscoverySecret::from_seed(&[3; 32]),
+            lan_key: None,
+            seed: [4; 32],
+        },
+    );
+    let local = Local {
+        addresses: vec!["192.168.1.5/24".parse().unwrap()],
+        port: 51820,
+        meshes: Vec::new(),
+    };
+    agent.set_local(now, local);
+    let (peer, addr) = (NodeId::from_bytes([5; 16]), "192.168.9.5:51820".parse().unwrap());
+    let tell = |agent: &mut Agent, kind| {
+        let info = PeerInfo {
+            node: peer,
+            discovery: DiscoverySecret::from_seed(&[6; 32]).public(),
+            candidates: vec![Candidate { kind, addr }],
+            home_relay: None,
+        };
+        agent.set_peer(now, info);
+        agent.handle_activity(now, peer);
+        let to = |sent: &Transmit| matches!(sent.to, Destination::Socket(remote) if remote.address == addr);
+        std::iter::from_fn(|| agent.poll_transmit()).any(|sent| to(&sent))
+    };
+    assert!(
+        !tell(&mut agent, CandidateKind::Host),
+        "a private address elsewhere is not tried"
+    );
+    assert!(
+        tell(&mut agent, CandidateKind::ServerReflexive),
+        "it leads there after all"
+    );
 }

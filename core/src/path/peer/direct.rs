@@ -382,27 +382,3 @@ impl Directs {
         self.0.iter().filter_map(Direct::next_try).min()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[expect(clippy::disallowed_methods, reason = "a test begins now")]
-    fn a_record_that_tells_an_address_as_another_kind_is_believed() {
-        let now = Instant::now();
-        let remote = Remote::from("192.168.1.5:51820".parse::<std::net::SocketAddr>().unwrap());
-        let mut directs = Directs::default();
-        for kind in [CandidateKind::Host, CandidateKind::ServerReflexive] {
-            directs.replace(now, Origin::Record, [(remote, kind)].into_iter());
-            assert_eq!(directs.get(remote).map(|direct| direct.kind), Some(kind));
-        }
-        directs.add(now, remote, CandidateKind::Host, Origin::Beacon);
-        let kind = directs.get(remote).map(|direct| direct.kind);
-        assert_eq!(
-            kind,
-            Some(CandidateKind::ServerReflexive),
-            "the record goes before"
-        );
-    }
-}
