@@ -2,11 +2,9 @@
 
 mod world;
 
-use std::net::SocketAddr;
-
 use hyper::Method;
 use hyper::header::HeaderName;
-use meshd_api::client::{ClientError, Connection, pinned};
+use meshd_api::client::ClientError;
 use meshd_api::coordinator::IDEMPOTENCY_KEY;
 use meshd_api::coordinator::admin::{Done, NetworkInfo, NodeAct, NodeInfo, TokenCreate, TokenCreated};
 use meshd_core::auth::{AdminAuthorization, AdminRequest};
@@ -14,8 +12,8 @@ use meshd_core::id::TokenId;
 use meshd_core::keys::{CoordinatorPublic, JoinSecret, LanKey, RootSecret};
 use meshd_core::statement::{Act, Deed, Delegation, Fixed, Limits, Params, Signed, Terms};
 use meshd_core::token::JoinToken;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use world::remote::Remote;
 use world::{TestNode, World};
 
 fn code<T: std::fmt::Debug>(result: Result<T, ClientError>) -> String {
@@ -146,41 +144,6 @@ async fn with_the_root_elsewhere_only_its_statements_change_anything() {
     assert_eq!((info.last_serial, info.nodes), (3, 1));
     let world = world.restart().await;
     assert_eq!(world.nodes("away").await.len(), 1);
-}
-
-/// An admin elsewhere: each request signed by the root, bound to the session.
-struct Remote {
-    connection: Connection,
-    root: RootSecret,
-}
-
-impl Remote {
-    async fn connect(world: &World, at: SocketAddr, root: RootSecret) -> Self {
-        let pin = world.relay.coordinator.identity().await.unwrap();
-        let connection = pinned::connect(&at.ip().to_string(), at.port(), &[*pin.as_bytes()])
-            .await
-            .unwrap();
-        Self { connection, root }
-    }
-
-    async fn ask<A: DeserializeOwned>(
-        &mut self,
-        method: Method,
-        path: &str,
-        body: Value,
-    ) -> Result<A, ClientError> {
-        let bytes = serde_json::to_vec(&body).unwrap();
-        let exporter = self.connection.exporter().unwrap();
-        let request = AdminRequest {
-            exporter: &exporter,
-            method: method.as_str(),
-            path,
-            body: &bytes,
-        };
-        self.connection
-            .authorize(AdminAuthorization::sign(&request, &self.root).to_string());
-        self.connection.send(method, path, &body, &[]).await
-    }
 }
 
 #[tokio::test]

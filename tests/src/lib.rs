@@ -16,6 +16,7 @@
 //! [`figure`]; what it cannot do on this computer it says with [`skip`]. Both end up in the summary of `./test`.
 //! Needs root, iproute2, nftables, util-linux and iputils; reads no file outside the tree but the system's programs.
 
+mod advertise;
 mod cable;
 mod delay;
 mod flow;
@@ -36,6 +37,7 @@ mod tcp;
 mod wait;
 mod world;
 
+pub use advertise::advertise;
 pub use delay::{DelayBox, Weather};
 pub use flow::{FlowReport, UdpFlow};
 pub use machine::Machine;

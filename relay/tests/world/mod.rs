@@ -1,6 +1,7 @@
 //! A meshrelay on loopback, and nodes that speak its real protocols to it.
 #![allow(dead_code)] // each test file uses a part of it
 
+pub mod remote;
 mod stream;
 
 use std::collections::BTreeMap;

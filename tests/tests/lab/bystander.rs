@@ -1,7 +1,7 @@
 //! meshd leaves the machine as it was, and other programs' rules alone.
 
 use meshd_tests::mesh::Node;
-use meshd_tests::{Nat, Snapshot, World, eventually};
+use meshd_tests::{Nat, Snapshot, World, advertise, eventually};
 
 use crate::bed::{self, NET, SOON};
 
@@ -40,6 +40,35 @@ fn clean_leaves_a_machine_with_foreign_rules_as_it_was() {
     });
     assert_eq!(before.difference(&Snapshot::take(&machine)), "");
     assert_eq!(machine.read("/etc/hosts"), hosts, "the hosts file is as it was");
+    bed.nodes.push(node);
+}
+
+#[test]
+fn addresses_and_routes_that_a_router_advertises_stay_and_go_on_coming() {
+    let mut bed = bed::together(&["db1"]);
+    let site = bed.world.site(Nat::PortRestricted);
+    let machine = site.machine("host", 2);
+    machine.sh("echo 1 > /proc/sys/net/ipv6/conf/eth0/accept_ra");
+    let has = |prefix: &str| {
+        let addresses = machine.run(&["ip", "-6", "address", "show", "dev", "eth0"]);
+        let routes = machine.run(&["ip", "-6", "route", "show", "default", "dev", "eth0"]);
+        addresses.contains(prefix) && routes.contains("proto ra")
+    };
+    let advertised = |prefix: &str| {
+        let address = format!("{prefix}::").parse().expect("a prefix");
+        eventually(SOON, &format!("the host takes {prefix}"), || {
+            advertise(site.router(), "lan", address);
+            has(prefix).then_some(())
+        });
+    };
+    advertised("2001:db8:77:1");
+    let node = Node::start(&machine);
+    node.join(&bed.relay.token(NET, &[]));
+    node.reaches("db1", SOON);
+    assert!(has("2001:db8:77:1"), "what was advertised before stays");
+    advertised("2001:db8:77:2");
+    node.ctl(&["clean"]);
+    assert!(has("2001:db8:77:1") && has("2001:db8:77:2"), "and after clean");
     bed.nodes.push(node);
 }
 
