@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::mesh::{Node, Relay};
 use crate::nat::Nat;
+use crate::process::Process;
 use crate::world::{CLOUD_V4, CLOUD_V6, Site, World};
 
 pub use page::Page;
@@ -33,6 +34,11 @@ impl Place {
     /// Whether packets for `other` go straight to it, and no longer by the relay as well.
     fn is_direct(&self, network: &str, other: &Self) -> bool {
         self.node.path_kind(network, other.node.name()) == "direct"
+    }
+
+    /// Ends the node's process, if it runs.
+    fn end(&self) {
+        self.node.with_process(Process::kill);
     }
 
     /// What the node says of why it reaches `other` as it does.
@@ -136,14 +142,15 @@ impl Matrix {
             let found = self.sides[side].iter().find(|(of, _)| *of == nat);
             &found.expect("the matrix was started with this pair").1
         };
-        let trial = trial::run(NET, find(0, pair.0), find(1, pair.1), bound);
+        let (a, b) = (find(0, pair.0), find(1, pair.1));
+        let trial = trial::run(NET, a, b, bound);
         println!("{pair}: {trial:?}");
         if trial.direct.is_none() && pair.best() != Reach::Relay {
-            let (a, b) = (find(0, pair.0), find(1, pair.1));
-            for (from, to) in [(a, b), (b, a)] {
-                println!("{pair}: {}", from.why(to));
-            }
+            println!("{pair}: {}\n{}", a.why(b), b.why(a));
         }
+        // else they would look for ways to each other during their next trials with others
+        a.end();
+        b.end();
         trial
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn run(network: &str, a: &Place, b: &Place, bound: Duration) -> Trial
 /// Both nodes begin anew: no mapping, no memory of paths, bound to the relay and idle. False where they do not come so far.
 fn begin_anew(a: &Place, b: &Place) -> bool {
     let places = [a, b];
-    places.iter().for_each(|place| place.node.kill());
+    places.iter().for_each(|place| place.end());
     for place in places {
         place.site.forget_mappings();
         place.node.machine().sh("rm -f /var/lib/meshd/networks/*/paths");
