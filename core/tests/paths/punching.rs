@@ -241,6 +241,30 @@ fn what_is_hopeless_is_not_tried_and_the_explanation_says_so() {
     assert!(explained.next_attempt.is_some() && !explained.help.is_empty());
 }
 
+/// A path may be found on the old port and on a fresh one in the same moment: neither side closes what the other sends by.
+#[test]
+fn whenever_the_way_opens_the_change_loses_no_packet() {
+    for sites in [[Firewall, Firewall], [Cone, CarrierHome], [Linux, Home]] {
+        for moment in 0..25 {
+            let (mut world, ann, bob) = meet(sites, [10, 15], 7);
+            let begin = world.elapsed();
+            world.cut(ann, bob);
+            world.flow(ann, bob, 10 * MS, 12 * S);
+            world.flow(bob, ann, 10 * MS, 12 * S);
+            world.run(S + moment * 100 * MS);
+            world.mend(ann, bob);
+            // something new: the old ports are tried beside the fresh ones
+            world.with_node(bob, |node, now| node.agent.set_nat_behaviour(now, Default::default()));
+            assert!(world.run_until(4 * S, |world| both_direct(world, ann, bob)), "{sites:?}");
+            world.run(4 * S);
+            for (from, to) in [(ann, bob), (bob, ann)] {
+                let gap = longest_gap(&world, from, to, begin + S);
+                assert!(gap < 100 * MS, "{sites:?} after {moment}: {gap:?}");
+            }
+        }
+    }
+}
+
 /// As after a start: the node measures its NAT while packets wait already.
 #[test]
 fn a_nat_that_is_measured_late_is_got_over_all_the_same() {

@@ -21,6 +21,7 @@ use crate::path::{Attempt, Explanation, Method, Outcome, Remote, SocketId};
 
 use super::Peer;
 use super::birthday::{Opener, Searcher};
+use super::direct::Direct;
 use super::fresh::Fresh;
 
 const PUNCH_FOR: Duration = Duration::from_secs(2);
@@ -32,6 +33,9 @@ const FRESH_FOR: Duration = Duration::from_millis(2_500);
 const BIRTHDAY_FOR: Duration = Duration::from_secs(12);
 /// Fresh ports that are tried of a pair for which there is nothing else to try.
 const FRESH_TRIES: u8 = 3;
+
+/// A socket stays open for so long after the peer's last packet by it.
+const CARRIED_FOR: Duration = Duration::from_secs(5);
 
 /// Routers that a primer may meet, the last of which drops it: our own NAT, and the carrier's behind it in the next round,
 /// and so on. Two NATs that follow each other closely (a lab, two customers of one carrier) have one router between them,
@@ -53,8 +57,10 @@ pub(super) struct Campaign {
     pub(super) searched: Option<Instant>,
     /// Another pair's search has to end before ours begins.
     pub(super) open_at: Option<Instant>,
-    /// Sockets by which the peer has answered.
+    /// Sockets by which the peer has answered, or asked, and which it may use.
     adopted: Vec<SocketId>,
+    /// When it has to be seen which of them can be closed.
+    lingers: Option<Instant>,
     attempts: VecDeque<Attempt>,
 }
 
@@ -63,7 +69,7 @@ impl Campaign {
         let fresh = self.fresh.as_ref().and_then(Fresh::next);
         let opener = self.opener.as_ref().map(Opener::next);
         let searcher = self.searcher.as_ref().map(Searcher::next);
-        [self.ends, self.open_at, fresh, opener, searcher]
+        [self.ends, self.open_at, self.lingers, fresh, opener, searcher]
             .into_iter()
             .flatten()
             .min()
@@ -278,7 +284,8 @@ impl Peer {
         self.close_searches(shared);
     }
 
-    /// Closes the sockets of a search, but not those by which the peer has answered.
+    /// Closes the sockets of a search, but not those by which the peer has answered or asked: it may have found its path by
+    /// one of them in the same moment, and sends by it until it has found the other.
     fn close_searches(&mut self, shared: &mut Shared) {
         self.campaign.open_at = None;
         let fresh = self.campaign.fresh.take().map(|fresh| (fresh.socket(), 1));
@@ -294,6 +301,15 @@ impl Peer {
 
     fn close_all_but_adopted(&mut self, first: SocketId, count: u16, shared: &mut Shared) {
         let end = first.0 + count;
+        for direct in self.directs.iter() {
+            let (socket, came) = (direct.remote.socket, direct.came_at());
+            if let Some(came) = came.filter(|_| (first.0..end).contains(&socket.0)) {
+                if !self.campaign.adopted.contains(&socket) {
+                    self.campaign.adopted.push(socket);
+                }
+                self.campaign.lingers = self.campaign.lingers.max(Some(came + CARRIED_FOR));
+            }
+        }
         let mut from = first.0;
         for socket in first.0..end {
             if self.campaign.adopted.contains(&SocketId(socket)) {
@@ -307,25 +323,28 @@ impl Peer {
         self.directs.forget_sockets(closed);
     }
 
-    /// Closes sockets by which the peer no longer answers, or that a path by the primary one has made needless.
+    /// Closes sockets by which the peer no longer answers, or that a path by the primary one has made needless: to the peer
+    /// too, whose packets come by them until it has found that path itself.
     pub(super) fn drop_unused_sockets(&mut self, now: Instant, shared: &mut Shared) {
+        self.campaign.lingers = self.campaign.lingers.filter(|until| now < *until);
         if self.campaign.adopted.is_empty() {
             return;
         }
         let in_use = self.path.direct().map(|remote| remote.socket);
         let primary_does = in_use == Some(SocketId::PRIMARY) && self.path.duplicate.is_none();
-        let proven = |socket: SocketId| {
-            let by_it = |direct: &&super::direct::Direct| direct.remote.socket == socket;
-            self.directs
-                .iter()
-                .filter(by_it)
-                .any(|direct| direct.proof(now).is_some())
+        let any = |socket: SocketId, so: &dyn Fn(&Direct) -> bool| {
+            let mut by_it = self.directs.iter().filter(|direct| direct.remote.socket == socket);
+            by_it.any(so)
         };
-        let (kept, unused): (Vec<_>, Vec<_>) = self
-            .campaign
-            .adopted
-            .iter()
-            .partition(|&&socket| in_use == Some(socket) || proven(socket) && !primary_does);
+        let needed = |socket: SocketId| {
+            let carries = |direct: &Direct| {
+                direct.carried_within(now, CARRIED_FOR) || direct.came_within(now, CARRIED_FOR)
+            };
+            let proven = |direct: &Direct| direct.proof(now).is_some();
+            in_use == Some(socket) || any(socket, &carries) || any(socket, &proven) && !primary_does
+        };
+        let (kept, unused): (Vec<_>, Vec<_>) =
+            self.campaign.adopted.iter().partition(|&&socket| needed(socket));
         self.campaign.adopted = kept;
         for socket in unused {
             shared.close_sockets(socket, 1);

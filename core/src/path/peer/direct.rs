@@ -149,6 +149,10 @@ impl Direct {
         self.came = Some(now);
     }
 
+    pub(super) fn came_at(&self) -> Option<Instant> {
+        self.came
+    }
+
     pub(super) fn came_within(&self, now: Instant, ago: Duration) -> bool {
         self.came
             .is_some_and(|at| now.saturating_duration_since(at) < ago)
