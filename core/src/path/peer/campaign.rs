@@ -333,7 +333,10 @@ impl Peer {
         let in_use = self.path.direct().map(|remote| remote.socket);
         let primary_does = in_use == Some(SocketId::PRIMARY) && self.path.duplicate.is_none();
         let any = |socket: SocketId, so: &dyn Fn(&Direct) -> bool| {
-            let mut by_it = self.directs.iter().filter(|direct| direct.remote.socket == socket);
+            let mut by_it = self
+                .directs
+                .iter()
+                .filter(|direct| direct.remote.socket == socket);
             by_it.any(so)
         };
         let needed = |socket: SocketId| {

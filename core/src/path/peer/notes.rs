@@ -85,13 +85,18 @@ impl Peer {
         }
         self.directs
             .add(now, address, CandidateKind::PeerReflexive, Origin::Observed);
+        let first = self
+            .directs
+            .get(address)
+            .is_some_and(|direct| direct.came_at().is_none());
         if let Some(direct) = self.directs.get_mut(address) {
             direct.came(now);
         }
         let sure = self.has_sure_direct(now);
         let lately = |at: Instant| now.saturating_duration_since(at) < FOLLOW_EVERY;
         if let Some(direct) = self.directs.get_mut(address)
-            && !direct.pinged_within(now, POKE_EVERY)
+            // what was sent there before it was heard of may have come too early, and the limits leave one ping more
+            && (first || !direct.pinged_within(now, POKE_EVERY))
             && !(sure && self.rounds.followed.is_some_and(lately))
         {
             self.rounds.followed = Some(now);
