@@ -205,3 +205,16 @@ pub fn run_plugin(machine: &Machine, configuration: &str, variables: &[(&str, &s
         document,
     }
 }
+
+/// Whether an IPv4 address is in a prefix.
+pub fn within(ip: IpAddr, prefix: &str) -> bool {
+    let Some((network, bits)) = prefix.split_once('/') else {
+        return false;
+    };
+    let (Ok(IpAddr::V4(network)), Ok(bits), IpAddr::V4(ip)) = (network.parse(), bits.parse::<u32>(), ip)
+    else {
+        return false;
+    };
+    let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+    u32::from(ip) & mask == u32::from(network) & mask
+}

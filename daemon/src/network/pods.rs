@@ -6,6 +6,7 @@ use crate::firewall::FencedPods;
 use crate::pods::Setting;
 use ipnet::IpNet;
 use meshd_api::local::NodePods;
+use meshd_core::gateway::Service;
 use meshd_core::id::NodeId;
 use meshd_core::map::View;
 use meshd_core::statement::{PodPrefixes, PodTerms};
@@ -47,9 +48,12 @@ impl Pods {
         self.open && self.part.is_some()
     }
 
-    /// What our firewall table has to know.
-    pub fn fenced(&self) -> Option<FencedPods> {
-        let part = self.part.filter(|_| self.open)?;
+    /// What our firewall table has to know. A gateway for services sends packets on to pods, also where it has none itself.
+    pub fn fenced(&self, served: &[Service]) -> Option<FencedPods> {
+        let services = self.terms.iter().flat_map(|terms| &terms.services);
+        let mut served = served.iter().map(|service| service.range);
+        let leads_to_pods = served.any(|range| services.clone().any(|prefix| prefix.contains(&range)));
+        let part = self.part.filter(|_| self.open || leads_to_pods)?;
         Some(FencedPods {
             part: part.all().collect(),
         })

@@ -24,6 +24,7 @@ mod networks;
 mod packaging;
 mod pods;
 mod port_mapping;
+mod pods_cni;
 mod reflectors;
 mod relays;
 mod restart;

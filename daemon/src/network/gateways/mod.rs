@@ -348,7 +348,7 @@ impl Task {
             prefixes: self.interface.prefixes,
             lans: self.interface.throws().to_vec(),
             underlay: self.underlay.names.clone(),
-            pods: self.pods.fenced(),
+            pods: self.pods.fenced(&self.gateways.duties.services),
         };
         if self.gateways.fenced.as_ref() == Some(&fenced) {
             return;
