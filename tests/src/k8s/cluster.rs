@@ -91,6 +91,26 @@ impl Cluster {
         found.expect("a node of the cluster")
     }
 
+    /// Power off and on for one node; what ran on it runs again.
+    pub fn reboot(&self, name: &str) {
+        let place = self.nodes.iter().position(|node| node.name() == name);
+        let place = place.expect("a node of the cluster");
+        self.nodes[place].reboot(|machine| self.sites[place].plug(machine, 2));
+        self.nodes[place].start_again();
+    }
+
+    /// Power off and on for every node, the control plane's too.
+    pub fn power_cycle(&mut self) {
+        self.control_plane = None;
+        for (node, site) in self.nodes.iter().zip(&self.sites) {
+            node.reboot(|machine| site.plug(machine, 2));
+        }
+        let (first, parts) = (&self.nodes[0], &self.parts);
+        let control_plane = first.on_host(|host| ControlPlane::start(host, parts, first.address()));
+        self.control_plane = Some(control_plane);
+        self.nodes.iter().for_each(Worker::start_again);
+    }
+
     /// `kubectl` on the first node, whatever becomes of it.
     pub fn try_kubectl(&self, arguments: &[&str]) -> Output {
         let kubectl = self.parts.program("kubectl");

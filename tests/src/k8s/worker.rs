@@ -80,8 +80,23 @@ impl Worker {
         );
     }
 
-    /// Starts containerd, gives it the images, and starts kubelet and kube-proxy.
+    /// Starts containerd, gives it the images and the CNI plugin, and starts kubelet and kube-proxy.
     pub fn start(&self) {
+        self.start_containerd();
+        self.import_images();
+        self.install_cni();
+        self.start_kubelet();
+        self.start_proxy();
+    }
+
+    /// Starts its programs over what is on its disk, as a service manager does.
+    pub fn start_again(&self) {
+        self.start_containerd();
+        self.start_kubelet();
+        self.start_proxy();
+    }
+
+    fn start_containerd(&self) {
         let containerd = self.spawn(&["containerd", "--config", "/etc/containerd/config.toml"]);
         eventually(START, &format!("containerd on {} answers", self.name()), || {
             assert!(
@@ -93,10 +108,6 @@ impl Worker {
             self.ctr(&["version"]).status.success().then_some(())
         });
         self.lock_processes().push(containerd);
-        self.import_images();
-        self.install_cni();
-        self.start_kubelet();
-        self.start_proxy();
     }
 
     /// Has kube-proxy make services by other means from now on.
@@ -132,7 +143,7 @@ impl Worker {
         self.lock_processes().push(kubelet);
     }
 
-    /// Power off and on, cables plugged in by `plug`; everything on it starts again by itself.
+    /// Power off and on, with the cable plugged in by `plug`. Its meshd runs again; see [`Self::start_again`] for the rest.
     pub fn reboot(&self, plug: impl FnOnce(&Machine)) {
         self.lock_processes().clear();
         *self.lock_host() = None;
@@ -141,7 +152,6 @@ impl Worker {
         plug(machine);
         *self.lock_host() = Some(Host::start(machine));
         self.mesh.start_again();
-        self.start();
     }
 
     /// Fails where one of its programs has ended.

@@ -3,4 +3,5 @@
 mod bed;
 mod nodes;
 mod pods;
+mod storm;
 mod trouble;

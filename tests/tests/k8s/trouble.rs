@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use meshd_tests::k8s::{Conversation, ProxyMode};
+use meshd_tests::k8s::{Conversation, Pod, ProxyMode};
 use meshd_tests::{eventually, figure, keeps};
 
 use crate::bed::{self, Bed, LONG, WEB};
@@ -40,6 +40,7 @@ fn pods_outlive_meshd_and_the_relay_and_a_node_comes_back_with_its_pods() {
         },
     );
     reboot_a_node(&mut bed);
+    power_cycle_everything_without_the_coordinator(&mut bed);
 }
 
 fn restart_under_traffic(bed: &Bed, what: &str, bar: Duration, trouble: impl FnOnce()) {
@@ -62,7 +63,7 @@ fn restart_under_traffic(bed: &Bed, what: &str, bar: Duration, trouble: impl FnO
         format!("{} ms", bar.as_millis()),
     );
     assert!(keeps(longest, bar), "{what}: {longest:?}");
-    let names = |pods: &[meshd_tests::k8s::Pod]| pods.iter().map(|pod| pod.name.clone()).collect::<Vec<_>>();
+    let names = |pods: &[Pod]| pods.iter().map(|pod| pod.name.clone()).collect::<Vec<_>>();
     assert_eq!(
         names(&before),
         names(&bed.cluster.pods("app=web")),
@@ -70,24 +71,34 @@ fn restart_under_traffic(bed: &Bed, what: &str, bar: Duration, trouble: impl FnO
     );
 }
 
-/// Its pods run again, and are reached by the others: those of before, or new ones.
+/// Its pods run again, and are reached by the others.
 fn reboot_a_node(bed: &mut Bed) {
-    let (node, site) = (bed.cluster.node("w2"), &bed.cluster.sites[2]);
-    node.reboot(|machine| site.plug(machine, 2));
-    let back = bed.cluster.wait(LONG, "the rebooted node's pod is reached", || {
-        let pod = bed
-            .cluster
-            .pods("app=web")
-            .into_iter()
-            .find(|pod| pod.node == "w2")?;
-        let from = &bed.pods[1];
-        let machine = bed.cluster.node(&from.node).mesh().machine();
-        let heard = from
-            .dial(machine, (&pod.address().to_string(), WEB), "hostname", 1)
-            .ok()?;
-        heard.contains(&pod.name).then_some(pod)
-    });
-    bed.pods[2] = back;
+    bed.cluster.reboot("w2");
+    bed.pods[2] = back(bed, 1, "w2");
+    services_answer(bed);
+}
+
+/// Without the cloud host the nodes that reach each other are a cluster again; with it, all are.
+fn power_cycle_everything_without_the_coordinator(bed: &mut Bed) {
+    bed.cluster.relay.kill();
+    bed.cluster.power_cycle();
+    for number in [1, 2] {
+        bed.pods[number] = back(bed, number, bed.pods[number].node.clone().as_str());
+        let own = bed.pods[number].clone();
+        bed.pods[0] = bed.cluster.wait(LONG, "the pod of cp is reached", || {
+            let pod = bed
+                .cluster
+                .pods("app=web")
+                .into_iter()
+                .find(|pod| pod.node == "cp")?;
+            heard(bed, &own, &pod).then_some(pod)
+        });
+    }
+    bed.cluster.relay.start_again();
+    services_answer(bed);
+}
+
+fn services_answer(bed: &Bed) {
     for pod in &bed.pods {
         assert_eq!(
             bed.hears(pod, ("web", 80), "hostname", 30),
@@ -96,4 +107,21 @@ fn reboot_a_node(bed: &mut Bed) {
             pod.node
         );
     }
+}
+
+/// The pod that runs on `node` now, once the pod with the number `from` reaches it.
+fn back(bed: &Bed, from: usize, node: &str) -> Pod {
+    bed.cluster
+        .wait(LONG, &format!("the pod of {node} is reached"), || {
+            let pods = bed.cluster.pods("app=web");
+            let pod = pods.iter().find(|pod| pod.node == node)?;
+            let from = pods.iter().find(|pod| pod.node == bed.pods[from].node)?;
+            heard(bed, from, pod).then(|| pod.clone())
+        })
+}
+
+fn heard(bed: &Bed, from: &Pod, to: &Pod) -> bool {
+    let machine = bed.cluster.node(&from.node).mesh().machine();
+    let said = from.dial(machine, (&to.address().to_string(), WEB), "hostname", 1);
+    said.is_ok_and(|names| names.contains(&to.name))
 }
