@@ -114,7 +114,8 @@ stage_k8s() {
   [ $code != 3 ] || { skip_stage "Kubernetes' modules, or Debian's busybox-static, could not be had"; return; }
   [ $code = 0 ] || return 1
   export MESHD_K8S_PARTS=$parts
-  run_lab k8s "${names[@]}"
+  local long=(); [ "${mode:-}" != long ] || long=(--include-ignored)
+  run_lab k8s "${long[@]}" "${names[@]}"
 }
 
 # run_lab NAME [libtest arguments]: the lab binary is built by the builder and run by root

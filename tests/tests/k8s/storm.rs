@@ -36,7 +36,9 @@ fn a_hundred_pods_start_and_end_in_a_storm_and_leave_nothing() {
     let node = cluster.node("w1");
     // the first pod of a node brings rules that stay
     storm(&cluster, 1);
-    let before = traces(node);
+    let clean = |now: &Traces| now.leases == 0 && !now.interfaces.iter().any(|name| name.contains("mpod"));
+    let before = eventually_or_last(SETTLE, || traces(node), clean);
+    assert!(clean(&before), "{before:?}");
     for round in 1..=2 {
         let begin = Instant::now();
         storm(&cluster, PODS);
