@@ -188,6 +188,15 @@ async fn admins(checked: &mut Checked, world: &World) {
         .admin(
             world,
             Method::POST,
+            &of_node("/relay"),
+            &["prod", "db2"],
+            json!({ "on": true }),
+        )
+        .await;
+    checked
+        .admin(
+            world,
+            Method::POST,
             &of_node("/replace"),
             &["prod", "db2"],
             json!({}),
