@@ -193,6 +193,15 @@ async fn admins(checked: &mut Checked, world: &World) {
             json!({ "on": true }),
         )
         .await;
+    let pods = json!({ "pods": { "cidr": "10.42.0.0/16", "node_prefix": 24 } });
+    let of_network = format!("{base}/{{network}}/pods");
+    checked
+        .admin(world, Method::POST, &of_network, &["prod"], pods)
+        .await;
+    let part = json!({ "cidr": "10.42.7.0/24" });
+    checked
+        .admin(world, Method::POST, &of_node("/pods"), &["prod", "db2"], part)
+        .await;
     checked
         .admin(
             world,
