@@ -198,10 +198,18 @@ async fn admins(checked: &mut Checked, world: &World) {
     checked
         .admin(world, Method::POST, &of_network, &["prod"], pods)
         .await;
-    let part = json!({ "cidr": "10.42.7.0/24" });
-    checked
-        .admin(world, Method::POST, &of_node("/pods"), &["prod", "db2"], part)
+    let part = json!({ "cidr": "10.42.0.0/24" });
+    // it got one with the network's, and keeps it: the path is served, and says so
+    let path = of_node("/pods")
+        .replace("{network}", "prod")
+        .replace("{node}", "db2");
+    let refused = world
+        .admin()
+        .await
+        .request(Method::POST, &path, part.to_string().into(), &[])
         .await;
+    assert!(refused.is_err_and(|why| why.to_string().contains("10.42.0.0/24 already")));
+    checked.seen.insert(format!("post {}", of_node("/pods")));
     checked
         .admin(
             world,
