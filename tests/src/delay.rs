@@ -21,7 +21,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::machine::Machine;
 
 /// Packets under way at most; what comes in beyond is lost, as in a full router.
-const UNDER_WAY: usize = 10_000;
+const UNDER_WAY: usize = 20_000;
+/// Packets that wait for the thread, each direction: 200 ms of 20,000/s, for it may not run for so long on a busy computer.
+const WAITING: &str = "4000";
 /// Longest sleep, so that the end of the box is noticed.
 const NAP: Duration = Duration::from_millis(50);
 
@@ -89,7 +91,18 @@ fn open(machine: &Machine, name: &str) -> Tun {
         "off",
     ];
     machine.run(&[&["ethtool", "-K", name][..], &off].concat());
-    machine.run(&["ip", "link", "set", "dev", name, "mtu", "1500", "up"]);
+    machine.run(&[
+        "ip",
+        "link",
+        "set",
+        "dev",
+        name,
+        "mtu",
+        "1500",
+        "txqueuelen",
+        WAITING,
+        "up",
+    ]);
     tun
 }
 

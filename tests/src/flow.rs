@@ -13,6 +13,8 @@ use crate::wait::eventually;
 const SIZE: usize = 200;
 /// Half a second of 20,000 packets/s, with what the kernel counts for each.
 const RECEIVE_BUFFER: usize = 16 << 20;
+/// What should have been sent longer ago is sent at the usual pace.
+const VERY_LATE: Duration = Duration::from_millis(20);
 /// How long the receiver goes on after the sender stopped, for what is still under way.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -128,13 +130,18 @@ impl UdpFlow {
     }
 }
 
-/// Sends on a schedule of absolute times, so that a late wake-up is made up for. Errors of the socket are losses.
+/// Sends on a schedule of absolute times, so that a late wake-up is made up for, unless it is very late: a burst would test the
+/// queues of this computer. Errors of the socket are losses.
 fn send(socket: &UdpSocket, to: SocketAddr, rate: u32, stop: &AtomicBool) -> u64 {
-    let begin = Instant::now();
+    let mut begin = Instant::now();
     let mut packet = [0; SIZE];
     let mut number = 0_u64;
     while !stop.load(Ordering::Relaxed) {
         let due = begin + Duration::from_secs(1) / rate * u32::try_from(number).unwrap_or(u32::MAX);
+        let late = Instant::now().saturating_duration_since(due);
+        if late > VERY_LATE {
+            begin += late;
+        }
         thread::sleep(due.saturating_duration_since(Instant::now()));
         packet[..8].copy_from_slice(&number.to_be_bytes());
         let _ = socket.send_to(&packet, to);

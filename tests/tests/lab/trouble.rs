@@ -4,7 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use meshd_tests::mesh::{Node, Relay};
-use meshd_tests::{Nat, TcpFlow, UdpFlow, Weather, World, eventually, figure, keeps};
+use meshd_tests::{
+    DelayBox, Machine, Nat, Site, TcpFlow, UdpFlow, Weather, World, eventually, figure, keeps,
+};
 
 use crate::bed::{self, Bed, CIDR, NET, SOON};
 
@@ -178,14 +180,23 @@ fn a_relay_that_is_killed_costs_a_direct_pair_nothing_and_a_relayed_one_is_back_
     assert!(keeps(back, Duration::from_secs(3)), "{back:?}");
 }
 
-/// A relayed pair under `rate` numbered packets/s becomes direct while the relay is 50 ms slower.
-fn upgrade_under(rate: u32) {
+/// A relayed pair whose relay is 50 ms slower than the direct path, which is cut. Dropped in this order: the world last.
+struct SlowRelay {
+    nodes: [Node; 2],
+    _relay: Relay,
+    _delay: DelayBox,
+    sites: [Site; 2],
+    cloud: Machine,
+    world: World,
+}
+
+fn slow_relay() -> SlowRelay {
     let world = World::new();
     let slow = Weather {
         delay: Duration::from_millis(25),
         ..Weather::default()
     };
-    let (cloud, _delay) = world.slow_cloud(slow);
+    let (cloud, delay) = world.slow_cloud(slow);
     let relay = Relay::start_with(&cloud, &["--public-addr", "203.0.113.1"]);
     relay.create_network(NET, CIDR);
     let sites = [world.site(Nat::FullCone), world.site(Nat::FullCone)];
@@ -196,20 +207,57 @@ fn upgrade_under(rate: u32) {
         node
     });
     nodes[0].reaches("b", SOON);
-    let flow = UdpFlow::start(&nodes[0], &nodes[1], nodes[1].at(NET, 9000), rate);
-    thread::sleep(A_WHILE);
-    assert_eq!(nodes[0].path_kind(NET, "b"), "relay");
-    world.mend();
-    // a change of the network has both try anew at once
-    for (site, node) in sites.iter().zip(&nodes) {
-        let address = format!("{}/24", site.v4(200));
-        node.machine()
-            .run(&["ip", "addr", "add", &address, "dev", "eth0"]);
+    SlowRelay {
+        nodes,
+        _relay: relay,
+        _delay: delay,
+        sites,
+        cloud,
+        world,
     }
-    eventually(SOON, "both are direct", || {
-        let direct = nodes[0].path_kind(NET, "b") == "direct" && nodes[1].path_kind(NET, "a") == "direct";
-        direct.then_some(())
-    });
+}
+
+impl SlowRelay {
+    /// Mends the direct path and waits until both use it.
+    fn upgrade(&self) {
+        assert_eq!(self.nodes[0].path_kind(NET, "b"), "relay");
+        self.world.mend();
+        // a change of the network has both try anew at once
+        for (site, node) in self.sites.iter().zip(&self.nodes) {
+            let address = format!("{}/24", site.v4(200));
+            node.machine()
+                .run(&["ip", "addr", "add", &address, "dev", "eth0"]);
+        }
+        eventually(SOON, "both are direct", || {
+            let kind = |from: usize, to: &str| self.nodes[from].path_kind(NET, to);
+            (kind(0, "b") == "direct" && kind(1, "a") == "direct").then_some(())
+        });
+    }
+
+    /// Where packets were dropped.
+    fn drops(&self) -> String {
+        let kernels: Vec<String> = [&self.cloud, self.world.internet()]
+            .into_iter()
+            .chain(self.nodes.iter().map(Node::machine))
+            .map(drops_of)
+            .collect();
+        let nodes = self
+            .nodes
+            .each_ref()
+            .map(|node| node.network(NET).map(|net| net["drops"].clone()));
+        format!(
+            "dropped by the nodes: {nodes:?}; by kernels:\n{}",
+            kernels.join("\n")
+        )
+    }
+}
+
+/// The pair becomes direct under `rate` numbered packets/s.
+fn upgrade_under(rate: u32) {
+    let pair = slow_relay();
+    let flow = UdpFlow::start(&pair.nodes[0], &pair.nodes[1], pair.nodes[1].at(NET, 9000), rate);
+    thread::sleep(A_WHILE);
+    pair.upgrade();
     thread::sleep(A_WHILE);
     let report = flow.stop();
     figure(
@@ -217,7 +265,38 @@ fn upgrade_under(rate: u32) {
         format!("{} of {}", report.lost_later(), report.sent),
         "0",
     );
-    assert_eq!(report.lost_later(), 0, "{report:?}");
+    assert_eq!(report.lost_later(), 0, "{report:?}; {}", pair.drops());
+}
+
+#[test]
+fn the_upgrade_from_a_slower_relay_under_full_tcp_is_no_stall_and_drops_nothing() {
+    let pair = slow_relay();
+    let stream = TcpFlow::start(&pair.nodes[0], &pair.nodes[1], pair.nodes[1].at(NET, 9001), 0);
+    thread::sleep(A_WHILE);
+    pair.upgrade();
+    thread::sleep(A_WHILE);
+    let report = stream.stop();
+    figure(
+        "upgrade under full TCP, relay 50 ms slower, longest stall",
+        ms(report.longest_stall),
+        ms(GAP),
+    );
+    assert_eq!(report.broken, None, "{report:?}");
+    assert!(keeps(report.longest_stall, GAP), "{report:?}");
+    let old = |node: &Node| node.network(NET).and_then(|net| net["drops"]["replay"].as_u64());
+    let dropped = old(&pair.nodes[1]).unwrap_or(0);
+    assert!(
+        dropped <= 10,
+        "{dropped} fell out of the replay window; {}",
+        pair.drops()
+    );
+}
+
+/// What the kernel of a machine dropped: UDP for want of a buffer, and each interface.
+fn drops_of(machine: &Machine) -> String {
+    let script = "nstat -az UdpRcvbufErrors UdpSndbufErrors UdpInErrors Udp6RcvbufErrors IpForwDatagrams IpOutDiscards; \
+                  for i in $(ip -o link show | cut -d: -f2 | cut -d@ -f1); do echo $i $(ip -s link show dev $i | tail -4); done";
+    format!("{}:\n{}", machine.name(), machine.sh(script))
 }
 
 #[test]
