@@ -43,7 +43,7 @@ pub use flow::{FlowReport, UdpFlow};
 pub use machine::Machine;
 pub use nat::Nat;
 pub use process::Process;
-pub use report::{figure, keeps, skip};
+pub use report::{figure, keeps, keeps_all, skip};
 pub use snapshot::Snapshot;
 pub use tcp::{TcpFlow, TcpReport};
 pub use wait::{eventually, eventually_or_last, poll, timed};
