@@ -6,11 +6,12 @@ use anyhow::Context;
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 use meshd_core::id::NetworkId;
+use meshd_core::ipam::HOST_PREFIX;
 use meshd_core::keys::blake2s;
 use meshd_core::ranges::LocalPrefix;
 use meshd_net::facts::Facts;
 use meshd_net::interfaces::Interface;
-use meshd_net::netlink::{Monitor, Netlink, RouteFilter, RouteKind};
+use meshd_net::netlink::{Change, Monitor, Netlink, POD_PROTOCOL, RouteFilter, RouteKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use tokio::sync::watch;
@@ -45,26 +46,68 @@ pub fn hashed_facts(network: NetworkId) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The netlink connection, and a counter that rises whenever the kernel's network configuration changes.
-pub fn netlink() -> anyhow::Result<(Netlink, watch::Receiver<u64>)> {
+/// Counters that rise whenever the kernel's network configuration changes.
+#[derive(Clone)]
+pub struct KernelNews {
+    /// Whatever changed.
+    pub all: watch::Receiver<u64>,
+    /// But for pods' interfaces and the routes to them, which come and go all the time.
+    pub but_pods: watch::Receiver<u64>,
+}
+
+/// Tells changes that are about pods' interfaces alone.
+#[derive(Default)]
+struct PodInterfaces(BTreeSet<u32>);
+
+impl PodInterfaces {
+    fn is_about_them(&mut self, change: &Change) -> bool {
+        match change {
+            Change::Link { link, gone } if link.name.starts_with(HOST_PREFIX) => {
+                match gone {
+                    true => self.0.remove(&link.index),
+                    false => self.0.insert(link.index),
+                };
+                true
+            }
+            Change::Address { address, .. } => self.0.contains(&address.interface),
+            Change::Route { route, .. } => {
+                route.protocol == POD_PROTOCOL || route.interface.is_some_and(|index| self.0.contains(&index))
+            }
+            Change::Link { .. } | Change::Rule { .. } | Change::Missed => false,
+        }
+    }
+}
+
+/// The netlink connection, and what rises whenever the kernel's network configuration changes.
+pub fn netlink() -> anyhow::Result<(Netlink, KernelNews)> {
     let netlink = Netlink::new().context("cannot talk to the kernel's network configuration")?;
     let mut monitor = Monitor::new().context("cannot watch the kernel's network configuration")?;
-    let (changes, receiver) = watch::channel(0);
+    let ((all, all_told), (but_pods, but_pods_told)) = (watch::channel(0), watch::channel(0));
+    let mut of_pods = PodInterfaces::default();
     tokio::spawn(async move {
         loop {
             match monitor.next().await {
                 Ok(change) => {
                     debug!(?change, "the kernel's network configuration changed");
-                    changes.send_modify(|count| *count += 1);
+                    all.send_modify(|count| *count += 1);
+                    if !of_pods.is_about_them(&change) {
+                        but_pods.send_modify(|count| *count += 1);
+                    }
                 }
                 Err(error) => {
                     warn!(%error, "the kernel's network configuration is no longer watched");
-                    return changes.closed().await;
+                    return all.closed().await;
                 }
             }
         }
     });
-    Ok((netlink, receiver))
+    Ok((
+        netlink,
+        KernelNews {
+            all: all_told,
+            but_pods: but_pods_told,
+        },
+    ))
 }
 
 /// The machine's interfaces with their addresses.

@@ -35,6 +35,7 @@ pub use from_coordinator::depart_at_last;
 use crate::config::Config;
 use crate::descriptors::Descriptors;
 use crate::firewall::Firewall;
+use crate::machine::KernelNews;
 use crate::names::Names;
 
 use crate::state::{Membership, NetworkFiles};
@@ -68,8 +69,8 @@ pub struct Shared {
     pub config: Arc<Config>,
     /// The kernel's network configuration.
     pub netlink: Netlink,
-    /// Ticks when the kernel's network configuration changed.
-    pub kernel: watch::Receiver<u64>,
+    /// Tick when the kernel's network configuration changed.
+    pub kernel: KernelNews,
     /// The hosts file.
     pub names: Names,
     /// Descriptors that outlive this process.
@@ -180,7 +181,7 @@ pub async fn start(
     let pods = crate::pods::Handle::start(
         files.clone(),
         shared.netlink.clone(),
-        shared.kernel.clone(),
+        shared.kernel.all.clone(),
         commands.downgrade(),
     );
     let channels = (receiver, published);

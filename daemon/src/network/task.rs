@@ -217,7 +217,7 @@ impl Task {
     async fn until_ended(&mut self) -> Command {
         let ended = Command::Ended;
         let id = self.membership.network;
-        let mut kernel = self.shared.kernel.clone();
+        let mut kernel = self.shared.kernel.but_pods.clone();
         let mut sample = Instant::now();
         loop {
             if self.gateways.is_stale() {

@@ -84,7 +84,7 @@ impl Keeper {
             let (mut setting, mut kernel) = (self.setting.clone(), self.kernel.clone());
             tokio::select! {
                 question = questions.recv() => match question {
-                    Some(question) => self.answer(question).await,
+                    Some(question) => self.answer_all(question, &mut questions).await,
                     None => return,
                 },
                 Ok(()) = setting.changed() => {
@@ -123,7 +123,7 @@ impl Keeper {
             info!(container = %lease.attachment.container, address = %lease.ipv4, "a pod's interface is gone; its address is free");
         }
         if !gone.is_empty() {
-            let _ = self.save();
+            let _ = self.save().await;
         }
         if let Err(error) = self.routes.ensure(self.leases.all(), &links).await {
             warn!("{error}");
@@ -142,24 +142,24 @@ impl Keeper {
         }
     }
 
-    /// Keeps the leases; where the disk refuses, the change is undone by `undo`.
-    pub(super) fn save_or(&mut self, undo: impl FnOnce(&mut Leases)) -> Result<(), Problem> {
-        let saved = self.save();
-        if saved.is_err() {
-            undo(&mut self.leases);
-            self.count.store(self.leases.all().count(), Ordering::Relaxed);
-        }
-        saved
+    /// Keeps the leases: they are on disk when this returns. The disk is waited for elsewhere, so that the rest of meshd goes on.
+    pub(super) async fn save(&mut self) -> Result<(), Problem> {
+        self.count();
+        fault::point("save");
+        let (files, bytes) = (self.files.clone(), self.leases.save());
+        let written = tokio::task::spawn_blocking(move || files.save(FILE, &bytes)).await;
+        let written = written.map_err(|error| error.to_string());
+        written
+            .and_then(|saved| saved.map_err(|error| error.to_string()))
+            .map_err(|error| {
+                warn!("{error}");
+                Problem::new("pods-state", error)
+            })
     }
 
-    /// Keeps the leases.
-    pub(super) fn save(&mut self) -> Result<(), Problem> {
+    /// Tells how many leases there are.
+    pub(super) fn count(&self) {
         self.count.store(self.leases.all().count(), Ordering::Relaxed);
-        fault::point("save");
-        self.files.save(FILE, &self.leases.save()).map_err(|error| {
-            warn!("{error}");
-            Problem::new("pods-state", error.to_string())
-        })
     }
 
     /// What the network's task told last.

@@ -1,39 +1,90 @@
 //! The plugin's questions, one function each.
+//!
+//! Questions that wait are taken together, so that the leases are written to disk once for all of them.
 
 use super::keeper::Keeper;
 use super::{Question, fault};
+use crate::supervisor::Reply;
 use meshd_api::Problem;
 use meshd_api::local::{Done, PodAttachment, PodLease, PodRequest, PodsForgotten, PodsKept};
 use meshd_core::ipam::{Attachment, HOST_PREFIX, Lease, LeaseError};
 use std::collections::BTreeSet;
 use std::time::Instant;
+use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
+/// Answers that wait for the disk.
+#[derive(Default)]
+struct Changes {
+    added: Vec<(Lease, bool, Reply<PodLease>)>,
+    deleted: Vec<(Done, Reply<Done>)>,
+}
+
+impl Changes {
+    fn is_news(&self) -> bool {
+        !self.deleted.is_empty() || self.added.iter().any(|(_, new, _)| *new)
+    }
+}
+
 impl Keeper {
-    pub(super) async fn answer(&mut self, question: Question) {
-        match question {
-            Question::Add(request, reply) => drop(reply.send(self.add(&request).await)),
-            Question::Ready(request, reply) => drop(reply.send(self.ready(&request).await)),
-            Question::Check(request, reply) => drop(reply.send(self.check(&request).await)),
-            Question::Del(request, reply) => drop(reply.send(self.del(&request).await)),
-            Question::Gc(kept, reply) => drop(reply.send(self.collect(&kept).await)),
-            Question::Status(reply) => drop(reply.send(self.status())),
+    /// Answers a question and those that wait behind it.
+    pub(super) async fn answer_all(&mut self, first: Question, queue: &mut mpsc::Receiver<Question>) {
+        let mut changes = Changes::default();
+        let mut next = Some(first);
+        while let Some(question) = next {
+            match question {
+                Question::Add(request, reply) => match self.add(&request) {
+                    Ok((lease, new)) => changes.added.push((lease, new, reply)),
+                    Err(problem) => drop(reply.send(Err(problem))),
+                },
+                Question::Del(request, reply) => match self.del(&request).await {
+                    Ok(done) => changes.deleted.push((done, reply)),
+                    Err(problem) => drop(reply.send(Err(problem))),
+                },
+                Question::Ready(request, reply) => drop(reply.send(self.ready(&request).await)),
+                Question::Check(request, reply) => drop(reply.send(self.check(&request).await)),
+                Question::Gc(kept, reply) => drop(reply.send(self.collect(&kept).await)),
+                Question::Status(reply) => drop(reply.send(self.status())),
+            }
+            next = queue.try_recv().ok();
         }
+        self.finish(changes).await;
     }
 
-    /// A lease, on disk before anybody hears of it.
-    async fn add(&mut self, request: &PodRequest) -> Result<PodLease, Problem> {
-        let attachment = attachment(&request.cni_network, &request.attachment);
-        self.setting()?;
-        let known = self.leases.of(&attachment).is_some();
-        let lease = self.leases.lease(Instant::now(), &attachment).map_err(refused)?;
-        if !known {
-            self.save_or(|leases| drop(leases.release(Instant::now(), &attachment)))?;
+    /// What changed goes to disk before anybody hears of it.
+    async fn finish(&mut self, changes: Changes) {
+        let saved = match changes.is_news() {
+            true => self.save().await,
+            false => Ok(()),
+        };
+        if changes.added.iter().any(|(_, new, _)| *new) {
             fault::point("leased");
         }
-        self.open().await;
+        if !changes.added.is_empty() {
+            self.open().await;
+        }
+        for (lease, new, reply) in changes.added {
+            let answer = saved.clone().and_then(|()| self.shown(&lease));
+            if answer.is_err() && new {
+                self.leases.release(Instant::now(), &lease.attachment);
+            }
+            let _ = reply.send(answer);
+        }
+        // On a full disk a released lease comes back with a restart, and is taken back again because its interface is away.
+        for (done, reply) in changes.deleted {
+            let _ = reply.send(Ok(done));
+        }
+        self.count();
+    }
+
+    /// A lease, and whether it is new.
+    fn add(&mut self, request: &PodRequest) -> Result<(Lease, bool), Problem> {
+        let attachment = attachment(&request.cni_network, &request.attachment);
+        self.setting()?;
+        let new = self.leases.of(&attachment).is_none();
+        let lease = self.leases.lease(Instant::now(), &attachment).map_err(refused)?;
         debug!(container = %attachment.container, address = %lease.ipv4, host = %lease.host, "leased");
-        self.shown(&lease)
+        Ok((lease, new))
     }
 
     /// The routes to an interface that is there now.
@@ -72,8 +123,6 @@ impl Keeper {
         self.delete_interface(&lease).await?;
         fault::point("deleted");
         self.leases.release(Instant::now(), &attachment);
-        // On a full disk the lease comes back with a restart, and is taken back again because its interface is away.
-        let _ = self.save();
         Ok(done)
     }
 
@@ -95,7 +144,7 @@ impl Keeper {
         }
         fault::point("collected");
         if forgotten.leases > 0 {
-            self.save()?;
+            self.save().await?;
         }
         let leased: BTreeSet<&str> = self.leases.all().map(|lease| lease.host.as_str()).collect();
         for link in self.netlink.links().await.map_err(kernel)? {
