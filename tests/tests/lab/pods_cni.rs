@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use meshd_tests::mesh::{Node, words};
 use meshd_tests::pods::{CNI_NETWORK, INTERFACE, Pod, run_plugin};
-use meshd_tests::{Machine, eventually, figure};
+use meshd_tests::{Machine, eventually, figure, skip};
 use serde_json::{Value, json};
 
 use crate::bed::{self, Bed, NET, SOON};
@@ -399,4 +399,69 @@ fn the_configuration_appears_when_the_node_is_ready_and_goes_when_no_pod_is_left
     node.ctl(&[&["cni", "uninstall"][..], &places].concat());
     assert_eq!(node.machine().read(conflist), "");
     assert!(!node.machine().succeeds(&["test", "-e", "/run/cni/bin/mesh-cni"]));
+}
+
+/// The reference client and plugins that `tests/k8s/build` made; none where they were not built.
+fn reference(program: &str) -> Option<String> {
+    let parts = std::env::var_os("MESHD_K8S_PARTS")?;
+    let path = std::path::Path::new(&parts).join("bin").join(program);
+    path.exists().then(|| path.display().to_string())
+}
+
+#[test]
+fn the_reference_client_runs_the_plugin_in_a_chain_with_portmap_and_bandwidth() {
+    let found = ["cnitool", "portmap", "bandwidth"].map(reference);
+    let [Some(cnitool), Some(portmap), Some(bandwidth)] = found else {
+        let why = "MESHD_K8S_PARTS has no cnitool, portmap and bandwidth: ./test --k8s builds them";
+        return skip(
+            "the_reference_client_runs_the_plugin_in_a_chain_with_portmap_and_bandwidth",
+            why,
+        );
+    };
+    let bed = one_node();
+    let (node, printer) = (&bed.nodes[0], bed.sites[0].machine("printer", 9));
+    let machine = node.machine();
+    machine.sh(&format!(
+        "mkdir -p /run/cni/bin; cp {portmap} {bandwidth} /run/cni/bin"
+    ));
+    let pod = Pod::new(node, "chained");
+    let ports =
+        json!({"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}).to_string();
+    for version in ["1.0.0", "1.1.0"] {
+        node.ctl(&[
+            "cni",
+            "install",
+            "--bin-dir",
+            "/run/cni/bin",
+            "--cni-version",
+            version,
+        ]);
+        let run = |verb: &str| {
+            let set = ["env", "CNI_PATH=/run/cni/bin", "NETCONFPATH=/etc/cni/net.d"];
+            let arguments = format!("CAP_ARGS={ports}");
+            let path = pod.path();
+            machine.run(&[&set[..], &[&arguments, &cnitool, verb, CNI_NETWORK, &path]].concat())
+        };
+        let result: Value = serde_json::from_str(&run("add")).expect("a result");
+        assert_eq!(result["cniVersion"], version);
+        let ip = result["ips"][0]["address"]
+            .as_str()
+            .and_then(|ip| ip.split('/').next())
+            .expect("an address")
+            .to_owned();
+        run("check");
+        let listener =
+            pod.inside(|| std::net::TcpListener::bind(format!("{ip}:80")).expect("the pod has its address"));
+        let to: std::net::SocketAddr = format!("{}:8080", bed.sites[0].v4(2))
+            .parse()
+            .expect("an address");
+        let dial = || std::net::TcpStream::connect_timeout(&to, Duration::from_secs(2)).is_ok();
+        eventually(SOON, "the host's port leads to the pod", || {
+            printer.inside(dial).then_some(())
+        });
+        let from = listener.accept().expect("it arrived").1.ip().to_string();
+        assert_eq!(from, bed.sites[0].v4(9), "the source is kept");
+        run("del");
+        assert_eq!((leases(node), leftovers(machine)), (Some(0), String::new()));
+    }
 }
