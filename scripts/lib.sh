@@ -104,6 +104,8 @@ get_k8s() {
   version=$(sed -n 's|^\tk8s.io/kubernetes \(v[^ ]*\).*|\1|p' "$from/go.mod")
   inputs=$(cd "$from" && cat go.mod go.sum build image pause.c coredns/main.go | sha256sum | cut -c1-8)
   folder=$(cache_dir)/k8s-$version-$inputs
+  # two of Debian's packages are unpacked there, which takes apt's lists
+  [ -e "$folder/done" ] || ls /var/lib/apt/lists/*Packages* >/dev/null 2>&1 || as_root apt-get update -qq >&2
   as_builder "$from/build" "$folder" >&2 || return $?
   printf '%s' "$folder"
 }
