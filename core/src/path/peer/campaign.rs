@@ -299,7 +299,7 @@ impl Peer {
         }
     }
 
-    fn close_all_but_adopted(&mut self, first: SocketId, count: u16, shared: &mut Shared) {
+    pub(super) fn close_all_but_adopted(&mut self, first: SocketId, count: u16, shared: &mut Shared) {
         let end = first.0 + count;
         for direct in self.directs.iter() {
             let (socket, came) = (direct.remote.socket, direct.came_at());

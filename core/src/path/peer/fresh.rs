@@ -64,8 +64,7 @@ impl Peer {
             return;
         };
         if let Some(before) = self.campaign.fresh.take() {
-            shared.close_sockets(before.socket, 1);
-            self.directs.forget_sockets(|closed| closed == before.socket);
+            self.close_all_but_adopted(before.socket, 1, shared);
         }
         let transaction = shared.random();
         self.campaign.fresh = Some(Fresh {
