@@ -211,8 +211,8 @@ fn under_five_thousand_valid_initiations_a_second_a_newcomer_gets_in_and_session
         newcomer.join(&token);
         (*way, newcomer.reaches("a", SOON))
     });
-    let lasted = begin.elapsed();
     let (flow, sent) = (flow.stop(), storm.stop());
+    let lasted = begin.elapsed();
     let rate = f64::from(u32::try_from(sent).expect("few")) / lasted.as_secs_f64();
     for (way, took) in times {
         figure(
