@@ -239,6 +239,12 @@ impl Agent {
         self.with_peer(now, peer, |peer, _| peer.unanswered(since));
     }
 
+    /// More than a hundred packets a second go to `peer`: how large they may be is checked more often. Told before
+    /// [`Self::handle_activity`].
+    pub fn note_busy(&mut self, now: Instant, peer: NodeId) {
+        self.with_peer(now, peer, |peer, _| peer.carries_much(now));
+    }
+
     /// Somebody wants to know how `peer` answers: it is pinged by its present path, as if packets went to it. What comes back
     /// is told by [`Event::Ponged`].
     pub fn ping(&mut self, now: Instant, peer: NodeId) {

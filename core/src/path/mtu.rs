@@ -5,7 +5,8 @@
 //! 2. If not, up to eight sizes at once between the smallest that every way should carry and that one, and a small ping, which
 //!    tells a way that carries nothing from one that is narrow. Then as many between the two that differ, until the answer is
 //!    exact to [`STEP`]. What was found so far counts at once, so that packets get through after the first round.
-//! 3. Now and then, and at once when the way falls silent, a ping of the size that was found: if that one is lost, step 2.
+//! 3. Now and then, at once when the way falls silent, and four times a second where much goes by it, a ping of the size that was
+//!    found: if that one is lost, step 2. Silence alone would not do: of many flows the small ones are answered as ever.
 //! 4. Every ten minutes, step 1: the way may have become wider.
 //!
 //! A datagram that was lost by chance makes nothing smaller: the size that worked is asked for thrice before it is given up,
@@ -23,6 +24,8 @@ const FLOOR: u16 = 1_280 - 48;
 const AT_ONCE: u16 = 8;
 /// Between two checks that the size still works.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
+/// The same where much goes by the way: a narrower one is found before TCP has waited for long.
+const BUSY_CHECK_EVERY: Duration = Duration::from_millis(250);
 /// The same where there is a reason to.
 const SUSPECT_EVERY: Duration = Duration::from_secs(1);
 /// Between two tries of more than what works (RFC 8899 section 5.1.1, PMTU_RAISE_TIMER).
@@ -92,6 +95,13 @@ impl MtuSearch {
         {
             self.suspected = Some(now);
             *check = now;
+        }
+    }
+
+    /// Much goes by the way: what was found is checked within a quarter of a second.
+    pub fn busy(&mut self, now: Instant) {
+        if let State::Settled { check } = &mut self.state {
+            *check = (*check).min(now + BUSY_CHECK_EVERY);
         }
     }
 

@@ -77,6 +77,23 @@ fn what_stops_working_is_noticed_when_the_way_falls_silent_and_what_works_again_
 }
 
 #[test]
+fn what_stops_working_under_load_is_noticed_within_a_second_though_small_packets_are_answered() {
+    let mut now = start();
+    let mut search = MtuSearch::new(1440);
+    run(&mut search, &mut now, 1500, || false);
+    search.busy(now);
+    search.busy(now + Duration::from_millis(100));
+    assert!(
+        search.next(now) <= now + Duration::from_millis(250),
+        "later reports delay nothing"
+    );
+    now += Duration::from_millis(500);
+    let (_, took) = run(&mut search, &mut now, 1300, || false);
+    assert_eq!(search.result(), Some(1296));
+    assert!(took <= PATIENCE * 4, "{took:?}");
+}
+
+#[test]
 fn a_way_that_carries_nothing_keeps_its_size_and_one_that_is_too_narrow_for_all_gets_the_floor() {
     let mut now = start();
     let mut search = MtuSearch::new(1440);

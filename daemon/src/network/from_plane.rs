@@ -14,6 +14,9 @@ use tracing::{debug, error, warn};
 /// After the last packet, counters are still read quickly for this long, so that a slow trickle counts as traffic.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// Packets to one peer between two samples, a tenth of a second apart, from which on much goes to it.
+const MUCH: u64 = 10;
+
 /// What was last seen of the data plane's counters.
 #[derive(Default)]
 pub(super) struct Samples {
@@ -128,6 +131,9 @@ impl Task {
             self.gateways.sent(now, stats.node, packets);
             if let Some(since) = stats.unanswered_since {
                 self.agent.note_unanswered(now, stats.node, since);
+            }
+            if packets > MUCH {
+                self.agent.note_busy(now, stats.node);
             }
             self.agent.handle_activity(now, stats.node);
             self.samples.busy_until = Some(now + LINGER);

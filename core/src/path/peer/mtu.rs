@@ -170,6 +170,15 @@ impl Peer {
         }
     }
 
+    /// Many packets go by the ways in use.
+    pub(in crate::path) fn carries_much(&mut self, now: Instant) {
+        for way in self.ways_in_use() {
+            if let Some(search) = self.mtus.get_mut(way) {
+                search.busy(now);
+            }
+        }
+    }
+
     /// The kernel refused a datagram to this address: it is larger than the link takes.
     pub(in crate::path) fn too_large(&mut self, now: Instant, to: SocketAddr) {
         for way in self.ways_in_use().filter(|way| way.address() == to) {
