@@ -86,14 +86,6 @@ impl NatBehaviour {
         }
     }
 
-    /// Whether a port that was not sent to gets nothing in; unknown counts as so.
-    pub fn filters_by_port(&self) -> bool {
-        matches!(
-            self.filtering,
-            Filtering::Unknown | Filtering::AddressAndPortDependent
-        )
-    }
-
     /// As on the wire: mapping, filtering, allocation and UDP, step. Unknown is 0.
     pub fn to_bytes(self) -> [u8; Self::LEN] {
         let (allocation, step) = match self.allocation {
