@@ -8,6 +8,8 @@ use meshd_tests::skip;
 
 /// For what a cluster does by itself, on a busy computer.
 pub const LONG: Duration = Duration::from_secs(180);
+/// Tries by which each of three pods is met: all are, but for one run in 10^5.
+const OFTEN: u32 = 30;
 /// The port of every web pod.
 pub const WEB: u16 = 8080;
 
@@ -46,6 +48,23 @@ impl Bed {
                 .ok()
         });
         heard.unwrap_or_else(|| panic!("{what}: {last}\n{}", self.cluster.description()))
+    }
+
+    /// Waits until every web pod has answered what a pod asks a service, in one go of [`OFTEN`] questions: kube-proxy learns
+    /// of a pod that has become ready a moment after everybody else.
+    #[track_caller]
+    pub fn hears_all(&self, pod: &Pod, to: (&str, u16)) {
+        let mut last = BTreeSet::new();
+        let all = meshd_tests::poll(LONG, || {
+            last = self.hears(pod, to, "hostname", OFTEN);
+            (last == self.names()).then_some(())
+        });
+        let (node, wanted) = (&pod.node, self.names());
+        assert!(
+            all.is_some(),
+            "{node} -> {to:?}: {last:?} answer, not {wanted:?}\n{}",
+            self.cluster.description()
+        );
     }
 
     /// The names of all web pods.

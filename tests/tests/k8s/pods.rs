@@ -9,9 +9,6 @@ use meshd_tests::k8s::{Cluster, Pod, ProxyMode, get};
 
 use crate::bed::{self, Bed, LONG, WEB};
 
-/// Tries by which each of three pods is met: all are, but for one run in 10^5.
-const OFTEN: u32 = 30;
-
 #[test]
 fn pods_reach_pods_and_services_by_nftables_and_by_iptables() {
     let Some(parts) = bed::parts("pods and services") else {
@@ -86,16 +83,10 @@ fn pods_reach_pods(bed: &Bed) {
 fn services_answer(bed: &Bed) {
     let service = cluster_ip(&bed.cluster, "web");
     for pod in &bed.pods {
-        assert_eq!(
-            bed.hears(pod, (&service, 80), "hostname", OFTEN),
-            bed.names(),
-            "{}",
-            pod.node
-        );
+        bed.hears_all(pod, (&service, 80));
         for node in &bed.cluster.nodes {
             let address = node.address().to_string();
-            let heard = bed.hears(pod, (&address, 30080), "hostname", OFTEN);
-            assert_eq!(heard, bed.names(), "{} -> {}", pod.node, node.name());
+            bed.hears_all(pod, (&address, 30080));
         }
     }
     for from in &bed.cluster.nodes {
@@ -126,12 +117,7 @@ fn a_local_service_keeps_the_address(bed: &Bed) {
 fn names_are_known(bed: &Bed) {
     for pod in &bed.pods {
         for name in ["web", "web.default.svc.cluster.local"] {
-            assert_eq!(
-                bed.hears(pod, (name, 80), "hostname", OFTEN),
-                bed.names(),
-                "{}",
-                pod.node
-            );
+            bed.hears_all(pod, (name, 80));
         }
         let said = bed.cluster.kubectl(&[
             "exec",
