@@ -34,8 +34,8 @@ impl Local {
             .any(|own| own.addr().is_ipv4() == ip.is_ipv4())
     }
 
-    /// Addresses worth telling others: host addresses, then what the router maps, then those that observers see, each once. A host address that
-    /// an observer sees as well is told as seen: it leads here from elsewhere, be it a private one.
+    /// Addresses worth telling others: host addresses, then what the router maps, then those that observers see, each once.
+    /// A host address that an observer sees as well is told as seen: it leads here from elsewhere, be it a private one.
     pub(super) fn candidates(
         &self,
         mapped: Option<SocketAddr>,

@@ -314,17 +314,7 @@ impl PortMapper {
                 None => self.failed(now),
             },
             Step::Address(service) => match upnp::address_in(answer) {
-                Some(address) => {
-                    let lease = LIFETIME;
-                    self.begin(
-                        now,
-                        Step::Map {
-                            service,
-                            address,
-                            lease,
-                        },
-                    );
-                }
+                Some(address) => self.map(now, service, address, LIFETIME),
                 None => self.failed(now),
             },
             Step::Map {
@@ -341,32 +331,27 @@ impl PortMapper {
                     }
                 }
                 Err(upnp::ONLY_PERMANENT) if lease != 0 => {
-                    let lease = 0;
-                    self.begin(
-                        now,
-                        Step::Map {
-                            service,
-                            address,
-                            lease,
-                        },
-                    );
+                    self.map(now, service, address, 0);
                 }
                 Err(upnp::CONFLICT) if self.conflicts < MAX_CONFLICTS => {
                     self.conflicts += 1;
                     self.held = None; // it is another's by now
-                    self.begin(
-                        now,
-                        Step::Map {
-                            service,
-                            address,
-                            lease,
-                        },
-                    );
+                    self.map(now, service, address, lease);
                 }
                 Err(_) => self.failed(now),
             },
             Step::Pcp | Step::NatPmp { .. } | Step::Search => {}
         }
+    }
+
+    /// Asks by UPnP for a mapping; a `lease` of 0 s has no end.
+    fn map(&mut self, now: Instant, service: upnp::Service, address: Ipv4Addr, lease: u32) {
+        let step = Step::Map {
+            service,
+            address,
+            lease,
+        };
+        self.begin(now, step);
     }
 
     fn begin(&mut self, now: Instant, step: Step) {

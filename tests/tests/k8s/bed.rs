@@ -1,10 +1,11 @@
 //! A cluster with pods on every node and services before them, for tests that begin with one.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use meshd_tests::k8s::{Cluster, Parts, Pod, ProxyMode};
-use meshd_tests::skip;
+use meshd_tests::k8s::{Cluster, Parts, Pod, ProxyMode, get};
+use meshd_tests::{eventually, poll, skip};
 
 /// For what a cluster does by itself, on a busy computer.
 pub const LONG: Duration = Duration::from_secs(180);
@@ -34,6 +35,21 @@ pub fn start(parts: &Parts, mode: ProxyMode) -> Bed {
     Bed { cluster, pods }
 }
 
+/// What a pod answers to `kubectl port-forward`, once it does; `kubectl logs` shows the port on which it serves.
+#[track_caller]
+pub fn logged_and_forwarded(cluster: &Cluster, pod: &Pod) -> String {
+    let log = cluster.kubectl(&["logs", &pod.name]);
+    assert!(log.contains("8080"), "{}: {log}", pod.name);
+    let forward = cluster.port_forward(&pod.name, 18080, WEB);
+    let at = SocketAddr::from(([127, 0, 0, 1], 18080));
+    let machine = cluster.nodes[0].mesh().machine();
+    let what = format!("a port of {} is forwarded", pod.name);
+    eventually(Duration::from_secs(60), &what, || {
+        assert!(forward.is_running(), "{}", forward.log());
+        get(machine, at, "/hostname").ok()
+    })
+}
+
 impl Bed {
     /// What a pod hears of a server, once it hears anything.
     #[track_caller]
@@ -42,7 +58,7 @@ impl Bed {
         let (host, port) = to;
         let mut last = String::new();
         let what = format!("{} on {} reaches {host}:{port}", pod.name, pod.node);
-        let heard = meshd_tests::poll(LONG, || {
+        let heard = poll(LONG, || {
             pod.dial(machine, to, request, times)
                 .map_err(|error| last = error)
                 .ok()
@@ -55,7 +71,7 @@ impl Bed {
     #[track_caller]
     pub fn hears_all(&self, pod: &Pod, to: (&str, u16)) {
         let mut last = BTreeSet::new();
-        let all = meshd_tests::poll(LONG, || {
+        let all = poll(LONG, || {
             last = self.hears(pod, to, "hostname", OFTEN);
             (last == self.names()).then_some(())
         });

@@ -1,12 +1,8 @@
 //! Machines behind NATs are nodes of a cluster, and the API server reaches into them.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use meshd_tests::k8s::{Cluster, ProxyMode};
 
-use meshd_tests::eventually;
-use meshd_tests::k8s::{Cluster, ProxyMode, get};
-
-use crate::bed::{self, LONG, WEB};
+use crate::bed::{self, LONG};
 
 /// A pod in the network of each node: it needs no CNI plugin.
 const MANIFEST: &str = include_str!("../../k8s/manifests/hosts.yaml");
@@ -36,21 +32,6 @@ fn nodes_on_three_networks_register_and_the_api_server_reaches_into_them() {
                 .trim(),
             pod.node
         );
-        let log = cluster.kubectl(&["logs", &pod.name]);
-        assert!(log.contains("8080"), "{}: {log}", pod.name);
-        let forward = cluster.port_forward(&pod.name, 18080, WEB);
-        let (machine, at) = (
-            cluster.nodes[0].mesh().machine(),
-            SocketAddr::from(([127, 0, 0, 1], 18080)),
-        );
-        let heard = eventually(
-            Duration::from_secs(60),
-            &format!("a port of {} is forwarded", pod.name),
-            || {
-                assert!(forward.is_running(), "{}", forward.log());
-                get(machine, at, "/hostname").ok()
-            },
-        );
-        assert_eq!(heard, pod.node);
+        assert_eq!(bed::logged_and_forwarded(&cluster, &pod), pod.node);
     }
 }

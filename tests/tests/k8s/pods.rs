@@ -141,20 +141,7 @@ fn kubectl_reaches_into_pods(bed: &Bed) {
             bed.cluster.kubectl(&["exec", &pod.name, "--", "hostname"]).trim(),
             pod.name
         );
-        let log = bed.cluster.kubectl(&["logs", &pod.name]);
-        assert!(log.contains("8080"), "{}: {log}", pod.name);
-        let forward = bed.cluster.port_forward(&pod.name, 18080, WEB);
-        let at = SocketAddr::from(([127, 0, 0, 1], 18080));
-        let machine = bed.cluster.nodes[0].mesh().machine();
-        let heard = eventually(
-            Duration::from_secs(60),
-            &format!("a port of {} is forwarded", pod.name),
-            || {
-                assert!(forward.is_running(), "{}", forward.log());
-                get(machine, at, "/hostname").ok()
-            },
-        );
-        assert_eq!(heard, pod.name);
+        assert_eq!(bed::logged_and_forwarded(&bed.cluster, pod), pod.name);
     }
 }
 

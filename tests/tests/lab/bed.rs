@@ -27,6 +27,11 @@ pub fn empty() -> Bed {
     let cloud = world.cloud();
     let relay = Relay::start(&cloud);
     relay.create_network(NET, CIDR);
+    with_relay(world, cloud, relay)
+}
+
+/// The same where world, cloud host or relay are of a special kind; the network is there.
+pub fn with_relay(world: World, cloud: Machine, relay: Relay) -> Bed {
     Bed {
         nodes: Vec::new(),
         relay,

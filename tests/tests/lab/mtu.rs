@@ -143,13 +143,7 @@ fn a_network_of_jumbo_packets_uses_them_where_the_path_takes_them() {
     let relay = Relay::start(&cloud);
     relay.ctl(&["network", "create", NET, "--cidr", CIDR, "--mtu", "8912"]);
     let site = world.site(Nat::PortRestricted);
-    let mut bed = Bed {
-        nodes: Vec::new(),
-        relay,
-        sites: Vec::new(),
-        cloud,
-        world,
-    };
+    let mut bed = bed::with_relay(world, cloud, relay);
     for (name, number) in [("a", 2), ("b", 3)] {
         bed.add(&site, name, number);
     }

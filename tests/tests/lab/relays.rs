@@ -168,13 +168,7 @@ fn with_a_third(cloud_ms: u64, third_ms: u64) -> (Bed, DelayBox) {
         world.site(Nat::Symmetric),
         world.slow_site(Nat::Open, weather(third_ms)),
     ];
-    let mut bed = Bed {
-        nodes: Vec::new(),
-        relay,
-        sites: Vec::new(),
-        cloud,
-        world,
-    };
+    let mut bed = bed::with_relay(world, cloud, relay);
     for (site, name) in sites.iter().zip(["a", "b", "r"]) {
         bed.add(site, name, 2);
     }

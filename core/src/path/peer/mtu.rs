@@ -163,27 +163,28 @@ impl Peer {
 
     /// The ways in use are silent: it may be that only what is large does not get through any more.
     pub(super) fn suspect_mtu(&mut self, now: Instant) {
-        for way in self.ways_in_use() {
-            if let Some(search) = self.mtus.get_mut(way) {
-                search.suspect(now);
-            }
-        }
+        self.with_searches(|_, search| search.suspect(now));
     }
 
     /// Many packets go by the ways in use.
     pub(in crate::path) fn carries_much(&mut self, now: Instant) {
-        for way in self.ways_in_use() {
-            if let Some(search) = self.mtus.get_mut(way) {
-                search.busy(now);
-            }
-        }
+        self.with_searches(|_, search| search.busy(now));
     }
 
     /// The kernel refused a datagram to this address: it is larger than the link takes.
     pub(in crate::path) fn too_large(&mut self, now: Instant, to: SocketAddr) {
-        for way in self.ways_in_use().filter(|way| way.address() == to) {
-            if let Some(search) = self.mtus.get_mut(way) {
+        self.with_searches(|way, search| {
+            if way.address() == to {
                 search.suspect(now);
+            }
+        });
+    }
+
+    /// Tells the searches on the ways in use.
+    fn with_searches(&mut self, mut tell: impl FnMut(Endpoint, &mut MtuSearch)) {
+        for way in self.ways_in_use() {
+            if let Some(search) = self.mtus.get_mut(way) {
+                tell(way, search);
             }
         }
     }
