@@ -12,7 +12,7 @@
 //!
 //! # How packets go
 //! A datagram is told by its first bytes ([`demux`]). WireGuard packets go through [`wireguard`], inner packets through
-//! [`packet`] and [`allowed_ips`], ranges behind a node by its [`gateway`], pods by their addresses ([`ipam`]); [`relay`], [`path`] and [`stun`] find the way between two nodes. [`names`] is what a
+//! [`packet`] and [`allowed_ips`], ranges behind a node by its [`gateway`], pods by their addresses ([`ipam`]) and by what a cluster allows them ([`policy`]); [`relay`], [`path`] and [`stun`] find the way between two nodes. [`names`] is what a
 //! person sees of it all.
 //!
 //! # The contract
@@ -62,6 +62,7 @@ pub mod nat;
 pub mod netcheck;
 pub mod packet;
 pub mod path;
+pub mod policy;
 pub mod portmap;
 pub mod ranges;
 pub mod relay;
