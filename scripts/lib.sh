@@ -109,3 +109,16 @@ get_k8s() {
   as_builder "$from/build" "$folder" >&2 || return $?
   printf '%s' "$folder"
 }
+
+# Flannel, for the tests beside another CNI: built once, kept in the cache under its release and what it is made from. Prints
+# the folder, with bin/flanneld and bin/etcd. Exits 3 where the sources cannot be had.
+get_flannel() {
+  local from=$top/tests/flannel version inputs folder
+  have go || { say "Flannel is built from its Go modules, and Go is missing" >&2; return 3; }
+  version=$(sed -n 's|^require github.com/flannel-io/flannel \(v[^ ]*\).*|\1|p' "$from/go.mod")
+  inputs=$(cd "$from" && find . -type f | LC_ALL=C sort | xargs cat | sha256sum | cut -c1-8)
+  folder=$(cache_dir)/flannel-$version-$inputs
+  [ -e "$folder/done" ] || ls /var/lib/apt/lists/*Packages* >/dev/null 2>&1 || as_root apt-get update -qq >&2
+  as_builder "$from/build" "$folder" >&2 || return $?
+  printf '%s' "$folder"
+}
