@@ -13,9 +13,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use meshd_api::Problem;
-use meshd_api::local::{CleanRequest, Done, JoinReply, JoinRequest, NetworkRequest, Status, TemplateRequest};
-use meshd_api::local::{Netcheck, NetcheckRequest, PeerRequest, PingReply, Why};
-use meshd_api::local::{PodLease, PodNetwork, PodRequest, PodsForgotten, PodsKept};
+use meshd_api::local::{CleanRequest, Done, JoinReply, JoinRequest, LeaveRequest, Status, TemplateRequest};
+use meshd_api::local::{ExitRequest, Netcheck, NetcheckRequest, PeerRequest, PingReply, Why};
+use meshd_api::local::{PodLease, PodNetwork, PodRequest, PodsForgotten, PodsInstalled, PodsKept};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tokio::net::UnixListener;
@@ -93,7 +93,7 @@ async fn join(State(supervisor): State<Handle>, Json(request): Json<JoinRequest>
     ask(&supervisor, |reply| Command::Join(request, reply)).await
 }
 
-async fn leave(State(supervisor): State<Handle>, Json(request): Json<NetworkRequest>) -> Answer<Done> {
+async fn leave(State(supervisor): State<Handle>, Json(request): Json<LeaveRequest>) -> Answer<Done> {
     ask(&supervisor, |reply| Command::Leave(request, reply)).await
 }
 
@@ -132,8 +132,8 @@ async fn ping(State(supervisor): State<Handle>, Json(request): Json<PeerRequest>
     .await
 }
 
-async fn exit(State(supervisor): State<Handle>, Json(request): Json<PeerRequest>) -> Answer<Done> {
-    let question = |reply| Question::Exit(request.peer, reply);
+async fn exit(State(supervisor): State<Handle>, Json(request): Json<ExitRequest>) -> Answer<Done> {
+    let question = |reply| Question::Exit(request.nodes, reply);
     ask(&supervisor, |reply| {
         Command::Question(request.network, question(reply))
     })
@@ -149,6 +149,7 @@ fn pods() -> Router<Handle> {
         .route("/del", post(pods_del))
         .route("/gc", post(pods_gc))
         .route("/status", post(pods_status))
+        .route("/installed", post(pods_installed))
 }
 
 async fn pods_add(State(supervisor): State<Handle>, Json(request): Json<PodRequest>) -> Answer<PodLease> {
@@ -194,6 +195,16 @@ async fn pods_gc(State(supervisor): State<Handle>, Json(kept): Json<PodsKept>) -
 async fn pods_status(State(supervisor): State<Handle>, Json(named): Json<PodNetwork>) -> Answer<Done> {
     ask(&supervisor, |reply| {
         Command::Pods(named.network, Asked::Status(reply))
+    })
+    .await
+}
+
+async fn pods_installed(
+    State(supervisor): State<Handle>,
+    Json(installed): Json<PodsInstalled>,
+) -> Answer<Done> {
+    ask(&supervisor, |reply| {
+        Command::Pods(installed.network, Asked::Installed(installed.path, reply))
     })
     .await
 }

@@ -15,7 +15,7 @@ use crate::network::{self, Entrance, NetworkHandle, Question, Shared};
 use crate::pods;
 use crate::state::{Membership, StateDir};
 use meshd_api::Problem;
-use meshd_api::local::{CleanRequest, Done, JoinReply, JoinRequest, NetworkRequest, Status, TemplateRequest};
+use meshd_api::local::{CleanRequest, Done, JoinReply, JoinRequest, LeaveRequest, Status, TemplateRequest};
 use meshd_core::id::NetworkId;
 use meshd_core::map::Death;
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ pub enum Command {
     /// What the CNI plugin asks, of a network's pods; of the only one that has pods where none is named.
     Pods(Option<String>, pods::Question),
     /// Leave a network for good.
-    Leave(NetworkRequest, Reply<Done>),
+    Leave(LeaveRequest, Reply<Done>),
     /// A network's task ended by itself.
     Ended(NetworkId, Ending),
     /// A network's task ended because it was told to leave. The answer is given when the keys are forgotten: a crash after it
@@ -152,7 +152,7 @@ impl Supervisor {
                 }
                 Command::Question(network, question) => self.question(network.as_deref(), question),
                 Command::Pods(network, question) => self.pods(network.as_deref(), question),
-                Command::Leave(request, reply) => self.leave(&request.network, reply),
+                Command::Leave(request, reply) => self.leave(&request, reply),
                 Command::Ended(network, ending) => self.ended(network, ending).await,
                 Command::Left(network, answer, reply) => {
                     let answer = self.left(network, answer);

@@ -20,7 +20,7 @@ fuzz_target!(|data: &[u8]| {
         0 => round::<local::JoinRequest>(bytes),
         1 => round::<local::Status>(bytes),
         2 => round::<local::CleanRequest>(bytes),
-        3 => round::<local::NetworkRequest>(bytes),
+        3 => round::<local::LeaveRequest>(bytes),
         4 => round::<node::JoinRequest>(bytes),
         5 => round::<node::JoinReply>(bytes),
         6 => round::<node::RecordUpdate>(bytes),

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `GET /v1/status` | | [`Status`] |
 //! | `POST /v1/join` | [`JoinRequest`] | [`JoinReply`], when in (or pending) |
-//! | `POST /v1/leave` | [`NetworkRequest`] | [`Done`] |
+//! | `POST /v1/leave` | [`LeaveRequest`] | [`Done`] |
 //! | `POST /v1/down` | | [`Done`]: interfaces, rules and names taken away, nothing forgotten |
 //! | `POST /v1/up` | | [`Done`]: the opposite |
 //! | `POST /v1/clean` | [`CleanRequest`] | [`Done`]: the machine as it was before meshd |
@@ -18,7 +18,8 @@
 //! | `POST /v1/pods/del` | [`PodRequest`] | [`Done`], also where there was nothing |
 //! | `POST /v1/pods/gc` | [`PodsKept`] | [`PodsForgotten`] |
 //! | `POST /v1/pods/status` | [`PodNetwork`] | [`Done`], where another pod could be added |
-//! | `POST /v1/exit` | [`PeerRequest`], its peer an exit node or `none` | [`Done`] |
+//! | `POST /v1/pods/installed` | [`PodsInstalled`] | [`Done`]: that file goes when the node leaves the network |
+//! | `POST /v1/exit` | [`ExitRequest`] | [`Done`] |
 
 mod paths;
 mod pods;
@@ -27,10 +28,13 @@ mod status;
 
 pub use crate::Done;
 pub use paths::{
-    Attempt, Nat, Netcheck, NetcheckRequest, PeerRequest, PingReply, PortMapping, RelayCheck, Why,
+    Attempt, ExitRequest, Nat, Netcheck, NetcheckRequest, PeerRequest, PingReply, PortMapping, RelayCheck,
+    Why,
 };
-pub use pods::{NodePods, PodAttachment, PodLease, PodNetwork, PodRequest, PodsForgotten, PodsKept};
-pub use requests::{CleanRequest, JoinReply, JoinRequest, Membership, NetworkRequest, TemplateRequest};
+pub use pods::{
+    NodePods, PodAttachment, PodLease, PodNetwork, PodRequest, PodsForgotten, PodsInstalled, PodsKept,
+};
+pub use requests::{CleanRequest, JoinReply, JoinRequest, LeaveRequest, Membership, TemplateRequest};
 pub use status::{
     NetworkStatus, Out, PathKind, PathStatus, PeerStatus, RangeStatus, RelayStatus, Status, Transport,
 };

@@ -13,6 +13,17 @@ pub struct NetcheckRequest {
     pub network: Option<String>,
 }
 
+/// Send everything that has no better way through the first of these exit nodes that is well.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExitRequest {
+    /// The network; not needed where this machine is in one.
+    #[serde(default)]
+    pub network: Option<String>,
+    /// Names or ids, the one to use first at the front; `none` alone for the machine's own uplink.
+    pub nodes: Vec<String>,
+}
+
 /// Names a peer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

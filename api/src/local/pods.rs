@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 /// A pod's interface, as the container runtime names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +60,17 @@ pub struct PodsKept {
     pub cni_network: String,
     /// The interfaces that exist.
     pub valid: Vec<PodAttachment>,
+}
+
+/// Where the runtime finds the configuration that names the plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PodsInstalled {
+    /// The mesh network's name; not needed where one network of this machine has pods.
+    #[serde(default)]
+    pub network: Option<String>,
+    /// The file, an absolute path.
+    pub path: PathBuf,
 }
 
 /// What was taken back.

@@ -76,12 +76,15 @@ pub struct JoinReply {
     pub state: Membership,
 }
 
-/// Names a network.
+/// Leave a network for good.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NetworkRequest {
+pub struct LeaveRequest {
     /// Its name.
     pub network: String,
+    /// Although pods are connected here; they are disconnected.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Take everything of meshd's away from this machine.

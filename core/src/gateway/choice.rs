@@ -104,6 +104,15 @@ impl Choices {
         self.choose(now);
     }
 
+    /// A node says that it goes: it serves nothing until it answers again that it does.
+    pub fn handle_goodbye(&mut self, now: Instant, node: NodeId) {
+        for health in self.ranges.values_mut().filter_map(|choice| choice.health(node)) {
+            health.declined = true;
+            health.well_since = None;
+        }
+        self.choose(now);
+    }
+
     /// Something authentic came from a node.
     pub fn handle_received(&mut self, now: Instant, node: NodeId) {
         let healths = self.ranges.values_mut().filter_map(|choice| choice.health(node));

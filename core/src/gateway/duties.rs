@@ -52,18 +52,20 @@ pub struct Service {
 }
 
 impl Duties {
-    /// What follows for `own` from what is believed. `exit` is the exit node that it chose.
-    pub fn of(view: &View, own: NodeId, exit: Option<NodeId>) -> Self {
+    /// What follows for `own` from what is believed. `exits` are the exit nodes that it chose, the one to use first at the front.
+    pub fn of(view: &View, own: NodeId, exits: &[NodeId]) -> Self {
         let tags = tags(view, own);
         let mut ranges: BTreeMap<IpNet, Vec<Member>> = BTreeMap::new();
         let mut services = Vec::new();
         for gateway in &view.gateways {
             if gateway.node == own {
                 services.push(service(view, gateway));
-            } else if gateway.serves(own, tags) && (!gateway.is_exit() || exit == Some(gateway.node)) {
+            } else if gateway.serves(own, tags)
+                && let Some(priority) = priority(gateway, exits)
+            {
                 let members = ranges.entry(gateway.published()).or_default();
                 members.push(Member {
-                    priority: gateway.terms.priority,
+                    priority,
                     node: gateway.node,
                     nat: gateway.terms.nat,
                 });
@@ -83,6 +85,16 @@ impl Duties {
             ranges: ranges.collect(),
             services,
         }
+    }
+}
+
+/// An admin's order of a range's gateways; of exits the node's own. None where it did not choose the exit.
+fn priority(gateway: &Gateway, exits: &[NodeId]) -> Option<u32> {
+    match gateway.is_exit() {
+        false => Some(gateway.terms.priority),
+        true => (0..)
+            .zip(exits)
+            .find_map(|(place, exit)| (*exit == gateway.node).then_some(place)),
     }
 }
 

@@ -4,10 +4,11 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use meshd_api::local::{DEFAULT_SOCKET, Done, PodNetwork, Status};
+use meshd_api::local::{DEFAULT_SOCKET, Done, PodNetwork, PodsInstalled, Status};
 use serde_json::{Value, json};
 
 use crate::cli::{Global, label};
@@ -18,6 +19,10 @@ use crate::local::Local;
 const PLUGIN: &str = "mesh-cni";
 /// Name of the configuration: the kubelet's runtime takes the first of the folder.
 const CONFLIST: &str = "10-mesh.conflist";
+/// The versions of the CNI specification that a configuration may have.
+const OLD: &str = "1.0.0";
+/// The newer one, with STATUS.
+const NEW: &str = "1.1.0";
 /// Where packages put the plugin, beside meshctl's own folder.
 const FOLDERS: [&str; 3] = ["/usr/libexec/meshd", "/usr/lib/meshd", "/usr/bin"];
 /// Between looks at whether the node is ready.
@@ -61,9 +66,12 @@ pub struct Install {
     /// The mesh network [default: the only one that has prefixes for pods]
     #[arg(long, value_name = "NAME", value_parser = label)]
     network: Option<String>,
-    /// The version of the CNI specification; 1.1.0 needs containerd 2.0 and plugins that speak it
-    #[arg(long, value_name = "VERSION", default_value = "1.0.0", value_parser = ["1.0.0", "1.1.0"])]
-    cni_version: String,
+    /// The version of the CNI specification [default: 1.1.0 where portmap or bandwidth are there and speak it, else 1.0.0]
+    ///
+    /// With 1.1.0 the runtime asks whether the node can take pods (STATUS), and the node is not ready while it cannot. It
+    /// needs containerd 2.0 and plugins that speak it.
+    #[arg(long, value_name = "VERSION", value_parser = [OLD, NEW])]
+    cni_version: Option<String>,
     /// How many seconds to wait until meshd can give pods addresses
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
@@ -107,8 +115,14 @@ impl Install {
             .into_iter()
             .filter(|chained| bin_dir.join(chained.name).exists())
             .collect();
-        let mut text = serde_json::to_string_pretty(&self.conflist(global, &chained)).unwrap_or_default();
+        let version = match &self.cni_version {
+            Some(version) => version,
+            None => newest(bin_dir, &chained),
+        };
+        let conflist = self.conflist(global, version, &chained);
+        let mut text = serde_json::to_string_pretty(&conflist).unwrap_or_default();
         text.push('\n');
+        self.tell(global, &conf_dir.join(CONFLIST)).await?;
         replace(&conf_dir.join(CONFLIST), text.as_bytes(), 0o644)?;
         let mut said = format!(
             "{} is in place: this node is ready for pods",
@@ -150,7 +164,20 @@ impl Install {
         }
     }
 
-    fn conflist(&self, global: &Global, chained: &[Chained]) -> Value {
+    /// meshd takes the configuration away when this machine leaves the network.
+    async fn tell(&self, global: &Global, path: &Path) -> Result<(), Failure> {
+        let installed = PodsInstalled {
+            network: self.network.clone(),
+            path: std::path::absolute(path).map_err(|error| failed("name", path, &error))?,
+        };
+        let mut meshd = Local::connect(&global.socket).await?;
+        meshd
+            .post::<_, Done>("pods/installed", &installed)
+            .await
+            .map(drop)
+    }
+
+    fn conflist(&self, global: &Global, version: &str, chained: &[Chained]) -> Value {
         let mut first = json!({"type": PLUGIN});
         if global.socket != Path::new(DEFAULT_SOCKET) {
             first["socket"] = json!(global.socket);
@@ -163,8 +190,37 @@ impl Install {
             json!({"type": chained.name, "capabilities": {capability: true}})
         });
         let plugins: Vec<Value> = [first].into_iter().chain(chained).collect();
-        json!({"cniVersion": self.cni_version, "name": "mesh", "plugins": plugins})
+        json!({"cniVersion": version, "name": "mesh", "plugins": plugins})
     }
+}
+
+/// The newest version that all of the chain speaks. mesh-cni alone tells nothing of the runtime's age: the older one then.
+fn newest(folder: &Path, chained: &[Chained]) -> &'static str {
+    let all = chained
+        .iter()
+        .all(|chained| speaks(&folder.join(chained.name), NEW));
+    if all && !chained.is_empty() { NEW } else { OLD }
+}
+
+/// Whether a plugin says that it speaks a version of the specification (VERSION, section 2).
+fn speaks(plugin: &Path, version: &str) -> bool {
+    let started = Command::new(plugin)
+        .env("CNI_COMMAND", "VERSION")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut started) = started else { return false };
+    if let Some(mut input) = started.stdin.take() {
+        let _ = input.write_all(json!({"cniVersion": version}).to_string().as_bytes());
+    }
+    let said = started
+        .wait_with_output()
+        .map(|output| output.stdout)
+        .unwrap_or_default();
+    let said: Value = serde_json::from_slice(&said).unwrap_or_default();
+    let versions = said["supportedVersions"].as_array();
+    versions.is_some_and(|versions| versions.iter().any(|one| one == version))
 }
 
 /// A plugin that follows in the chain.

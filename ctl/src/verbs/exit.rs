@@ -1,7 +1,7 @@
 //! `meshctl exit use`
 
 use clap::{Args, Subcommand};
-use meshd_api::local::{Done, PeerRequest};
+use meshd_api::local::{Done, ExitRequest};
 
 use crate::cli::{Global, OfNetwork, label};
 use crate::failure::Failure;
@@ -20,11 +20,12 @@ pub enum Exit {
 #[command(after_help = "\
 Examples:
   meshctl exit use gw1
+  meshctl exit use gw1 gw2  gw2 where gw1 is not well
   meshctl exit use none     the machine's own uplink again")]
 pub struct Use {
-    /// Name or id of the exit node, or none
-    #[arg(value_name = "NODE", value_parser = label)]
-    node: String,
+    /// Names or ids of exit nodes, the one to use first at the front; or none
+    #[arg(value_name = "NODE", value_parser = label, required = true)]
+    nodes: Vec<String>,
     #[command(flatten)]
     network: OfNetwork,
 }
@@ -32,10 +33,10 @@ pub struct Use {
 impl Exit {
     /// Does it.
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
-        let Self::Use(Use { node, network }) = self;
-        let request = PeerRequest {
+        let Self::Use(Use { nodes, network }) = self;
+        let request = ExitRequest {
             network: network.into(),
-            peer: node,
+            nodes,
         };
         let mut meshd = Local::connect(&global.socket).await?;
         let done: Done = meshd.post("exit", &request).await?;

@@ -1,7 +1,7 @@
 //! `meshctl leave`
 
 use clap::Args;
-use meshd_api::local::{Done, NetworkRequest};
+use meshd_api::local::{Done, LeaveRequest};
 
 use crate::cli::{Global, label};
 use crate::failure::Failure;
@@ -16,13 +16,17 @@ pub struct Leave {
     /// The network
     #[arg(value_name = "NETWORK", value_parser = label)]
     network: String,
+    /// Although pods are connected through it here: they are disconnected
+    #[arg(long)]
+    force: bool,
 }
 
 impl Leave {
     /// Does it.
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
-        let request = NetworkRequest {
+        let request = LeaveRequest {
             network: self.network,
+            force: self.force,
         };
         let done: Done = Local::connect(&global.socket)
             .await?

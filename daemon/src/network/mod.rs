@@ -112,8 +112,8 @@ pub enum Question {
     Ping(String, Reply<PingReply>),
     /// Why the peer called so is reached as it is.
     Why(String, Reply<Why>),
-    /// Use the exit node called so, or none.
-    Exit(String, Reply<Done>),
+    /// Use the exit nodes called so, or none.
+    Exit(Vec<String>, Reply<Done>),
 }
 
 impl Question {

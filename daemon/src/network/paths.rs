@@ -321,7 +321,10 @@ impl Task {
             Event::Initiate { peer } => self.plane.initiate(peer),
             Event::PeerRestarted { peer } => debug!(peer = %self.name_of(peer), "was restarted"),
             Event::Ponged { peer, way, rtt } => self.ponged(peer, way, rtt),
-            Event::Goodbye { peer } => info!(peer = %self.name_of(peer), "goes away"),
+            Event::Goodbye { peer } => {
+                info!(peer = %self.name_of(peer), "goes away");
+                self.gateway_goes(peer);
+            }
             Event::MapNewer { peer, map } => {
                 debug!(peer = %self.name_of(peer), epoch = map.epoch, version = map.version, "holds a newer map");
                 self.fetch_map(peer);

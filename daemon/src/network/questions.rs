@@ -37,7 +37,7 @@ impl Task {
                 Ok(node) => self.ping(node, reply),
                 Err(problem) => drop(reply.send(Err(problem))),
             },
-            Question::Exit(node, reply) => drop(reply.send(self.use_exit(&node))),
+            Question::Exit(nodes, reply) => drop(reply.send(self.use_exits(&nodes))),
             Question::Why(peer, reply) => {
                 let answer = self.peer_called(&peer).and_then(|node| self.why(node));
                 let _ = reply.send(answer);

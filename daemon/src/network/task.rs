@@ -247,6 +247,9 @@ impl Task {
                 Some(word) = self.coordinator.events.recv() => if let ControlFlow::Break(ending) = self.coordinator_said(word).await {
                     // What a clone says with its original's keys costs the original: not even a goodbye.
                     let clone = matches!(ending, Ending::Refused(_) | Ending::NewIdentity);
+                    if matches!(ending, Ending::Out(_)) {
+                        self.pods_keeper.end().await;
+                    }
                     self.take_away(!clone).await;
                     return ended(id, ending);
                 },
@@ -291,7 +294,10 @@ impl Task {
                 let _ = opened.send(());
             }
             NetworkCommand::Leave(reply) => {
+                // the others stop sending now, however long the coordinator takes to answer
+                self.say_goodbye();
                 let answer = self.leave().await;
+                self.pods_keeper.end().await;
                 self.take_away(true).await;
                 return ControlFlow::Break(Command::Left(self.membership.network, answer, reply));
             }
@@ -308,13 +314,15 @@ impl Task {
         ControlFlow::Continue(())
     }
 
+    fn say_goodbye(&mut self) {
+        self.agent.goodbye();
+        self.drain_agent();
+    }
+
     /// Takes interface, routes and names away; `goodbye`: peers are told.
     async fn take_away(&mut self, goodbye: bool) {
         if goodbye {
-            self.agent.goodbye();
-            self.drain_agent();
-        }
-        if goodbye {
+            self.say_goodbye();
             self.port_mapping.release().await;
         }
         self.shared.names.forget(&self.membership.name);

@@ -29,13 +29,15 @@ pub struct Keeper {
     pub(super) leases: Leases,
     pub(super) netlink: Netlink,
     pub(super) routes: Routes,
-    files: NetworkFiles,
+    pub(super) files: NetworkFiles,
     task: mpsc::WeakSender<NetworkCommand>,
     setting: watch::Receiver<Option<Setting>>,
     kernel: watch::Receiver<u64>,
     count: Arc<AtomicUsize>,
     /// Whether the network's task lets pods through.
     open: bool,
+    /// Whether the node is out of the network.
+    pub(super) ended: bool,
 }
 
 impl Keeper {
@@ -71,6 +73,7 @@ impl Keeper {
             kernel,
             count,
             open: false,
+            ended: false,
         }
     }
 
@@ -164,6 +167,10 @@ impl Keeper {
 
     /// What the network's task told last.
     pub(super) fn setting(&self) -> Result<Setting, Problem> {
+        if self.ended {
+            let sentence = "this machine has left the network that gave its pods addresses";
+            return Err(Problem::new("pods-no-prefix", sentence));
+        }
         let setting = self.setting.borrow().clone();
         setting.ok_or_else(|| Problem::new("pods-starting", "meshd has no network map yet; try again"))
     }

@@ -5,6 +5,7 @@
 //! the supervisor ([`Question`]). Which address goes to whom is decided in [`meshd_core::ipam`]. What happens inside a
 //! pod's namespace is the plugin's: meshd never enters one.
 
+mod ending;
 mod fault;
 mod keeper;
 mod questions;
@@ -18,9 +19,10 @@ use meshd_api::local::{Done, PodLease, PodRequest, PodsForgotten, PodsKept};
 use meshd_core::statement::PodPrefixes;
 use meshd_net::netlink::Netlink;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Questions that may wait: more than a node starts pods at a time.
 const QUEUE: usize = 256;
@@ -52,6 +54,12 @@ pub enum Question {
     Gc(PodsKept, Reply<PodsForgotten>),
     /// Could another be added?
     Status(Reply<Done>),
+    /// The configuration that has runtimes ask is there.
+    Installed(PathBuf, Reply<Done>),
+    /// Which are connected?
+    Named(Reply<Vec<String>>),
+    /// The node is out of the network.
+    End(Reply<()>),
 }
 
 impl Question {
@@ -61,7 +69,11 @@ impl Question {
             Self::Add(_, reply) | Self::Ready(_, reply) | Self::Check(_, reply) => {
                 drop(reply.send(Err(problem)))
             }
-            Self::Del(_, reply) | Self::Status(reply) => drop(reply.send(Err(problem))),
+            Self::Del(_, reply) | Self::Status(reply) | Self::Installed(_, reply) => {
+                drop(reply.send(Err(problem)))
+            }
+            Self::Named(reply) => drop(reply.send(Err(problem))),
+            Self::End(reply) => drop(reply.send(Err(problem))),
             Self::Gc(_, reply) => drop(reply.send(Err(problem))),
         }
     }
@@ -114,6 +126,20 @@ impl Handle {
                 "meshd has too many pods' questions waiting; try again",
             ));
         }
+    }
+
+    /// The pods that are connected, each with its address, for a person.
+    pub async fn named(&self) -> Vec<String> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Question::Named(reply));
+        answer.await.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// The node is out of the network: its pods are disconnected when this returns, and no more are taken.
+    pub async fn end(&self) {
+        let (reply, done) = oneshot::channel();
+        self.ask(Question::End(reply));
+        let _ = done.await;
     }
 
     /// How many interfaces have addresses.

@@ -45,6 +45,12 @@ impl Keeper {
                 Question::Check(request, reply) => drop(reply.send(self.check(&request).await)),
                 Question::Gc(kept, reply) => drop(reply.send(self.collect(&kept).await)),
                 Question::Status(reply) => drop(reply.send(self.status())),
+                Question::Installed(path, reply) => drop(reply.send(self.installed(&path).await)),
+                Question::Named(reply) => drop(reply.send(Ok(self.named()))),
+                Question::End(reply) => {
+                    self.end().await;
+                    drop(reply.send(Ok(())));
+                }
             }
             next = queue.try_recv().ok();
         }

@@ -4,7 +4,7 @@ use super::{Reply, Supervisor};
 use crate::network::{self, NetworkCommand, NetworkHandle};
 use crate::state::Farewell;
 use meshd_api::Problem;
-use meshd_api::local::{Done, Out};
+use meshd_api::local::{Done, LeaveRequest, Out};
 use meshd_core::id::NetworkId;
 use meshd_core::map::Death;
 use tracing::{info, warn};
@@ -82,10 +82,16 @@ impl Supervisor {
     }
 
     /// Leaving takes the network's task: it signs the departure and delivers it.
-    pub(super) fn leave(&self, name: &str, reply: Reply<Done>) {
+    pub(super) fn leave(&self, request: &LeaveRequest, reply: Reply<Done>) {
+        let name = request.network.as_str();
         let running = self.networks.iter().find(|(_, network)| network.name() == name);
         let mut farewells = self.state.farewells().into_iter();
         let farewell = farewells.find_map(|(id, farewell)| (farewell.network == name).then_some(id));
+        let pods = running.and_then(|(_, network)| network.pods());
+        if let Some(pods) = pods.filter(|pods| pods.leases() > 0 && !request.force) {
+            tokio::spawn(refuse_for_pods(pods.clone(), name.to_owned(), reply));
+            return;
+        }
         match (running, farewell.and_then(|id| id.parse().ok())) {
             (Some((id, network)), _) => match self.state.network(*id).mark_leaving() {
                 Ok(()) => network.send(NetworkCommand::Leave(reply)),
@@ -158,4 +164,21 @@ impl Supervisor {
             ),
         }
     }
+}
+
+/// How many pods are named; the rest are counted.
+const NAMED: usize = 8;
+
+/// Who leaves takes the network away from its pods, which a person should not do unawares.
+async fn refuse_for_pods(pods: crate::pods::Handle, network: String, reply: Reply<Done>) {
+    let all = pods.named().await;
+    let mut named = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    if all.len() > NAMED {
+        named += &format!(" and {} more", all.len() - NAMED);
+    }
+    let sentence = format!(
+        "still in {network}: pods are connected through it here ({named}); drain this node first (kubectl drain), or add --force, \
+         which disconnects them"
+    );
+    let _ = reply.send(Err(Problem::new("pods-left", sentence)));
 }

@@ -101,7 +101,7 @@ fn each_node_gets_the_ranges_that_it_may_use_in_order_and_not_its_own() {
     }));
     let told = Told::new(&world, &entries.iter().collect::<Vec<_>>());
     told.is_content();
-    let duties = |n: u8| Duties::of(told.holder.view().unwrap(), node_id(n), None);
+    let duties = |n: u8| Duties::of(told.holder.view().unwrap(), node_id(n), &[]);
     let ranges = |n: u8| -> Vec<String> { duties(n).ranges.iter().map(|r| r.prefix.to_string()).collect() };
     let members: Vec<_> = duties(3).ranges[1].members.iter().map(|m| m.node).collect();
     assert_eq!(members, [node_id(2), node_id(1)], "lower priority numbers first");

@@ -1,4 +1,4 @@
-//! The exit node that this node chose: everything that has no better way goes through it.
+//! The exit nodes that this node chose: everything that has no better way goes through the first of them that is well.
 //!
 //! Default routes into the tunnel stand in our own table, beside `throw` routes for all that keeps its own way: every
 //! route of the main table but default ones (LANs, containers, what an admin set), the other meshes of this machine, and the
@@ -34,7 +34,7 @@ const LINK_ONLY: [&str; 5] = [
 /// What was chosen.
 #[derive(Default)]
 pub struct Exit {
-    node: Option<NodeId>,
+    nodes: Vec<NodeId>,
     /// Addresses of the coordinator, as last found.
     coordinator: BTreeSet<IpAddr>,
 }
@@ -48,40 +48,55 @@ impl Exit {
         });
         let text = bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
         Self {
-            node: text.and_then(|text| text.parse().ok()),
+            nodes: text
+                .iter()
+                .flat_map(|text| text.split_whitespace())
+                .filter_map(|id| id.parse().ok())
+                .collect(),
             coordinator: BTreeSet::new(),
         }
     }
 
-    /// The node chosen.
-    pub fn node(&self) -> Option<NodeId> {
-        self.node
+    /// The nodes chosen, the one to use first at the front.
+    pub fn nodes(&self) -> &[NodeId] {
+        &self.nodes
     }
 }
 
 impl Task {
-    /// Uses the exit node called `name` from now on, or none.
-    pub(in crate::network) fn use_exit(&mut self, name: &str) -> Result<Done, Problem> {
-        let node = match name {
-            "none" => None,
-            name => Some(self.exit_called(name)?),
-        };
-        let text = node.map(|node| node.to_string()).unwrap_or_default();
+    /// Uses the exit nodes called so from now on, each where those before it are not well; or none.
+    pub(in crate::network) fn use_exits(&mut self, names: &[String]) -> Result<Done, Problem> {
+        let mut nodes = Vec::new();
+        if names != ["none"] {
+            for name in names {
+                let node = self.exit_called(name)?;
+                if !nodes.contains(&node) {
+                    nodes.push(node);
+                }
+            }
+        }
+        let text: Vec<String> = nodes.iter().map(ToString::to_string).collect();
         self.files
-            .save(FILE, text.as_bytes())
+            .save(FILE, text.join(" ").as_bytes())
             .map_err(|error| Problem::new("state", error.to_string()))?;
-        self.gateways.exit.node = node;
-        info!(exit = name, "exit node");
+        self.gateways.exit.nodes = nodes;
+        info!(exits = ?names, "exit nodes");
         self.map_changed();
         self.gateways.touch();
-        let message = match node {
-            Some(node) => format!(
-                "everything that has no better way goes through \"{}\" now",
-                self.name_of(node)
+        let message = match self.chosen_exits() {
+            none if none.is_empty() => "this machine's own uplink is used again".to_owned(),
+            names => format!(
+                "everything that has no better way goes through {} now",
+                names.join(", and where that is not well through ")
             ),
-            None => "this machine's own uplink is used again".to_owned(),
         };
         Ok(Done { message })
+    }
+
+    /// The names of the exits chosen, in quotes.
+    fn chosen_exits(&self) -> Vec<String> {
+        let nodes = self.gateways.exit.nodes().iter();
+        nodes.map(|node| format!("\"{}\"", self.name_of(*node))).collect()
     }
 
     fn exit_called(&self, name: &str) -> Result<NodeId, Problem> {
@@ -151,10 +166,12 @@ impl Task {
     /// What keeps its own way while an exit is in use.
     pub(super) fn kept_from_exit(&mut self, routes: &[Route]) -> Vec<IpNet> {
         if !self.uses_exit() {
-            let lost = self.gateways.exit.node.map(|node| self.name_of(node));
-            self.gateways.sentences.extend(lost.map(|name| {
-                format!("\"{name}\", which this node chose, is no exit node now; this machine's own uplink is used")
-            }));
+            let lost = self.chosen_exits().join(", ");
+            if !lost.is_empty() {
+                self.gateways.sentences.push(format!(
+                    "{lost}, which this node chose, is no exit node now; this machine's own uplink is used"
+                ));
+            }
             return Vec::new();
         }
         let own = self.interface.index;

@@ -1,0 +1,130 @@
+//! Several gateways for one range: another takes over when the one in use dies, or says goodbye.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use meshd_tests::{TcpFlow, UdpFlow, eventually, figure, keeps};
+
+use crate::bed::{NET, SOON};
+use crate::gateways::{Office, gateway_of};
+
+/// Most time without packets when a gateway dies.
+const FAILOVER: Duration = Duration::from_secs(3);
+/// And when the better one comes back.
+const RETURN: Duration = Duration::from_secs(1);
+/// And when the one in use says that it goes: a goodbye is on its way for the time of one packet.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+#[test]
+fn a_second_gateway_takes_over_within_three_seconds_and_connections_go_on() {
+    let mut office = Office::new();
+    let site = office.site.clone();
+    office.bed.add(&site, "gw2", 3);
+    office.bed.settle();
+    let (range, laptop) = (office.v4(), office.node("laptop"));
+    office.admin(&format!("gateway add gw1 --range {range} --no-nat --priority 10"));
+    office.admin(&format!("gateway add gw2 --range {range} --no-nat --priority 20"));
+    // answers come back by the other gateway: each sees half of every connection
+    let (mesh, back) = (laptop.ipv4(NET), office.site.v4(3));
+    office.printer.sh(&format!("ip route add {mesh} via {back}"));
+    let printer = office.site.v4(9);
+    eventually(SOON, "the printer answers", || {
+        laptop.pings(&printer).then_some(())
+    });
+    assert_eq!(gateway_of(laptop, &range).as_deref(), Some("gw1"));
+
+    let address = |port| SocketAddr::new(printer.parse().expect("an address"), port);
+    let numbered = UdpFlow::start(laptop, &office.printer, address(9200), 200);
+    let stream = TcpFlow::start(laptop, &office.printer, address(9100), 100_000);
+    eventually(SOON, "the stream runs", || {
+        (stream.received() > 100_000).then_some(())
+    });
+    office.node("gw1").kill();
+    eventually(SOON, "gw2 is used", || {
+        (gateway_of(laptop, &range)? == "gw2").then_some(())
+    });
+    let so_far = stream.received();
+    eventually(SOON, "the stream goes on", || {
+        (stream.received() > so_far + 100_000).then_some(())
+    });
+    let numbered = numbered.stop();
+    figure(
+        "gateway failover: longest gap in 200 numbered packets/s",
+        format!(
+            "{} ms, {} lost",
+            numbered.longest_silence.as_millis(),
+            numbered.lost()
+        ),
+        "3,000 ms",
+    );
+    assert!(keeps(numbered.longest_silence, FAILOVER), "{numbered:?}");
+
+    // and back, without a gap
+    let numbered = UdpFlow::start(laptop, &office.printer, address(9200), 200);
+    office.node("gw1").start_again();
+    eventually(2 * SOON, "gw1 is used again", || {
+        (gateway_of(laptop, &range)? == "gw1").then_some(())
+    });
+    let numbered = numbered.stop();
+    figure(
+        "back to the better gateway: longest gap",
+        format!(
+            "{} ms, {} lost",
+            numbered.longest_silence.as_millis(),
+            numbered.lost()
+        ),
+        "1,000 ms",
+    );
+    assert!(keeps(numbered.longest_silence, RETURN), "{numbered:?}");
+    let report = stream.stop();
+    assert!(
+        report.broken.is_none(),
+        "the connection lived through both: {report:?}"
+    );
+}
+
+#[test]
+fn a_gateway_that_goes_down_or_leaves_is_left_at_once() {
+    let mut office = Office::new();
+    let site = office.site.clone();
+    office.bed.add(&site, "gw2", 3);
+    office.bed.settle();
+    let (range, laptop) = (office.v4(), office.node("laptop"));
+    office.admin(&format!("gateway add gw1 --range {range} --no-nat --priority 10"));
+    office.admin(&format!("gateway add gw2 --range {range} --no-nat --priority 20"));
+    let (mesh, back) = (laptop.ipv4(NET), office.site.v4(3));
+    office.printer.sh(&format!("ip route add {mesh} via {back}"));
+    let printer = office.site.v4(9);
+    let to = SocketAddr::new(printer.parse().expect("an address"), 9200);
+    let uses = |gateway: &str| {
+        eventually(2 * SOON, &format!("{gateway} is used"), || {
+            (laptop.pings(&printer) && gateway_of(laptop, &range)? == gateway).then_some(())
+        });
+    };
+    let disturbed = |what: &str, disturb: &dyn Fn()| {
+        uses("gw1");
+        let numbered = UdpFlow::start(laptop, &office.printer, to, 200);
+        disturb();
+        uses("gw2");
+        let report = numbered.stop();
+        figure(
+            &format!("{what}: longest gap in 200 numbered packets/s"),
+            format!(
+                "{} ms, {} lost",
+                report.longest_silence.as_millis(),
+                report.lost()
+            ),
+            "500 ms",
+        );
+        assert!(keeps(report.longest_silence, GOODBYE), "{what}: {report:?}");
+    };
+    let gw1 = office.node("gw1");
+    disturbed("a gateway goes down", &|| drop(gw1.ctl(&["down"])));
+    gw1.ctl(&["up"]);
+    // the coordinator does not answer: the others hear of it all the same
+    uses("gw1");
+    office.bed.relay.kill();
+    disturbed("a gateway leaves while the coordinator is away", &|| {
+        drop(gw1.ctl(&["leave", NET]));
+    });
+}
