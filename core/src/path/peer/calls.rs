@@ -17,8 +17,9 @@ use crate::path::discovery::{Call, Message, Stage};
 use crate::path::shared::Shared;
 use crate::statement::CandidateKind;
 
+use super::awake::CALLED_FOR;
 use super::direct::Origin;
-use super::{CALLED_FOR, FIRST_TRIES, Peer};
+use super::{FIRST_TRIES, Peer};
 
 /// Tries that wait for the peer begin after this at the latest.
 const HOLD: Duration = Duration::from_secs(2);

@@ -15,14 +15,14 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::nat::{Filtering, NatBehaviour};
+use crate::nat::NatBehaviour;
 use crate::path::shared::Shared;
 use crate::path::{Attempt, Explanation, Method, Outcome, Remote, SocketId};
 
 use super::Peer;
 use super::birthday::{Opener, Searcher};
-use super::direct::Direct;
 use super::fresh::Fresh;
+use super::plan::{Plan, may_work};
 
 const PUNCH_FOR: Duration = Duration::from_secs(2);
 /// And at most so long, and a round trip, from when both have primed.
@@ -33,9 +33,6 @@ const FRESH_FOR: Duration = Duration::from_millis(2_500);
 const BIRTHDAY_FOR: Duration = Duration::from_secs(12);
 /// Fresh ports that are tried of a pair for which there is nothing else to try.
 const FRESH_TRIES: u8 = 3;
-
-/// A socket stays open for so long after the peer's last packet by it.
-const CARRIED_FOR: Duration = Duration::from_secs(5);
 
 /// Routers that a primer may meet, the last of which drops it: our own NAT, and the carrier's behind it in the next round,
 /// and so on. Two NATs that follow each other closely (a lab, two customers of one carrier) have one router between them,
@@ -58,9 +55,9 @@ pub(super) struct Campaign {
     /// Another pair's search has to end before ours begins.
     pub(super) open_at: Option<Instant>,
     /// Sockets by which the peer has answered, or asked, and which it may use.
-    adopted: Vec<SocketId>,
+    pub(super) adopted: Vec<SocketId>,
     /// When it has to be seen which of them can be closed.
-    lingers: Option<Instant>,
+    pub(super) lingers: Option<Instant>,
     attempts: VecDeque<Attempt>,
 }
 
@@ -97,47 +94,11 @@ impl Campaign {
     }
 }
 
-/// What the two NATs leave to be tried, and where their next ports are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Plan {
-    methods: [bool; 3],
-    steps: [Option<i8>; 2],
-}
-
-impl Plan {
-    fn of(ours: NatBehaviour, theirs: NatBehaviour) -> Self {
-        let methods = [Method::Punch, Method::FreshPort, Method::Birthday];
-        Self {
-            methods: methods.map(|method| may_work(method, ours, theirs)),
-            steps: [ours.step(), theirs.step()],
-        }
-    }
-}
-
 fn lasting(method: Method) -> Duration {
     match method {
         Method::Punch => PUNCH_FOR,
         Method::FreshPort => FRESH_FOR,
         Method::Birthday => BIRTHDAY_FOR,
-    }
-}
-
-/// Whether a method may work between two such NATs; what is unknown may be anything.
-fn may_work(method: Method, ours: NatBehaviour, theirs: NatBehaviour) -> bool {
-    if ours.udp_blocked || theirs.udp_blocked {
-        return false;
-    }
-    // the one's packets come from a port that nobody can know, and the other lets in only whom it has sent to
-    let closed = |one: NatBehaviour, other: NatBehaviour| {
-        one.is_dependent() && (other.filtering == Filtering::AddressAndPortDependent || other.is_dependent())
-    };
-    let hopeless = closed(ours, theirs) || closed(theirs, ours);
-    let guessed = |nat: NatBehaviour| !nat.is_dependent() || nat.step().is_some();
-    match method {
-        Method::Punch => !hopeless,
-        Method::FreshPort => guessed(ours) && guessed(theirs),
-        // only where both are measured: hundreds of datagrams go to what may be an address that a lying observer named
-        Method::Birthday => hopeless && (ours.is_dependent() != theirs.is_dependent()),
     }
 }
 
@@ -280,142 +241,8 @@ impl Peer {
         self.close_searches(shared);
     }
 
-    /// Closes the sockets of a search, but not those by which the peer has answered or asked: it may have found its path by
-    /// one of them in the same moment, and sends by it until it has found the other.
-    fn close_searches(&mut self, shared: &mut Shared) {
-        self.campaign.open_at = None;
-        let fresh = self.campaign.fresh.take().map(|fresh| (fresh.socket(), 1));
-        let opened = self.campaign.opener.take().map(|opener| opener.sockets());
-        let searched = self.campaign.searcher.take().is_some();
-        if (opened.is_some() || searched) && shared.searching == Some(self.info.node) {
-            shared.searching = None;
-        }
-        for (first, count) in [fresh, opened].into_iter().flatten() {
-            self.close_all_but_adopted(first, count, shared);
-        }
-    }
-
-    pub(super) fn close_all_but_adopted(&mut self, first: SocketId, count: u16, shared: &mut Shared) {
-        let end = first.0 + count;
-        for direct in self.directs.iter() {
-            let (socket, came) = (direct.remote.socket, direct.came_at());
-            if let Some(came) = came.filter(|_| (first.0..end).contains(&socket.0)) {
-                if !self.campaign.adopted.contains(&socket) {
-                    self.campaign.adopted.push(socket);
-                }
-                self.campaign.lingers = self.campaign.lingers.max(Some(came + CARRIED_FOR));
-            }
-        }
-        let mut from = first.0;
-        for socket in first.0..end {
-            if self.campaign.adopted.contains(&SocketId(socket)) {
-                shared.close_sockets(SocketId(from), socket - from);
-                from = socket + 1;
-            }
-        }
-        shared.close_sockets(SocketId(from), end - from);
-        let adopted = &self.campaign.adopted;
-        let closed = |socket: SocketId| (first.0..end).contains(&socket.0) && !adopted.contains(&socket);
-        self.directs.forget_sockets(closed);
-    }
-
-    /// Closes sockets by which the peer no longer answers, or that a path by the primary one has made needless: to the peer
-    /// too, whose packets come by them until it has found that path itself.
-    pub(super) fn drop_unused_sockets(&mut self, now: Instant, shared: &mut Shared) {
-        self.campaign.lingers = self.campaign.lingers.filter(|until| now < *until);
-        if self.campaign.adopted.is_empty() {
-            return;
-        }
-        let in_use = self.path.direct().map(|remote| remote.socket);
-        let primary_does = in_use == Some(SocketId::PRIMARY) && self.path.duplicate.is_none();
-        let any = |socket: SocketId, so: &dyn Fn(&Direct) -> bool| {
-            let mut by_it = self
-                .directs
-                .iter()
-                .filter(|direct| direct.remote.socket == socket);
-            by_it.any(so)
-        };
-        let needed = |socket: SocketId| {
-            let carries = |direct: &Direct| {
-                direct.carried_within(now, CARRIED_FOR) || direct.came_within(now, CARRIED_FOR)
-            };
-            let proven = |direct: &Direct| direct.proof(now).is_some();
-            in_use == Some(socket) || any(socket, &carries) || any(socket, &proven) && !primary_does
-        };
-        let (kept, unused): (Vec<_>, Vec<_>) =
-            self.campaign.adopted.iter().partition(|&&socket| needed(socket));
-        self.campaign.adopted = kept;
-        for socket in unused {
-            shared.close_sockets(socket, 1);
-            self.directs.forget_sockets(|closed| closed == socket);
-        }
-    }
-
-    /// The peer is removed: none of its sockets stays.
-    pub(in crate::path) fn close_sockets(&mut self, shared: &mut Shared) {
-        self.abandon_campaign(shared);
-        for socket in std::mem::take(&mut self.campaign.adopted) {
-            shared.close_sockets(socket, 1);
-        }
-    }
-
     /// How far the primers of this round go.
     pub(super) fn primer_ttl(&self) -> u8 {
         PRIMER_TTL[self.rounds.count.saturating_sub(1) as usize % PRIMER_TTL.len()]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nat::{Allocation, Mapping};
-
-    fn nat(mapping: Mapping, filtering: Filtering, allocation: Allocation) -> NatBehaviour {
-        NatBehaviour {
-            mapping,
-            filtering,
-            allocation,
-            udp_blocked: false,
-        }
-    }
-
-    #[test]
-    fn what_two_nats_make_hopeless_is_not_tried() {
-        use Filtering::{AddressAndPortDependent as Port, EndpointIndependent as All};
-        use Method::{Birthday, FreshPort, Punch};
-        let home = nat(Mapping::EndpointIndependent, Port, Allocation::Preserving);
-        let cone = nat(Mapping::EndpointIndependent, All, Allocation::Preserving);
-        let random = nat(Mapping::AddressAndPortDependent, Port, Allocation::Random);
-        let counted = nat(
-            Mapping::AddressAndPortDependent,
-            Port,
-            Allocation::Sequential { step: 1 },
-        );
-        let unknown = NatBehaviour::default();
-        let blocked = NatBehaviour {
-            udp_blocked: true,
-            ..home
-        };
-        for (ours, theirs, expected) in [
-            (home, home, &[Punch, FreshPort][..]),
-            (home, random, &[Birthday]),
-            (random, cone, &[Punch]),
-            (random, random, &[]),
-            (counted, home, &[FreshPort, Birthday]),
-            (counted, counted, &[FreshPort]),
-            (counted, random, &[]),
-            (unknown, unknown, &[Punch, FreshPort]),
-            (unknown, random, &[Punch]),
-            (home, blocked, &[]),
-        ] {
-            for (ours, theirs) in [(ours, theirs), (theirs, ours)] {
-                let methods = [Punch, FreshPort, Birthday];
-                let found: Vec<_> = methods
-                    .into_iter()
-                    .filter(|&method| may_work(method, ours, theirs))
-                    .collect();
-                assert_eq!(found, expected, "{ours:?} and {theirs:?}");
-            }
-        }
     }
 }

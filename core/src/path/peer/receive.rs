@@ -12,9 +12,10 @@ use crate::path::shared::Shared;
 use crate::path::{Endpoint, Event, Remote};
 use crate::statement::CandidateKind;
 
+use super::Peer;
+use super::awake::CALLED_FOR;
 use super::direct::Origin;
 use super::life::Lesson;
-use super::{CALLED_FOR, Peer};
 
 /// Tries of further addresses once one has answered.
 const SPARE_TRIES: usize = 2;
