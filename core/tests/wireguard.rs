@@ -62,7 +62,8 @@ fn connect(a: &mut Session, b: &mut Session) {
         opened,
         Opened {
             length: 0,
-            confirmed: true
+            confirmed: true,
+            renewed: true,
         }
     );
     b.confirm(now);
@@ -115,7 +116,8 @@ fn packets_pass_both_ways_and_only_once() {
             opened,
             Opened {
                 length,
-                confirmed: false
+                confirmed: false,
+                renewed: false,
             }
         );
         assert_eq!(out[..length], packet);

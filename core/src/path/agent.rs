@@ -161,7 +161,7 @@ impl Agent {
         self.settle(now);
     }
 
-    /// The carrier that [`Event::Carrier`] asked for is connected, behind this address of loopback; or, with none, it is
+    /// The carrier that [`super::Event::Carrier`] asked for is connected, behind this address of loopback; or, with none, it is
     /// not any more.
     pub fn set_carrier(&mut self, now: Instant, relay: RelayId, carrier: Option<SocketAddr>) {
         self.shared.relays.set_carrier(now, relay, carrier);

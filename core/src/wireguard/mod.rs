@@ -10,10 +10,13 @@
 //! - The wall clock is read when its tunnel is made, and never again: tunnels are made at their first use, and
 //!   [`Session::rebuild`] makes a new one.
 //! - A tunnel without a session would queue packets, allocating: [`Session::sealer`] does not let it come to that.
+//! - It has eight slots for sessions and overwrites the one in use without a look: `slots.rs` passes over that. Of two
+//!   sessions that began between two calls of its timers it goes back to the older one: they are called before each handshake.
 
 mod gate;
 mod schedule;
 mod session;
+mod slots;
 
 use std::fmt;
 use std::sync::Arc;
@@ -126,6 +129,10 @@ pub fn receiver(datagram: &[u8]) -> Option<u32> {
         3 | 4 => 4,
         _ => return None,
     };
-    let index = datagram.get(at..at + 4)?.first_chunk::<4>()?;
-    Some(u32::from_le_bytes(*index))
+    u32_at(datagram, at)
+}
+
+#[inline]
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(at..at + 4)?.first_chunk()?))
 }

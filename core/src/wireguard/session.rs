@@ -13,7 +13,8 @@ use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::{Tunn, TunnResult};
 
 use super::schedule::Schedule;
-use super::{DATA_OVERHEAD, INITIATION_LEN, PeerKeys, WireGuard};
+use super::slots::Slots;
+use super::{DATA_OVERHEAD, INITIATION_LEN, PeerKeys, WireGuard, u32_at};
 use crate::keys::WireGuardPublic;
 use crate::packet::DropReason;
 
@@ -31,8 +32,7 @@ pub struct Session {
     /// the peer's packets and its timers change the answer.
     ready: bool,
     schedule: Schedule,
-    /// Receiver indices of the last two sessions in which we answered and that the peer has not used yet.
-    unconfirmed: [Option<u32>; 2],
+    slots: Slots,
     last_handshake: Option<Instant>,
     pending_since: Option<Instant>,
 }
@@ -49,6 +49,8 @@ pub struct Opened {
     pub length: usize,
     /// It is the first of a session in which we answered: from now on we may send.
     pub confirmed: bool,
+    /// From now on packets are sealed in another session than before: nothing of it is under way.
+    pub renewed: bool,
 }
 
 /// What came of a handshake message. Lengths are of the datagram written to the start of the buffer, to be sent back.
@@ -82,7 +84,7 @@ impl Session {
             tunnel: None,
             ready: false,
             schedule: Schedule::default(),
-            unconfirmed: [None; 2],
+            slots: Slots::new(index),
             last_handshake: None,
             pending_since: None,
         }
@@ -150,16 +152,18 @@ impl Session {
             TunnResult::WriteToNetwork(_) => return Err(DropReason::Malformed),
             TunnResult::Err(error) => return Err(reason(&error)),
         };
+        let change = self.slots.opened(receiver, self.ready);
         self.ready = true;
         Ok(Opened {
             length,
-            confirmed: self.unconfirmed.contains(&Some(receiver)),
+            confirmed: change.confirmed,
+            renewed: change.renewed,
         })
     }
 
     /// To be called after an [`Opened::confirmed`].
     pub fn confirm(&mut self, now: Instant) {
-        self.unconfirmed = [None; 2];
+        self.slots.confirmed();
         self.established(now);
     }
 
@@ -187,6 +191,7 @@ impl Session {
         if out.len() < INITIATION_LEN || !(1..=3).contains(&kind) {
             return Err(DropReason::HandshakeInvalid);
         }
+        self.make_room(kind, out);
         let written = match self.tunnel().decapsulate(None, datagram, out) {
             TunnResult::WriteToNetwork(answer) => answer.len(),
             TunnResult::Done => 0,
@@ -196,11 +201,16 @@ impl Session {
         self.ask_ready();
         match kind {
             1 => {
-                self.unconfirmed = [u32_at(out, 4), self.unconfirmed[0]];
+                if let Some(index) = u32_at(out, 4) {
+                    self.slots.answered(index);
+                }
                 self.schedule.responded(now);
                 Ok(HandshakeDone::Respond(written))
             }
             2 => {
+                if let Some(index) = u32_at(datagram, 8) {
+                    self.slots.established(index);
+                }
                 self.established(now);
                 Ok(HandshakeDone::Established(written))
             }
@@ -227,8 +237,10 @@ impl Session {
         }
         let done = match tunnel.update_timers(out) {
             TunnResult::WriteToNetwork(datagram) if datagram[0] == 1 => {
+                let (index, length) = (u32_at(datagram, 4), datagram.len());
                 self.pending_since.get_or_insert(now);
-                TimeoutDone::Initiation(datagram.len())
+                self.pass_over(index, out);
+                TimeoutDone::Initiation(length)
             }
             TunnResult::WriteToNetwork(datagram) => TimeoutDone::Keepalive(datagram.len()),
             TunnResult::Err(WireGuardError::ConnectionExpired) => {
@@ -245,7 +257,7 @@ impl Session {
     pub fn rebuild(&mut self) {
         self.tunnel = None;
         self.ready = false;
-        self.unconfirmed = [None; 2];
+        self.slots = Slots::new(self.index);
         self.pending_since = None;
         self.schedule.clear();
     }
@@ -279,14 +291,48 @@ impl Session {
         if out.len() < INITIATION_LEN {
             return Err(DropReason::Malformed);
         }
-        let TunnResult::WriteToNetwork(datagram) = self.tunnel().format_handshake_initiation(out, true)
-        else {
-            return Err(DropReason::HandshakeInvalid);
-        };
-        let length = datagram.len();
+        let (index, length) = self.format(out).ok_or(DropReason::HandshakeInvalid)?;
+        self.pass_over(Some(index), out);
         self.pending_since.get_or_insert(now);
         self.schedule.initiated(now);
         Ok(length)
+    }
+
+    /// Writes an initiation; gives its index and length.
+    fn format(&mut self, out: &mut [u8]) -> Option<(u32, usize)> {
+        let TunnResult::WriteToNetwork(datagram) = self.tunnel().format_handshake_initiation(out, true)
+        else {
+            return None;
+        };
+        let found = (u32_at(datagram, 4)?, datagram.len());
+        self.slots.took(found.0);
+        Some(found)
+    }
+
+    /// Replaces the initiation in `out` while its session would take the place of one in use.
+    fn pass_over(&mut self, index: Option<u32>, out: &mut [u8]) {
+        let Some(mut index) = index else { return };
+        self.slots.took(index);
+        while self.slots.is_taken(index) {
+            match self.format(out) {
+                Some((next, _)) => index = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Readies the tunnel for a new session: its clock is put right, and where an answer to an initiation would take the place
+    /// of a session in use, the place after it is made the next. An initiation of ours that waits for its answer may be void by
+    /// that, and is repeated.
+    fn make_room(&mut self, kind: u8, out: &mut [u8]) {
+        if let TunnResult::WriteToNetwork(datagram) = self.tunnel().update_timers(out)
+            && datagram[0] == 1
+            && let Some(index) = u32_at(datagram, 4)
+        {
+            // not sent: the handshake that comes of this message does as well
+            self.slots.took(index);
+        }
+        while kind == 1 && self.slots.is_taken(self.slots.next()) && self.format(out).is_some() {}
     }
 
     fn established(&mut self, now: Instant) {
@@ -344,11 +390,6 @@ fn reason(error: &WireGuardError) -> DropReason {
         WireGuardError::InvalidAeadTag => DropReason::Authentication,
         _ => DropReason::Malformed,
     }
-}
-
-#[inline]
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*bytes.get(at..at + 4)?.first_chunk()?))
 }
 
 #[inline]

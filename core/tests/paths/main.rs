@@ -4,6 +4,7 @@ mod clock;
 mod hostile;
 mod lan;
 mod lives;
+mod lossless;
 mod moving;
 mod mtu;
 mod mtu_search;

@@ -11,14 +11,14 @@ use crate::places::{MS, S, kind};
 
 /// Where a node is.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+pub enum Place {
     Public,
     Behind(NatKind),
 }
 
 /// What happens when both have talked for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
+pub enum Trouble {
     None,
     RelayRestarted,
     RelayGone,
@@ -30,12 +30,12 @@ enum Trouble {
 }
 
 #[derive(Clone, Debug)]
-struct Scenario {
+pub struct Scenario {
     seed: u64,
     places: [Place; 2],
     one_site: bool,
-    links: [Link; 2],
-    relay: bool,
+    pub links: [Link; 2],
+    pub relay: bool,
     trouble: Trouble,
 }
 
@@ -97,7 +97,7 @@ fn trouble() -> impl Strategy<Value = Trouble> {
     ]
 }
 
-fn scenario() -> impl Strategy<Value = Scenario> {
+pub fn scenario() -> impl Strategy<Value = Scenario> {
     let places = [place(), place()];
     (
         any::<u64>(),
@@ -131,9 +131,9 @@ fn direct_is_certain(places: [Place; 2], same_site: bool, relay: bool) -> bool {
     }
 }
 
-struct Stage {
-    world: World,
-    hosts: [HostId; 2],
+pub struct Stage {
+    pub world: World,
+    pub hosts: [HostId; 2],
     places: [Place; 2],
     same_site: bool,
     relay: bool,
@@ -141,7 +141,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn build(scenario: &Scenario) -> Self {
+    pub fn build(scenario: &Scenario) -> Self {
         let mut world = World::new(start(), scenario.seed);
         world.add_relay(&["203.0.113.1"]);
         if !scenario.relay {
@@ -287,7 +287,7 @@ fn live(scenario: &Scenario) {
 
 /// 64 worlds, or as many as `PROPTEST_CASES` says.
 #[allow(clippy::disallowed_methods)] // of a test, not of the core
-fn config() -> ProptestConfig {
+pub fn config() -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES")
         .ok()
         .and_then(|cases| cases.parse().ok());

@@ -191,10 +191,11 @@ impl HandshakeThread {
         if !state.alive {
             return;
         }
-        if peer.forced.swap(false, Ordering::AcqRel) {
+        if peer.forced.swap(false, Ordering::AcqRel) && !state.initiated_just_now(now) {
             let mut out = [0; INITIATION_LEN];
             if let (Some(_), Ok(length)) = (state.route(), state.session.initiate(now, &mut out)) {
                 self.send(&mut state, &out[..length], now);
+                state.note_initiation(now);
             }
         } else {
             self.timeout(peer, &mut state, now);
@@ -244,6 +245,7 @@ impl HandshakeThread {
             TimeoutDone::Keepalive(length) => self.send(state, &out[..length], now),
             TimeoutDone::Initiation(length) => {
                 self.send(state, &out[..length], now);
+                state.note_initiation(now);
                 if state.route().is_none() && state.demands(now) {
                     let event = || ControlEvent::Demand { node: peer.node };
                     self.shared.control.tell(&self.shared.drops, event);

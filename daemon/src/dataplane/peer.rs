@@ -19,6 +19,9 @@ use super::rescue::{AGAIN_AFTER, SILENCE};
 const DEMAND_GAP: Duration = Duration::from_millis(500);
 /// Packets are never cut smaller: every IPv4 host takes these (RFC 791 section 3.2).
 const MIN_PACKET: u16 = 576;
+/// An initiation that went out less than this ago by the same way is answered soon, if at all: another one would only make
+/// its answer void.
+const INITIATE_GAP: Duration = Duration::from_millis(50);
 /// Least time between two `RoamedTo` events of one peer.
 const ROAM_GAP: Duration = Duration::from_millis(250);
 
@@ -50,6 +53,8 @@ pub(super) struct PeerState {
     /// What was kept is sent again by this endpoint, now or then.
     rescue: Option<(Endpoint, Option<Instant>)>,
     last_from: Option<Route>,
+    /// By which way the last initiation went, and when.
+    initiated: Option<(Endpoint, Instant)>,
     reported: Option<(Endpoint, Instant)>,
     demanded: Option<Instant>,
 }
@@ -86,6 +91,7 @@ impl Peer {
             traffic: Traffic::default(),
             rescue: None,
             last_from: None,
+            initiated: None,
             reported: None,
             demanded: None,
         };
@@ -244,6 +250,20 @@ impl PeerState {
     /// When [`Self::take_rescue`] gives something.
     pub(super) fn next_rescue(&self) -> Option<Instant> {
         self.rescue.and_then(|(_, due)| due)
+    }
+
+    /// An initiation went out by the present path.
+    pub(super) fn note_initiation(&mut self, now: Instant) {
+        self.initiated = self.route().map(|route| (route.endpoint, now));
+    }
+
+    /// Whether an initiation that waits for its answer went out by the present path a moment ago.
+    pub(super) fn initiated_just_now(&self, now: Instant) -> bool {
+        let here = self.route().map(|route| route.endpoint);
+        let lately = |(by, at): (Endpoint, Instant)| {
+            Some(by) == here && now.saturating_duration_since(at) < INITIATE_GAP
+        };
+        self.session.pending_since().is_some() && self.initiated.is_some_and(lately)
     }
 
     /// Whether a `Demand` event is due.

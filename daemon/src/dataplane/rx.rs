@@ -278,9 +278,11 @@ impl Sink {
                     from,
                 });
         }
+        if opened.renewed {
+            state.switch.session_began();
+        }
         if opened.confirmed {
             state.session.confirm(outside.now);
-            state.switch.session_began();
             let event = || ControlEvent::Handshake {
                 node: peer.node,
                 from: outside.from,
