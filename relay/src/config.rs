@@ -63,7 +63,7 @@ pub struct Settings {
     /// Mbit/s that one node may send through the relay; 0 is no limit [default: 1000]
     #[arg(long, value_name = "MBIT")]
     relay_limit: Option<u32>,
-    /// Mbit/s that the relay has room for: where nodes send more each gets its share; 0 is no limit [default: 0]
+    /// Mbit/s that the relay has room for: where nodes send more each gets its share; 0 is what its queues take [default: 0]
     #[arg(long, value_name = "MBIT")]
     relay_capacity: Option<u32>,
     /// Only relay, for the coordinator that this word names (`meshctl relay create` there); in the file it is not seen in the

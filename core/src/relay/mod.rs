@@ -20,4 +20,4 @@ pub mod node_relay;
 mod server;
 
 pub use client::{RelayClient, RelayEvent, RelayInfo};
-pub use server::{Channel, MemberTraffic, RelayConfig, RelayDrop, RelayServer, Verdict, bind_key};
+pub use server::{Channel, MemberTraffic, RelayConfig, RelayDrop, RelayServer, Strain, Verdict, bind_key};

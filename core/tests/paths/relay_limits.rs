@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meshd_core::demux::relay_header;
 use meshd_core::relay::frame::{Control, RefusalCode};
-use meshd_core::relay::{RelayConfig, RelayServer, Verdict};
+use meshd_core::relay::{RelayConfig, RelayServer, Strain, Verdict};
 
 use crate::relay_bench::*;
 
@@ -115,7 +115,7 @@ fn overload(bench: &mut Bench, senders: &[(u8, u64)]) -> Vec<u64> {
     for ms in 0..2_500 {
         bench.now += Duration::from_millis(1);
         if bench.relay.shares_due(bench.now) {
-            bench.relay.make_shares(bench.now);
+            bench.relay.make_shares(bench.now, &Strain::default());
         }
         for (nth, (sender, rate)) in senders.iter().enumerate() {
             owed[nth] += rate / 1_000;

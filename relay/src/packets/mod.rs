@@ -10,6 +10,7 @@
 //! The coordinator tells the plane who is a member ([`Members`]): a removed node's binding and sessions are gone when the
 //! call returns.
 
+mod gauge;
 mod runs;
 pub mod streams;
 mod worker;
@@ -59,6 +60,10 @@ pub struct PacketMetrics {
     pub forwarded_bytes: u64,
     /// Frames that could not be sent: no room, no route.
     pub unsent: u64,
+    /// Of these, those for which a socket's queue or the device had no room.
+    pub no_room: u64,
+    /// Frames that were dropped so that others of less busy nodes have room.
+    pub shed: u64,
     /// Control messages answered or refused.
     pub control: u64,
     /// STUN requests answered.
@@ -73,6 +78,8 @@ struct Counters {
     forwarded: AtomicU64,
     forwarded_bytes: AtomicU64,
     unsent: AtomicU64,
+    no_room: AtomicU64,
+    shed: AtomicU64,
     control: AtomicU64,
     stun: AtomicU64,
     dropped: AtomicU64,
@@ -86,6 +93,8 @@ impl Counters {
             (&self.forwarded, batch.forwarded),
             (&self.forwarded_bytes, batch.forwarded_bytes),
             (&self.unsent, batch.unsent),
+            (&self.no_room, batch.no_room),
+            (&self.shed, batch.shed),
             (&self.control, batch.control),
             (&self.stun, batch.stun),
             (&self.dropped, batch.dropped),
@@ -100,6 +109,8 @@ impl Counters {
             forwarded: self.forwarded.load(Relaxed),
             forwarded_bytes: self.forwarded_bytes.load(Relaxed),
             unsent: self.unsent.load(Relaxed),
+            no_room: self.no_room.load(Relaxed),
+            shed: self.shed.load(Relaxed),
             control: self.control.load(Relaxed),
             stun: self.stun.load(Relaxed),
             dropped: self.dropped.load(Relaxed),
@@ -131,7 +142,7 @@ pub struct Members {
 pub struct Limits {
     /// By each node; none is no limit.
     pub node: Option<NonZeroU64>,
-    /// By all together, each its share; none is no limit.
+    /// By all together, each its share; none is what the queues take.
     pub all: Option<NonZeroU64>,
 }
 

@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 
 use meshd_core::relay::Channel;
-use meshd_net::udp::{MAX_SEGMENTS, MAX_SEND_BYTES, Transmit, UdpSocket};
+use meshd_net::udp::{MAX_SEGMENTS, MAX_SEND_BYTES, SendError, Transmit, UdpSocket};
 
 use super::streams::Streams;
 use super::{PacketMetrics, Shared};
@@ -102,15 +102,18 @@ fn send_all(socket: &UdpSocket, runs: &[Option<&Run<'_>>], metrics: &mut PacketM
             metrics.forwarded_bytes += run.bytes.len() as u64;
         }
         done += outcome.sent;
-        if outcome.error.is_some() {
-            metrics.unsent += runs[done..]
-                .first()
-                .copied()
-                .flatten()
-                .map_or(0, |run| run.datagrams);
+        if let Some(error) = outcome.error {
+            let lost = runs.get(done).copied().flatten().map_or(0, |run| run.datagrams);
+            metrics.unsent += lost;
+            metrics.no_room += if is_want_of_room(error) { lost } else { 0 };
             done += 1; // the rest may well have room, or another route
         }
     }
+}
+
+/// Whether what was not sent would have been, had less been sent before.
+pub fn is_want_of_room(error: SendError) -> bool {
+    matches!(error, SendError::WouldBlock | SendError::QueueFull)
 }
 
 /// The run that is being made while a buffer is walked through: where it starts, and whom it is for.

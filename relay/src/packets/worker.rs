@@ -13,12 +13,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use meshd_core::demux::{Class, classify};
-use meshd_core::relay::{Channel, RelayServer, Verdict};
+use meshd_core::relay::{Channel, RelayDrop, RelayServer, Verdict};
 use meshd_core::stun::{self, Change};
 use meshd_net::poll::{Events, Poller, Waker};
 use meshd_net::udp::{GRO_BUFFER, Received, RecvBatch, Transmit, UdpSocket};
 use tracing::warn;
 
+use super::gauge::Gauge;
 use super::runs::{Joiner, Open, Runs};
 use super::{PacketMetrics, Shared, WAKER};
 
@@ -49,6 +50,7 @@ pub struct Worker {
     events: Events,
     batch: RecvBatch,
     control: ControlQueue,
+    gauge: Gauge,
     timeout: Instant,
 }
 
@@ -60,6 +62,7 @@ impl Opened {
             events: Events::with_capacity(self.shared.sockets.len() + 1),
             batch: RecvBatch::new(BUFFERS, GRO_BUFFER),
             control: ControlQueue::new(),
+            gauge: Gauge::new(),
             timeout,
             shared: self.shared,
             poller: self.poller,
@@ -83,7 +86,13 @@ impl Worker {
         self.poller.wait(&mut self.events, Some(wait))?;
         for event in self.events.iter() {
             match usize::try_from(event.token).ok().filter(|_| event.token != WAKER) {
-                Some(listener) => drain(&self.shared, listener, &mut self.batch, &mut self.control),
+                Some(listener) => drain(
+                    &self.shared,
+                    listener,
+                    &mut self.batch,
+                    &mut self.control,
+                    &mut self.gauge,
+                ),
                 None => self.waker.clear(),
             }
         }
@@ -97,14 +106,20 @@ impl Worker {
     }
 }
 
-fn drain(shared: &Shared, listener: usize, batch: &mut RecvBatch, control: &mut ControlQueue) {
+fn drain(
+    shared: &Shared,
+    listener: usize,
+    batch: &mut RecvBatch,
+    control: &mut ControlQueue,
+    gauge: &mut Gauge,
+) {
     let Some(socket) = shared.sockets.get(listener) else {
         return;
     };
     for _ in 0..ROUNDS {
         match socket.recv_batch(batch) {
             Ok(0) => return,
-            Ok(_) => handle(shared, listener, batch, control),
+            Ok(_) => handle(shared, listener, batch, control, gauge),
             Err(cause) => return warn!(%cause, local = %socket.local_addr(), "cannot receive"),
         }
         if !batch.is_full() {
@@ -114,11 +129,18 @@ fn drain(shared: &Shared, listener: usize, batch: &mut RecvBatch, control: &mut 
 }
 
 /// Steps 2 to 4 for one batch.
-fn handle(shared: &Shared, listener: usize, batch: &mut RecvBatch, control: &mut ControlQueue) {
+fn handle(
+    shared: &Shared,
+    listener: usize,
+    batch: &mut RecvBatch,
+    control: &mut ControlQueue,
+    gauge: &mut Gauge,
+) {
     let now = Instant::now();
     let mut metrics = PacketMetrics::default();
     if shared.members.read().shares_due(now) {
-        shared.members.write().make_shares(now);
+        let strain = gauge.read(shared);
+        shared.members.write().make_shares(now, &strain);
     }
     {
         let relay = shared.members.read();
@@ -215,6 +237,7 @@ impl Judge<'_> {
                     self.metrics.dropped += 1;
                 }
             }
+            Verdict::Drop(RelayDrop::Shed) => self.metrics.shed += 1,
             Verdict::Drop(_) => self.metrics.dropped += 1,
         }
         None

@@ -3,6 +3,10 @@
 //! What each member offers is counted over a window; at its end the share is the level up to which all of them can be
 //! filled (max-min): who offers less keeps all of it, who offers more gets the share, and nobody gains by offering more
 //! still. What goes beyond is dropped, as a full link would drop it.
+//!
+//! How much room there is may be said by who runs the relay. Besides, it is measured: a queue that overflows drops from
+//! everybody alike, and when that happens the room is a little less than what just left. While nothing overflows it is thought to
+//! grow, slowly; once all fits well into it, it is forgotten.
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,29 +17,63 @@ const WINDOW: Duration = Duration::from_millis(100);
 /// Shares hold until so much less is offered than there is room for: those who send less because of them must not lift
 /// them.
 const LIFT_PERCENT: u128 = 90;
+/// One datagram of so many without room, in two windows one after the other, is an overload; a rare burst is none.
+const OVERLOAD: u64 = 500;
+/// After an overflow, of what left; what is over empties the queue.
+const BACK_PERCENT: u128 = 90;
+/// However long it goes on, no less than this of what left when it began: overflows that shedding does not end, such as by a
+/// flood of strangers, must not starve members.
+const FLOOR_PERCENT: u128 = 50;
+/// Per window without an overflow.
+const GROWTH_PERCENT: u128 = 101;
+
+/// What became of datagrams since shares were last made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strain {
+    /// Bytes of frames that left.
+    pub sent: u64,
+    /// Datagrams that were taken in hand.
+    pub handled: u64,
+    /// Datagrams for which there was no room: in a queue, or at the device.
+    pub lost: u64,
+}
+
+impl Strain {
+    fn is_overload(&self) -> bool {
+        self.lost.saturating_mul(OVERLOAD) > self.handled
+    }
+}
+
+/// What was measured of the room, bytes/s.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    room: u64,
+    floor: u64,
+}
 
 /// The relay's room, and how it is shared.
 #[derive(Debug, Default)]
 pub(super) struct Fairness {
-    /// Bytes/s in all; 0 is no limit.
+    /// Bytes/s in all as was said; 0 is no limit.
     capacity: u64,
+    /// While there is, or just was, too much.
+    measured: Option<Measured>,
+    /// Whether something overflowed in the last window.
+    overflowed: bool,
     /// Clock (ns) at which the window began.
     begun: u64,
     /// Clock (ns) at which it ends.
     ends: AtomicU64,
     /// Bytes/s that each member may send; 0 is no limit.
     share: AtomicU64,
+    /// Kept for its memory.
+    rates: Vec<u64>,
 }
 
 impl Fairness {
     pub(super) fn set_capacity(&mut self, capacity: Option<NonZeroU64>) {
         self.capacity = capacity.map_or(0, NonZeroU64::get);
         self.share.store(0, Relaxed);
-    }
-
-    /// Whether offers are counted at all.
-    pub(super) fn counts(&self) -> bool {
-        self.capacity != 0
     }
 
     /// What each member may send now, bytes/s.
@@ -45,24 +83,59 @@ impl Fairness {
 
     /// Whether the window is over at `clock` (ns).
     pub(super) fn is_due(&self, clock: u64) -> bool {
-        self.counts() && clock >= self.ends.load(Relaxed)
+        clock >= self.ends.load(Relaxed)
     }
 
     /// Makes shares of what was offered since the window began (bytes by member), and begins another window.
-    pub(super) fn settle(&mut self, clock: u64, offers: impl Iterator<Item = u64>) {
-        let offers: Vec<u64> = offers.filter(|&offer| offer > 0).collect();
+    pub(super) fn settle(&mut self, clock: u64, offers: impl Iterator<Item = u64>, strain: &Strain) {
         let elapsed = clock.saturating_sub(self.begun).max(1);
         let rate = |bytes: u64| (u128::from(bytes) * 1_000_000_000 / u128::from(elapsed)) as u64;
-        let rates = offers.into_iter().map(rate).collect();
-        let share = level(rates, self.capacity, self.share().is_some());
-        self.share.store(share, Relaxed);
+        // nothing came for a while: what left in that time says nothing of the room
+        if u128::from(elapsed) <= 2 * WINDOW.as_nanos() {
+            self.measure(rate(strain.sent), strain.is_overload());
+        }
         self.begun = clock;
         self.ends.store(clock + WINDOW.as_nanos() as u64, Relaxed);
+        let measured = self.measured.map(|measured| measured.room);
+        let said = Some(self.capacity).filter(|&said| said != 0);
+        let Some(room) = measured.into_iter().chain(said).min() else {
+            offers.for_each(drop);
+            return self.share.store(0, Relaxed);
+        };
+        self.rates.clear();
+        self.rates.extend(offers.filter(|&offer| offer > 0).map(rate));
+        let shared = self.share().is_some();
+        let share = level(&mut self.rates, room, shared);
+        if share == 0 {
+            self.measured = None;
+        }
+        self.share.store(share, Relaxed);
+    }
+
+    /// So much left, bytes/s, and whether more had no room.
+    fn measure(&mut self, sent: u64, overload: bool) {
+        let percent = |of: u64, percent: u128| (u128::from(of) * percent / 100) as u64;
+        let again = std::mem::replace(&mut self.overflowed, overload);
+        self.measured = match (self.measured, overload) {
+            (None, true) if again => Some(Measured {
+                room: percent(sent, BACK_PERCENT).max(1),
+                floor: percent(sent, FLOOR_PERCENT).max(1),
+            }),
+            (None, _) => None,
+            (Some(measured), true) => Some(Measured {
+                room: percent(sent.min(measured.room), BACK_PERCENT).max(measured.floor),
+                ..measured
+            }),
+            (Some(measured), false) => Some(Measured {
+                room: percent(measured.room, GROWTH_PERCENT).max(measured.room + 1),
+                ..measured
+            }),
+        };
     }
 }
 
 /// The level up to which `rates` fit into `capacity`; 0 where all of them do.
-fn level(mut rates: Vec<u64>, capacity: u64, shared: bool) -> u64 {
+fn level(rates: &mut [u64], capacity: u64, shared: bool) -> u64 {
     let room = if shared {
         (u128::from(capacity) * LIFT_PERCENT / 100) as u64
     } else {
@@ -74,7 +147,7 @@ fn level(mut rates: Vec<u64>, capacity: u64, shared: bool) -> u64 {
     }
     rates.sort_unstable();
     let (mut left, mut count) = (capacity, rates.len() as u64);
-    for rate in rates {
+    for &rate in rates.iter() {
         let fair = left / count;
         if rate >= fair {
             return fair.max(1);
@@ -91,11 +164,72 @@ mod tests {
 
     #[test]
     fn the_level_leaves_the_small_ones_whole_and_fills_the_room() {
-        assert_eq!(level(vec![10, 20, 30], 60, false), 0);
-        assert_eq!(level(vec![10, 100, 1000], 60, false), 25);
-        assert_eq!(level(vec![50, 50, 50], 60, false), 20);
-        assert_eq!(level(vec![5, 5, 1000], 60, false), 50);
-        assert_eq!(level(vec![28, 28], 60, true), 60, "not lifted yet");
-        assert_eq!(level(vec![20, 20], 60, true), 0);
+        assert_eq!(level(&mut [10, 20, 30], 60, false), 0);
+        assert_eq!(level(&mut [10, 100, 1000], 60, false), 25);
+        assert_eq!(level(&mut [50, 50, 50], 60, false), 20);
+        assert_eq!(level(&mut [5, 5, 1000], 60, false), 50);
+        assert_eq!(level(&mut [28, 28], 60, true), 60, "not lifted yet");
+        assert_eq!(level(&mut [20, 20], 60, true), 0);
+    }
+
+    /// Windows in which one member offers `offer` and the queue takes 1,000 bytes a window: the rooms that were thought of.
+    fn rooms(fairness: &mut Fairness, offer: u64, windows: u64) -> Vec<Option<u64>> {
+        let window = WINDOW.as_nanos() as u64;
+        (0..windows)
+            .map(|_| {
+                let clock = fairness.begun + window;
+                let allowed = fairness
+                    .share()
+                    .map_or(offer, |share| offer.min(share.get() / 10));
+                let strain = Strain {
+                    sent: allowed.min(1_000),
+                    handled: offer,
+                    lost: allowed.saturating_sub(1_000),
+                };
+                fairness.settle(clock, [offer].into_iter(), &strain);
+                fairness.measured.map(|measured| measured.room)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn overflows_tell_the_room_and_what_fits_again_is_left_alone() {
+        let mut fairness = Fairness::default();
+        assert_eq!(rooms(&mut fairness, 900, 20), [None; 20]);
+        let found = rooms(&mut fairness, 5_000, 200);
+        // from the first overflow on between what it fell back to and a little above what fits
+        assert!(
+            found.iter().flatten().all(|room| (8_900..=10_200).contains(room)),
+            "{found:?}"
+        );
+        assert!(found[1..].iter().all(Option::is_some), "{found:?}");
+        assert_eq!(rooms(&mut fairness, 500, 5).last(), Some(&None), "there is room");
+    }
+
+    #[test]
+    fn overflows_that_shedding_does_not_end_leave_half() {
+        let mut fairness = Fairness::default();
+        for nth in 1..100 {
+            let sent = fairness.share().map_or(1_000, |share| share.get() / 10);
+            let strain = Strain {
+                sent,
+                handled: 1_000,
+                lost: 1_000,
+            };
+            fairness.settle(nth * WINDOW.as_nanos() as u64, [2_000].into_iter(), &strain);
+        }
+        assert_eq!(fairness.share().map(NonZeroU64::get), Some(5_000));
+    }
+
+    #[test]
+    fn after_a_pause_the_rate_over_all_of_it_is_not_taken_for_the_room() {
+        let mut fairness = Fairness::default();
+        let strain = Strain {
+            sent: 1_000,
+            handled: 10,
+            lost: 10,
+        };
+        fairness.settle(10_000_000_000, [5_000].into_iter(), &strain);
+        assert_eq!(fairness.share(), None);
     }
 }

@@ -36,7 +36,7 @@ impl RelayServer {
         if !sender.charge(clock, datagram.len()) {
             return refuse(RefusalCode::OverQuota);
         }
-        if self.fairness.counts() && !sender.offer(clock, datagram.len(), self.fairness.share()) {
+        if !sender.offer(clock, datagram.len(), self.fairness.share()) {
             return Verdict::Drop(RelayDrop::Shed);
         }
         sender.forwarded(datagram.len());

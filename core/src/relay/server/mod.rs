@@ -36,6 +36,7 @@ use limits::RefusalLimiter;
 use members::Members;
 use sessions::Sessions;
 
+pub use fair::Strain;
 pub use members::MemberTraffic;
 
 /// Unused sessions are looked for this often, and only while the table is more than half full.
@@ -262,22 +263,23 @@ impl RelayServer {
         self.members.set_quota(network, bytes_per_second);
     }
 
-    /// The room for all members together, bytes/s; where they offer more each gets its share. None, as at first, is no
-    /// limit. Whoever forwards calls [`Self::make_shares`] where [`Self::shares_due`].
+    /// The room for all members together, bytes/s; where they offer more each gets its share. None, as at first, is what
+    /// [`Self::make_shares`] finds out.
     pub fn set_capacity(&mut self, bytes_per_second: Option<NonZeroU64>) {
         self.fairness.set_capacity(bytes_per_second);
     }
 
-    /// Whether it is time for [`Self::make_shares`]; never without a capacity.
+    /// Whether it is time for [`Self::make_shares`], ten times a second.
     pub fn shares_due(&self, now: Instant) -> bool {
         self.fairness.is_due(self.clock(now))
     }
 
-    /// Makes shares of what members have offered lately.
-    pub fn make_shares(&mut self, now: Instant) {
+    /// Makes shares of what members have offered lately, and of what became of it. Whoever forwards calls this where
+    /// [`Self::shares_due`]; who never does has no shares.
+    pub fn make_shares(&mut self, now: Instant, strain: &Strain) {
         let clock = self.clock(now);
         let offers = self.members.iter().map(members::Slot::take_offered);
-        self.fairness.settle(clock, offers);
+        self.fairness.settle(clock, offers, strain);
     }
 
     /// Whether the node is a member of the network.

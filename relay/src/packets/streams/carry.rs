@@ -12,11 +12,12 @@ use std::time::Instant;
 use meshd_core::demux::{Class, classify};
 use meshd_core::relay::frame::{Control, Frame, parse};
 use meshd_core::relay::stream::frame_at;
-use meshd_core::relay::{Channel, Verdict};
+use meshd_core::relay::{Channel, RelayDrop, Verdict};
 use meshd_net::udp::{MAX_SEGMENTS, MAX_SEND_BYTES, Transmit};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
+use super::super::runs::is_want_of_room;
 use super::super::{PacketMetrics, Shared};
 use super::{IDLE, Place};
 
@@ -130,6 +131,7 @@ impl Inlet<'_> {
                         control[asked] = (start, end);
                         asked += 1;
                     }
+                    Verdict::Drop(RelayDrop::Shed) => metrics.shed += 1,
                     Verdict::Control | Verdict::Drop(_) => metrics.dropped += 1,
                 }
             }
@@ -204,6 +206,10 @@ impl Inlet<'_> {
             Some(Ok(())) => {
                 metrics.forwarded += run.len() as u64;
                 metrics.forwarded_bytes += transmit.len() as u64;
+            }
+            Some(Err(error)) if is_want_of_room(error) => {
+                metrics.unsent += run.len() as u64;
+                metrics.no_room += run.len() as u64;
             }
             _ => metrics.unsent += run.len() as u64,
         }
