@@ -63,6 +63,11 @@ impl Reflexive {
         addresses.into_iter()
     }
 
+    /// Whether this observer has said where it sees us.
+    pub(super) fn knows(&self, observer: SocketAddr) -> bool {
+        self.seen.contains_key(&observer)
+    }
+
     /// An observer sees us at `address`; whether that is news.
     pub(super) fn saw(&mut self, observer: SocketAddr, address: SocketAddr) -> bool {
         self.asking.remove(&observer);

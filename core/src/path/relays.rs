@@ -1,7 +1,9 @@
 //! The relays of a network as one node uses them: bound at all of them, the nearest that answers is home.
 //!
-//! Being bound costs one small datagram in 15 s and a relay, and makes every relay a way to every peer: when one dies,
-//! the session at the next is one round trip away.
+//! Peers call by a node's home relay, wherever that is, and the node answers by theirs: who is bound at all relays sends its
+//! first packet by any of them one round trip later, without having to bind first, and when one dies the session at the next is
+//! one round trip away. Home and the nearest of the others, which would be home next, are renewed often enough for the NAT in
+//! between; at the rest nobody is expected to call, so they are renewed only before the relay forgets ([`RelayClient::set_far`]).
 //!
 //! Nodes that relay for others are relays to those who reach them directly: never home, since not everybody is bound
 //! there, and no observers of addresses. A pair that shares one uses it where it is the quickest.
@@ -219,7 +221,7 @@ impl Relays {
     }
 
     /// The home relay after what happened, where it has changed.
-    pub(super) fn home_changed(&mut self) -> Option<Option<RelayId>> {
+    pub(super) fn home_changed(&mut self, now: Instant) -> Option<Option<RelayId>> {
         let bound = |client: &&RelayClient| client.bound_to().is_some() && !is_node(client);
         let distance = |client: &RelayClient| (client.rtt().unwrap_or(Duration::MAX), client.info().id);
         let nearest = self
@@ -240,10 +242,34 @@ impl Relays {
             }
             (_, nearest) => nearest.map(|client| client.info().id),
         };
-        (home != self.home).then(|| {
-            self.home = home;
-            home
-        })
+        let changed = std::mem::replace(&mut self.home, home) != home;
+        self.keep_near(now);
+        changed.then_some(home)
+    }
+
+    /// Has home, the next after it and nodes that relay renewed often, and the others seldom.
+    fn keep_near(&mut self, now: Instant) {
+        let home = self.home;
+        let others = self.clients.iter().filter(|client| {
+            client.bound_to().is_some() && !is_node(client) && Some(client.info().id) != home
+        });
+        let spare = others
+            .min_by_key(|client| (client.rtt().unwrap_or(Duration::MAX), client.info().id))
+            .map(|client| client.info().id);
+        for client in &mut self.clients {
+            let id = Some(client.info().id);
+            let far = !is_node(client) && home.is_some() && spare.is_some() && id != home && id != spare;
+            if client.is_far() != far {
+                client.set_far(now, far);
+            }
+        }
+    }
+
+    /// Whether a NAT may forget the node between two renewals at this relay: then what the relay sees is no news.
+    pub(super) fn is_far(&self, relay: RelayId) -> bool {
+        self.clients
+            .iter()
+            .any(|client| client.info().id == relay && client.is_far())
     }
 
     /// Whether any relay has us bound.

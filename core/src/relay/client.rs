@@ -1,7 +1,8 @@
 //! The node's side: bound at one relay, and a session per peer that asked for one.
 //!
 //! Binding goes: request without cookie, to all addresses of the relay at once; the first cookie that comes back
-//! decides the address; request with it; bound. It is renewed every 15 s with the cookie at hand. Three renewals in a
+//! decides the address; request with it; bound. It is renewed every 15 s with the cookie at hand, every 45 s where nobody is
+//! expected to call by this relay ([`RelayClient::set_far`]). Three renewals in a
 //! row without an answer (1 s) and the relay counts as lost, until it answers again. A `refused` that names one of our
 //! sessions makes the client bind again at once, and once bound it opens the lost sessions again: a relay that was
 //! restarted is whole again after four round trips.
@@ -135,6 +136,16 @@ impl RelayClient {
     /// Round-trip time to the relay, smoothed.
     pub fn rtt(&self) -> Option<Duration> {
         self.binding.rtt()
+    }
+
+    /// Whether this relay need only be known, because nobody is expected to call by it: it costs a third then.
+    pub fn set_far(&mut self, now: Instant, far: bool) {
+        self.binding.set_far(now, far);
+    }
+
+    /// As [`Self::set_far`] was last told.
+    pub fn is_far(&self) -> bool {
+        self.binding.is_far()
     }
 
     /// Whether `address` is one of the relay's, or its carrier's.

@@ -33,6 +33,33 @@ fn a_node_with_many_idle_peers_sends_only_what_keeps_its_relay_binding() {
     );
 }
 
+/// Home and the next relay are renewed for the NAT's sake, the other six only so that they do not forget.
+#[test]
+fn with_eight_relays_a_node_keeps_two_bindings_warm_and_the_others_alive() {
+    let mut world = World::new(start(), 10);
+    let addresses: Vec<String> = (1..=8).map(|n| format!("203.0.113.{n}")).collect();
+    for address in &addresses {
+        world.add_relay(&[address]);
+    }
+    let site = world.add_site(Some((NatKind::HOME, "198.51.100.1")), Link::delay_ms(10));
+    let host = world.add_node(site, &["192.168.1.10/24"]);
+    world.run(60 * S);
+    let before = world.count(host);
+    world.run(600 * S);
+    let renewals = world.count(host) - before;
+    // two every 14 s, six every 44 s, and a fresh cookie for each within every two minutes; all of them every 14 s were 380
+    assert!(
+        (160..=230).contains(&renewals),
+        "{renewals} answers of eight relays in ten minutes"
+    );
+    let agent = &world.node(host).unwrap().agent;
+    assert_eq!(
+        agent.relays().filter(|relay| relay.bound_to.is_some()).count(),
+        8,
+        "bound at all"
+    );
+}
+
 #[test]
 fn a_pair_that_fell_silent_stops_its_pings_and_starts_again_at_once() {
     let (mut world, ann, bob) = two_public();

@@ -188,8 +188,11 @@ impl Agent {
             match event {
                 RelayEvent::Bound { seen, anew, .. } => {
                     let observer = self.shared.relays.observer(relay);
-                    let observer =
-                        observer.filter(|_| !seen.ip().is_loopback() && !seen.ip().is_unspecified());
+                    let (relays, reflexive) = (&self.shared.relays, &self.shared.reflexive);
+                    let observer = observer.filter(|by| {
+                        let stale = relays.is_far(relay) && reflexive.knows(*by);
+                        !stale && !seen.ip().is_loopback() && !seen.ip().is_unspecified()
+                    });
                     if let Some(observer) = observer.filter(|&by| self.shared.reflexive.saw(by, seen)) {
                         self.shared.event(Event::ReflexiveAddress {
                             observer,
@@ -199,11 +202,11 @@ impl Agent {
                     if anew {
                         self.with_all(now, |peer, shared| peer.relay_bound(now, shared));
                     }
-                    self.home_changed();
+                    self.home_changed(now);
                 }
                 RelayEvent::Lost => {
                     self.with_all(now, |peer, shared| peer.relays_changed(now, shared));
-                    self.home_changed();
+                    self.home_changed(now);
                 }
                 RelayEvent::Carrier { wanted } => self.shared.event(Event::Carrier { relay, wanted }),
                 RelayEvent::Opened { peer, .. } => {
@@ -216,8 +219,8 @@ impl Agent {
         }
     }
 
-    fn home_changed(&mut self) {
-        if let Some(relay) = self.shared.relays.home_changed() {
+    fn home_changed(&mut self, now: Instant) {
+        if let Some(relay) = self.shared.relays.home_changed(now) {
             self.shared.event(Event::HomeRelay { relay });
         }
     }

@@ -9,6 +9,8 @@ use crate::relay::frame::{Cookie, Nonce};
 
 /// A quarter of the lifetime, so that three losses in a row cost nothing.
 const RENEW_EVERY: Duration = Duration::from_secs(15);
+/// Three quarters of the lifetime, where nobody is expected to call and the relay need only be known.
+const RENEW_FAR_EVERY: Duration = Duration::from_secs(45);
 /// A NAT that has forgotten us by the next renewal gets them more often, down to this.
 const RENEW_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 /// Waits between requests without an answer; the last one repeats. Three misses take one second.
@@ -86,6 +88,8 @@ pub(super) struct Binding {
     wanted_until: Instant,
     rtt: Option<Duration>,
     renew_every: Duration,
+    /// Nobody is expected to call by this relay.
+    far: bool,
     seen: Option<SocketAddr>,
 }
 
@@ -97,6 +101,7 @@ impl Binding {
             wanted_until: now,
             rtt: None,
             renew_every: RENEW_EVERY,
+            far: false,
             seen: None,
         }
     }
@@ -107,6 +112,18 @@ impl Binding {
 
     pub(super) fn rtt(&self) -> Option<Duration> {
         self.rtt
+    }
+
+    pub(super) fn is_far(&self) -> bool {
+        self.far
+    }
+
+    /// Whether renewals may be few. Where they may no longer, one is due soon.
+    pub(super) fn set_far(&mut self, now: Instant, far: bool) {
+        self.far = far;
+        if let Some(bound) = self.bound.as_mut().filter(|_| !far) {
+            bound.renew_at = bound.renew_at.min(now + self.renew_every);
+        }
     }
 
     /// A renewal was missed.
@@ -222,8 +239,8 @@ impl Binding {
     /// The relay sees us at this address. Where that changed although our network did not, a NAT forgot us between two
     /// renewals: whoever wanted to reach us could not.
     pub(super) fn seen_at(&mut self, seen: SocketAddr) {
-        if seen.ip().is_unspecified() {
-            return; // over TLS
+        if seen.ip().is_unspecified() || self.far {
+            return; // over TLS; or a NAT was given the time to forget us
         }
         if self.seen.replace(seen).is_some_and(|before| before != seen) {
             self.renew_every = (self.renew_every / 2).max(RENEW_AT_LEAST_EVERY);
@@ -257,7 +274,10 @@ impl Binding {
         jitter: u32,
     ) -> Duration {
         let rtt = now.saturating_duration_since(asked.sent);
-        let renew_in = self.renew_every.min(lifetime / 4) - Duration::from_millis(u64::from(jitter % 1500));
+        let renew_in = match self.far {
+            true => RENEW_FAR_EVERY.min(lifetime * 3 / 4),
+            false => self.renew_every.min(lifetime / 4),
+        } - Duration::from_millis(u64::from(jitter % 1500));
         if self.bound_to() != Some(asked.to) {
             self.rtt = None; // of another way
         }
