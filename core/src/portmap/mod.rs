@@ -12,6 +12,8 @@
 //!
 //! Vocabulary: one mutation, then drain [`PortMapper::poll_action`].
 
+mod asking;
+mod held;
 mod natpmp;
 mod pcp;
 mod upnp;
@@ -22,18 +24,14 @@ use std::time::{Duration, Instant};
 
 use crate::keys::blake2s;
 
+use asking::{Asking, Step};
+use held::Held;
+
+pub use held::{Grant, Method};
 pub use upnp::MAX_TEXT;
 
 /// What is asked for, s.
 const LIFETIME: u32 = 3600;
-/// No grant counts for longer, and none is renewed more often than twice in this.
-const LONGEST: u32 = 24 * 3600;
-const SHORTEST: u32 = 2;
-/// When a question is asked, counted from the first time, and when silence counts.
-const AT_MS: [u64; 3] = [0, 250, 750];
-const SILENCE: Duration = Duration::from_millis(1_500);
-/// UPnP routers answer a search within the second that they are given, and some talk slowly.
-const SLOW: Duration = Duration::from_secs(4);
 /// Outside ports that are tried by UPnP, which grants the one asked for or none.
 const MAX_CONFLICTS: u16 = 4;
 /// Between rounds in vain; the last one repeats.
@@ -42,47 +40,6 @@ const AGAIN: [Duration; 3] = [
     Duration::from_secs(900),
     Duration::from_secs(3600),
 ];
-
-/// By what a mapping was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// RFC 6887.
-    Pcp,
-    /// RFC 6886.
-    NatPmp,
-    /// UPnP's internet gateway device.
-    Upnp,
-}
-
-impl Method {
-    /// As people and JSON call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pcp => "pcp",
-            Self::NatPmp => "nat-pmp",
-            Self::Upnp => "upnp",
-        }
-    }
-}
-
-/// What a router granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// The outside.
-    pub external: SocketAddrV4,
-    /// For how long, s.
-    pub lifetime: u32,
-}
-
-impl Grant {
-    fn new(address: Ipv4Addr, port: u16, lifetime: u32) -> Option<Self> {
-        let usable = port != 0 && lifetime != 0 && !address.is_unspecified();
-        usable.then(|| Self {
-            external: SocketAddrV4::new(address, port),
-            lifetime: lifetime.clamp(SHORTEST, LONGEST),
-        })
-    }
-}
 
 /// Where this node and its router are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,40 +67,6 @@ pub enum Action {
         /// The whole request.
         request: Vec<u8>,
     },
-}
-
-/// What is being asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
-    Pcp,
-    NatPmp {
-        address: Option<Ipv4Addr>,
-        granted: Option<(u16, u32)>,
-    },
-    Search,
-    Describe(upnp::Place),
-    Address(upnp::Service),
-    Map {
-        service: upnp::Service,
-        address: Ipv4Addr,
-        lease: u32,
-    },
-}
-
-/// A question under way.
-struct Asking {
-    step: Step,
-    begun: Instant,
-    sent: usize,
-}
-
-/// A mapping that is held.
-struct Held {
-    method: Method,
-    external: SocketAddrV4,
-    service: Option<upnp::Service>,
-    renew: Instant,
-    ends: Instant,
 }
 
 /// One port of one node at one router.
@@ -229,8 +152,8 @@ impl PortMapper {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let asking = self.asking.as_ref().map(Asking::next);
         let held = self.held.as_ref();
-        let renew = held.filter(|_| self.asking.is_none()).map(|held| held.renew);
-        [asking, renew, held.map(|held| held.ends), self.again]
+        let renew = held.filter(|_| self.asking.is_none()).map(Held::renew);
+        [asking, renew, held.map(Held::ends), self.again]
             .into_iter()
             .flatten()
             .min()
@@ -238,16 +161,12 @@ impl PortMapper {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.held.take_if(|held| now >= held.ends);
+        self.held.take_if(|held| now >= held.ends());
         if self.again.take_if(|at| now >= *at).is_some() {
             self.begin(now, Step::Pcp);
         }
-        if self.asking.is_none() && self.held.as_ref().is_some_and(|held| now >= held.renew) {
-            let step = match self.held.as_ref().map(|held| held.method) {
-                Some(Method::NatPmp) => Step::nat_pmp(),
-                Some(Method::Upnp) => Step::Search,
-                _ => Step::Pcp,
-            };
+        let due = self.held.as_ref().filter(|held| now >= held.renew());
+        if let Some(step) = due.filter(|_| self.asking.is_none()).map(Held::renewal) {
             self.begin(now, step);
         }
         let Some(asking) = &mut self.asking else { return };
@@ -257,7 +176,7 @@ impl PortMapper {
         if asking.is_over(now) {
             return self.silent(now);
         }
-        asking.sent += 1;
+        asking.sends();
         self.ask();
     }
 
@@ -355,11 +274,7 @@ impl PortMapper {
     }
 
     fn begin(&mut self, now: Instant, step: Step) {
-        self.asking = Some(Asking {
-            step,
-            begun: now,
-            sent: 0,
-        });
+        self.asking = Some(Asking::new(now, step));
         self.handle_timeout(now);
     }
 
@@ -420,23 +335,16 @@ impl PortMapper {
     }
 
     fn granted(&mut self, now: Instant, method: Method, grant: Grant, service: Option<upnp::Service>) {
-        let life = Duration::from_secs(grant.lifetime.into());
         (self.asking, self.failures, self.again) = (None, 0, None);
-        self.held = Some(Held {
-            method,
-            external: grant.external,
-            service,
-            renew: now + life / 2,
-            ends: now + life,
-        });
+        self.held = Some(Held::new(now, method, grant, service));
     }
 
     /// Nobody answered the present step: the next way is tried.
     fn silent(&mut self, now: Instant) {
-        match self.asking.take().map(|asking| asking.step) {
-            Some(Step::Pcp) => self.begin(now, Step::nat_pmp()),
-            Some(Step::NatPmp { .. }) => self.begin(now, Step::Search),
-            _ => self.failed(now),
+        let next = self.asking.take().and_then(|asking| asking.step.after_silence());
+        match next {
+            Some(step) => self.begin(now, step),
+            None => self.failed(now),
         }
     }
 
@@ -444,53 +352,11 @@ impl PortMapper {
     fn failed(&mut self, now: Instant) {
         self.asking = None;
         if let Some(held) = &mut self.held {
-            // half of what is left, while that is something
-            held.renew =
-                (now + held.ends.saturating_duration_since(now) / 2).max(now + Duration::from_secs(1));
-            self.again = Some(held.ends);
+            held.postpone(now);
+            self.again = Some(held.ends());
             return;
         }
         self.again = Some(now + AGAIN[self.failures.min(AGAIN.len() - 1)]);
         self.failures += 1;
-    }
-}
-
-impl Step {
-    fn nat_pmp() -> Self {
-        Self::NatPmp {
-            address: None,
-            granted: None,
-        }
-    }
-
-    /// Whether the question is asked again where no answer comes: datagrams are lost.
-    fn is_datagram(&self) -> bool {
-        matches!(self, Self::Pcp | Self::NatPmp { .. } | Self::Search)
-    }
-}
-
-impl Asking {
-    fn tries(&self) -> &'static [u64] {
-        if self.step.is_datagram() {
-            &AT_MS
-        } else {
-            &AT_MS[..1]
-        }
-    }
-
-    fn patience(&self) -> Duration {
-        match self.step {
-            Step::Pcp | Step::NatPmp { .. } => SILENCE,
-            _ => SLOW,
-        }
-    }
-
-    fn next(&self) -> Instant {
-        let next = self.tries().get(self.sent).map(|ms| Duration::from_millis(*ms));
-        self.begun + next.unwrap_or(self.patience())
-    }
-
-    fn is_over(&self, now: Instant) -> bool {
-        self.sent >= self.tries().len() && now >= self.begun + self.patience()
     }
 }

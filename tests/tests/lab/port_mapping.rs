@@ -89,11 +89,17 @@ fn mapping(node: &Node, wanted: bool) -> serde_json::Value {
     })
 }
 
+/// Leaves NAT-PMP: what begins with the version of PCP (RFC 6887 section 7.1) does not reach miniupnpd, which has one port and
+/// no switch for the two.
+const NO_PCP: &str = "nft 'add table inet nopcp; add chain inet nopcp in { type filter hook input priority 0; }; \
+    add rule inet nopcp in udp dport 5351 @th,64,8 2 counter drop'";
+
 /// Two nodes behind symmetric NATs, one of whose routers maps ports this way: they become direct, and the mapping is there
 /// as long as the node is.
-fn becomes_direct(settings: &str, method: &str, (asked, times): (&str, usize)) {
+fn becomes_direct(router: &str, settings: &str, method: &str, (asked, times): (&str, usize)) {
     let mut bed = bed::empty();
     let sites = [bed.world.site(Nat::Symmetric), bed.world.site(Nat::Symmetric)];
+    sites[0].router().sh(router);
     let mapper = Mapper::start(&bed, &sites[0], settings);
     bed.add(&sites[0], "a", 2);
     bed.add(&sites[1], "b", 2);
@@ -133,6 +139,7 @@ fn becomes_direct(settings: &str, method: &str, (asked, times): (&str, usize)) {
 #[test]
 fn a_symmetric_nat_becomes_direct_where_its_router_speaks_pcp() {
     becomes_direct(
+        "",
         "enable_natpmp=yes\nenable_upnp=no\n",
         "pcp",
         ("PCP request received", 4),
@@ -140,9 +147,21 @@ fn a_symmetric_nat_becomes_direct_where_its_router_speaks_pcp() {
 }
 
 #[test]
+fn a_symmetric_nat_becomes_direct_where_its_router_speaks_nat_pmp_and_no_pcp() {
+    // it grants an hour, whatever its settings say, so that there is no time to see a renewal
+    becomes_direct(
+        NO_PCP,
+        "enable_natpmp=yes\nenable_upnp=no\n",
+        "nat-pmp",
+        ("NAT-PMP port mapping request", 1),
+    );
+}
+
+#[test]
 fn a_symmetric_nat_becomes_direct_where_its_router_speaks_upnp() {
     // its lease is an hour, so that there is no time to see a renewal
     becomes_direct(
+        "",
         "enable_natpmp=no\nenable_upnp=yes\n",
         "upnp",
         ("AddPortMapping", 1),
