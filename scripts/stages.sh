@@ -94,7 +94,14 @@ stage_unit() {
 }
 
 stage_lab() { run_lab lab "${names[@]}"; }
-stage_long() { run_lab long --ignored "${names[@]}"; }
+stage_long() { run_lab long --ignored --skip speed:: "${names[@]}"; }
+
+# the long tests whose bars are for optimised programs on a computer that does nothing else
+stage_speed() {
+  as_builder cargo build --locked --release --workspace --bins || return 1
+  local programs=$top/target/release only=speed:: threads=1
+  run_lab speed --ignored "${names[@]}"
+}
 
 # how soon 200 nodes know of a newcomer, in an optimised build
 stage_scale() {
@@ -118,9 +125,10 @@ stage_k8s() {
   run_lab k8s "${long[@]}" "${names[@]}"
 }
 
-# run_lab NAME [libtest arguments]: the lab binary is built by the builder and run by root
+# run_lab NAME [libtest arguments]: the lab binary is built by the builder and run by root. Set before by the caller: `only`,
+# the beginning of the names of the tests that are meant; `programs`, where the programs under test lie.
 run_lab() {
-  local name=$1 out=$logs/$1.out skips=$logs/$1.skips figures=$logs/$1.figures binary code=0; shift
+  local name=$1 out=$logs/$1.out skips=$logs/$1.skips figures=$logs/$1.figures binary code=0 chosen; shift
   is_root || have sudo || { skip_stage "the lab needs root for its network namespaces"; return; }
   need_lab_tools
   stage_build || return 1
@@ -128,10 +136,15 @@ run_lab() {
     | sed -n "s/.*\"executable\":\"\([^\"]*\/${test:-lab}-[^\"]*\)\".*/\1/p" | tail -1)
   [ -n "$binary" ] || { say "the lab did not build"; return 1; }
   : >"$skips"; : >"$figures"
+  if [ -n "${only:-}" ]; then
+    mapfile -t chosen < <("$binary" --list "$@" | sed -n "s/^\($only.*\): test\$/\1/p")
+    [ ${#chosen[@]} != 0 ] || { skip_stage "none of its tests is meant"; return; }
+    set -- --ignored --exact "${chosen[@]}"
+  fi
   local arm=$top/target/cross/aarch64-unknown-linux-gnu/debug
   [ -x "$arm/meshd" ] || arm=
   local strict=; [ "${mode:-}" != long ] || strict=1
-  as_root env ${strict:+MESHD_LAB_STRICT=1} ${MESHD_K8S_PARTS:+MESHD_K8S_PARTS="$MESHD_K8S_PARTS"} MESHD_LAB_PEERS="$(get_peers)" ${arm:+MESHD_LAB_AARCH64="$arm"} MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="$top/target/debug" PATH="$PATH" \
+  as_root env ${strict:+MESHD_LAB_STRICT=1} ${MESHD_K8S_PARTS:+MESHD_K8S_PARTS="$MESHD_K8S_PARTS"} MESHD_LAB_PEERS="$(get_peers)" ${arm:+MESHD_LAB_AARCH64="$arm"} MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="${programs:-$top/target/debug}" PATH="$PATH" \
     timeout -k 10 "${bound:-$lab_bound}" "$binary" --test-threads "${threads:-${MESHD_LAB_THREADS:-2}}" "$@" >"$out" 2>&1 || code=1
   cat "$out"; count_libtest "$out"
   while IFS= read -r line; do

@@ -122,6 +122,19 @@ impl Process {
     }
 }
 
+/// CPU time that the threads of a process have used so far (`/proc/PID/task/*/schedstat`, in ns); none of those that ended.
+pub fn cpu_of(pid: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let used = tasks.filter_map(|task| {
+        let said = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        said.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(used.sum())
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         if std::thread::panicking() {

@@ -140,6 +140,10 @@ fn every_verb_from_elsewhere(world: &World, asked: &impl Fn(&[&str]) -> Value) {
     asked(&["gateway", "add", "db1", "--range", "192.168.77.0/24"]);
     assert_eq!(asked(&["gateway", "list"])[0]["node"], "db1");
     asked(&["gateway", "remove", "db1", "--range", "192.168.77.0/24"]);
+    asked(&["node", "set-relay", "db1"]);
+    assert_eq!(asked(&["node", "show", "db1"])["relay"], true);
+    asked(&["node", "set-relay", "db1", "--off"]);
+    assert_eq!(asked(&["node", "show", "db1"])["relay"], false);
     let heir = asked(&["node", "replace", "db1"]);
     let rebuilt = Node::start(&site.machine("rebuilt", 3));
     let heir = rebuilt.join(heir["token"].as_str().expect("a word"));

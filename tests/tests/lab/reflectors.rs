@@ -18,10 +18,10 @@ const WATCHED: Duration = Duration::from_secs(15);
 const ALLOWED: u64 = 8 + 2;
 
 /// Threads on sockets of the lab that end with this.
-struct Workers(Arc<AtomicBool>, Vec<JoinHandle<()>>);
+pub struct Workers(Arc<AtomicBool>, Vec<JoinHandle<()>>);
 
 impl Workers {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(Arc::default(), Vec::new())
     }
 
@@ -56,6 +56,27 @@ impl Drop for Workers {
     }
 }
 
+/// A relay and the network, for nodes that know two addresses of it: the second is the liar's.
+pub fn relay_with_a_liar(cloud: &Machine) -> Relay {
+    let public = ["--public-addr", "203.0.113.1", "--public-addr", "203.0.113.2"];
+    let listen = ["--listen-udp", "203.0.113.1:3478", "203.0.113.1:3479"];
+    let relay = Relay::start_with(cloud, &[&public[..], &listen].concat());
+    relay.create_network(NET, CIDR);
+    relay
+}
+
+/// Has the cloud host's second address tell everybody who asks that he is seen at `victim`.
+pub fn lying_stun_server(workers: &mut Workers, cloud: &Machine, victim: SocketAddr) {
+    for port in [3478, 3479] {
+        let at = SocketAddr::from(([203, 0, 113, 2], port));
+        workers.serve(cloud, at, move |socket, request, from| {
+            if let Some(lie) = stun::binding_answer(request, victim) {
+                let _ = socket.send_to(&lie, from);
+            }
+        });
+    }
+}
+
 #[test]
 fn a_stun_server_that_lies_turns_no_node_into_a_reflector_and_is_named() {
     const NODES: u64 = 4;
@@ -71,27 +92,8 @@ fn a_stun_server_that_lies_turns_no_node_into_a_reflector_and_is_named() {
         counted.fetch_add(1, Ordering::Relaxed);
         largest.fetch_max(datagram.len() as u64, Ordering::Relaxed);
     });
-    for port in [3478, 3479] {
-        let at = SocketAddr::from(([203, 0, 113, 2], port));
-        workers.serve(&cloud, at, move |socket, request, from| {
-            if let Some(lie) = stun::binding_answer(request, target) {
-                let _ = socket.send_to(&lie, from);
-            }
-        });
-    }
-    let relay = Relay::start_with(
-        &cloud,
-        &[
-            "--public-addr",
-            "203.0.113.1",
-            "--public-addr",
-            "203.0.113.2",
-            "--listen-udp",
-            "203.0.113.1:3478",
-            "203.0.113.1:3479",
-        ],
-    );
-    relay.create_network(NET, CIDR);
+    lying_stun_server(&mut workers, &cloud, target);
+    let relay = relay_with_a_liar(&cloud);
     let nodes: Vec<Node> = (0..NODES)
         .map(|number| {
             let node = Node::start(&world.site(Nat::Symmetric).machine(&format!("n{number}"), 2));

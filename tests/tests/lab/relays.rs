@@ -14,7 +14,7 @@ use crate::bed::{self, Bed, CIDR, NET, SOON};
 const BAR: Duration = Duration::from_secs(3);
 
 /// A meshrelay that only relays.
-struct Outpost {
+pub struct Outpost {
     machine: Machine,
     word: String,
     process: Mutex<Process>,
@@ -22,7 +22,7 @@ struct Outpost {
 
 impl Outpost {
     /// Made on the coordinator, started on a machine of a routed site of its own.
-    fn start(bed: &mut Bed, name: &str) -> Self {
+    pub fn start(bed: &mut Bed, name: &str) -> Self {
         let site = bed.world.site(Nat::Open);
         let machine = site.machine(name, 2);
         bed.sites.push(site);

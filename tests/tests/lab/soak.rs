@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use meshd_tests::hostile::Noise;
 use meshd_tests::mesh::Node;
-use meshd_tests::{Nat, Site, eventually, figure};
+use meshd_tests::{Nat, Process, Site, eventually, figure};
 
 use crate::bed::{self, Bed, NET};
 
@@ -53,27 +53,23 @@ fn thirty_nodes_live_through_ten_minutes_of_kills_joins_leaves_and_relay_restart
     };
     (0..NODES).for_each(|_| soak.join());
     let begin = Instant::now();
-    let mut early = None;
+    let (mut early, mut of_relay) = (None, None);
     let mut turns = 0;
     while begin.elapsed() < length {
-        soak.turn();
+        soak.turn(begin.elapsed() < length / 2);
         turns += 1;
-        if early.is_none() && begin.elapsed() >= length * 3 / 10 {
-            early = Some(soak.memory());
+        if begin.elapsed() >= length * 3 / 10 {
+            early.get_or_insert_with(|| soak.memory_of_nodes());
+        }
+        if begin.elapsed() >= length * 13 / 20 {
+            of_relay.get_or_insert_with(|| soak.memory_of_relay());
         }
     }
-    let (early, late) = (early.expect("long enough"), soak.memory());
-    for ((name, before), (_, after)) in early.iter().zip(&late) {
-        figure(
-            &format!("memory of {name}, third minute to last"),
-            format!("{before} -> {after} KiB"),
-            "+ 5 %",
-        );
-        assert!(
-            *after <= before + before / 20,
-            "{name} grew from {before} to {after} KiB"
-        );
+    for (early, late) in early.expect("long enough").iter().zip(&soak.memory_of_nodes()) {
+        has_not_grown("third minute to last", early, late);
     }
+    let of_relay = of_relay.expect("long enough");
+    has_not_grown("after its last restart", &of_relay, &soak.memory_of_relay());
     soak.everybody_reaches_everybody();
     figure(
         "soak",
@@ -85,11 +81,26 @@ fn thirty_nodes_live_through_ten_minutes_of_kills_joins_leaves_and_relay_restart
     );
 }
 
+type Memory = (String, u64);
+
+/// At most 5 % in the time that is named.
+fn has_not_grown(when: &str, (name, before): &Memory, (_, after): &Memory) {
+    figure(
+        &format!("memory of {name}, {when}"),
+        format!("{before} -> {after} KiB"),
+        "+ 5 %",
+    );
+    assert!(
+        *after <= before + before / 20,
+        "{name} grew from {before} to {after} KiB"
+    );
+}
+
 impl Soak {
-    /// One disturbance.
-    fn turn(&mut self) {
+    /// One disturbance. The relay is restarted as long as `restarts` says so: its memory is watched after that.
+    fn turn(&mut self, restarts: bool) {
         match self.noise.word() % 20 {
-            0 => {
+            0 if restarts => {
                 self.bed.relay.kill();
                 self.bed.relay.start_again();
             }
@@ -141,16 +152,13 @@ impl Soak {
     }
 
     /// Resident memory of those that were never killed, in KiB.
-    fn memory(&self) -> Vec<(String, u64)> {
-        let steady = self.bed.nodes.iter().take(STEADY);
-        steady
-            .map(|node| {
-                (
-                    node.name().to_owned(),
-                    node.with_process(|process| process.rss_kib()),
-                )
-            })
-            .collect()
+    fn memory_of_nodes(&self) -> Vec<Memory> {
+        let of = |node: &Node| (node.name().to_owned(), node.with_process(Process::rss_kib));
+        self.bed.nodes.iter().take(STEADY).map(of).collect()
+    }
+
+    fn memory_of_relay(&self) -> Memory {
+        ("meshrelay".into(), self.bed.relay.with_process(Process::rss_kib))
     }
 
     fn everybody_reaches_everybody(&self) {
