@@ -8,25 +8,52 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::control_plane::ADMIN;
-use super::files::{POD_CIDR, SERVICE_CIDR};
-use super::{ControlPlane, Parts, Pod, ProxyMode, Worker};
+use super::{ControlPlane, Parts, Pod, ProxyMode, Worker, guide};
 use crate::machine::Machine;
 use crate::mesh::{Relay, words};
 use crate::nat::Nat;
 use crate::process::Process;
 use crate::wait::{eventually, poll};
-use crate::world::{Site, World};
+use crate::world::{CLOUD_V4, Site, World};
 
 /// Name of the mesh's network.
 pub const NET: &str = "prod";
 /// Time for nodes to reach one another, on a busy computer.
 const SOON: Duration = Duration::from_secs(30);
-/// Nodes, each on a network of its own: public with the control plane; behind a port-restricted NAT; behind a symmetric one.
-const NODES: [(&str, Nat); 3] = [
-    ("cp", Nat::Open),
-    ("w1", Nat::PortRestricted),
-    ("w2", Nat::Symmetric),
-];
+
+/// Where a cluster's machines are. Each node has a network of its own; the first one has the control plane.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// What is between each node and the internet.
+    pub nats: [(&'static str, Nat); 3],
+    /// Whether the second and the third have no path but by relays.
+    pub cut: bool,
+    /// Whether the cloud host has one address alone.
+    pub one_address: bool,
+}
+
+impl Plan {
+    /// Public; behind a port-restricted NAT; behind a symmetric one. The last two reach each other by the relay only.
+    pub const PUBLIC: Self = Self {
+        nats: [
+            ("cp", Nat::Open),
+            ("w1", Nat::PortRestricted),
+            ("w2", Nat::Symmetric),
+        ],
+        cut: true,
+        one_address: false,
+    };
+    /// All behind NATs, of which one keeps a port open for everybody, and a cloud host with one address.
+    pub const HOMES: Self = Self {
+        nats: [
+            ("cp", Nat::FullCone),
+            ("w1", Nat::PortRestricted),
+            ("w2", Nat::Symmetric),
+        ],
+        cut: false,
+        one_address: true,
+    };
+}
 
 /// A cluster. Fields are dropped in this order: programs, then the world.
 pub struct Cluster {
@@ -41,6 +68,7 @@ pub struct Cluster {
     pub cloud: Machine,
     /// Everything between them.
     pub world: World,
+    plan: Plan,
     parts: Parts,
     manifests: AtomicU32,
 }
@@ -48,25 +76,28 @@ pub struct Cluster {
 impl Cluster {
     /// A mesh of three nodes, of which two reach each other by the relay only, and a cluster on top.
     pub fn start(parts: &Parts, mode: ProxyMode) -> Self {
+        Self::start_as(parts, mode, Plan::PUBLIC)
+    }
+
+    /// A mesh of three nodes as planned, and a cluster on top.
+    pub fn start_as(parts: &Parts, mode: ProxyMode, plan: Plan) -> Self {
         let world = World::new();
         let cloud = world.cloud();
-        let relay = Relay::start(&cloud);
-        let prefixes = [
-            "--cidr",
-            "10.77.0.0/16",
-            "--pod-cidr",
-            POD_CIDR,
-            "--service-cidr",
-            SERVICE_CIDR,
-        ];
-        relay.ctl(&[&["network", "create", NET], &prefixes[..]].concat());
-        let sites: Vec<Site> = NODES.iter().map(|(_, nat)| world.site(*nat)).collect();
-        world.cut_between(&sites[1], &sites[2]);
-        let places = NODES.iter().zip(&sites);
-        let nodes = places.map(|((name, _), site)| {
-            let token = relay.token(NET, &[]);
-            Worker::join(&site.machine(name, 2), parts, mode, &token)
-        });
+        let relay = match plan.one_address {
+            false => Relay::start(&cloud),
+            true => {
+                cloud.sh("ip addr del 203.0.113.2/24 dev eth0; ip -6 addr flush dev eth0 scope global");
+                Relay::start_with(&cloud, &["--public-addr", CLOUD_V4])
+            }
+        };
+        relay.ctl(&guide::words(guide::CREATE));
+        let token = relay.ctl(&guide::words(guide::TOKEN)).trim().to_owned();
+        let sites: Vec<Site> = plan.nats.iter().map(|(_, nat)| world.site(*nat)).collect();
+        if plan.cut {
+            world.cut_between(&sites[1], &sites[2]);
+        }
+        let places = plan.nats.iter().zip(&sites);
+        let nodes = places.map(|((name, _), site)| Worker::join(&site.machine(name, 2), parts, mode, &token));
         let mut cluster = Self {
             control_plane: None,
             nodes: nodes.collect(),
@@ -74,6 +105,7 @@ impl Cluster {
             sites,
             cloud,
             world,
+            plan,
             parts: parts.clone(),
             manifests: AtomicU32::new(0),
         };
@@ -230,6 +262,9 @@ impl Cluster {
             for peer in self.nodes.iter().filter(|peer| peer.name() != node.name()) {
                 node.mesh().reaches(peer.name(), SOON);
             }
+        }
+        if !self.plan.cut {
+            return;
         }
         let relayed = || self.nodes[1].mesh().path_kind(NET, self.nodes[2].name()) == "relay";
         eventually(SOON, "w1 and w2 reach each other by the relay", || {

@@ -2,10 +2,8 @@
 
 use std::net::IpAddr;
 
-/// Pods of all nodes.
-pub const POD_CIDR: &str = "10.244.0.0/16";
-/// Services.
-pub const SERVICE_CIDR: &str = "10.96.0.0/16";
+use super::guide;
+
 /// The cluster's DNS server.
 pub const DNS: &str = "10.96.0.10";
 
@@ -87,15 +85,17 @@ pub fn kube_proxy(mode: ProxyMode) -> String {
 kind: KubeProxyConfiguration
 clientConnection: {{kubeconfig: /etc/kubernetes/proxy.conf}}
 mode: {}
-clusterCIDR: {POD_CIDR}
+clusterCIDR: \"{}\"
 conntrack: {{maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}}
 ",
-        mode.name()
+        mode.name(),
+        guide::option(guide::PROXY, "--cluster-cidr")
     )
 }
 
 /// kubeadm's, for certificates and kubeconfig files.
 pub fn kubeadm(version: &str, name: &str, address: IpAddr) -> String {
+    let [services, pods] = ["--service-cidr", "--pod-cidr"].map(|name| guide::option(guide::CREATE, name));
     format!(
         "apiVersion: kubeadm.k8s.io/v1beta4
 kind: InitConfiguration
@@ -107,7 +107,7 @@ kind: ClusterConfiguration
 kubernetesVersion: {version}
 encryptionAlgorithm: ECDSA-P256
 controlPlaneEndpoint: {address}:6443
-networking: {{serviceSubnet: {SERVICE_CIDR}, podSubnet: {POD_CIDR}}}
+networking: {{serviceSubnet: {services}, podSubnet: {pods}}}
 "
     )
 }
@@ -115,10 +115,9 @@ networking: {{serviceSubnet: {SERVICE_CIDR}, podSubnet: {POD_CIDR}}}
 /// Command line of the API server.
 pub fn api_server(address: IpAddr) -> Vec<String> {
     let pki = "/etc/kubernetes/pki";
-    vec![
-        format!("--advertise-address={address}"),
+    let mut words = guide::words_on(guide::API_SERVER, address, None);
+    words.extend([
         "--etcd-servers=http://127.0.0.1:2379".into(),
-        format!("--service-cluster-ip-range={SERVICE_CIDR}"),
         "--authorization-mode=Node,RBAC".into(),
         "--enable-admission-plugins=NodeRestriction".into(),
         "--allow-privileged=true".into(),
@@ -127,24 +126,26 @@ pub fn api_server(address: IpAddr) -> Vec<String> {
         format!("--tls-private-key-file={pki}/apiserver.key"),
         format!("--kubelet-client-certificate={pki}/apiserver-kubelet-client.crt"),
         format!("--kubelet-client-key={pki}/apiserver-kubelet-client.key"),
-        "--kubelet-preferred-address-types=InternalIP".into(),
         format!("--service-account-key-file={pki}/sa.pub"),
         format!("--service-account-signing-key-file={pki}/sa.key"),
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local".into(),
-    ]
+    ]);
+    words
 }
 
 /// Command line of the controller manager. Pods' prefixes are the mesh's business.
 pub fn controller_manager() -> Vec<String> {
     let pki = "/etc/kubernetes/pki";
-    vec![
+    let words = guide::words(guide::CONTROLLERS);
+    let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+    words.extend([
         "--kubeconfig=/etc/kubernetes/controller-manager.conf".into(),
         "--leader-elect=false".into(),
         "--use-service-account-credentials=true".into(),
-        "--allocate-node-cidrs=false".into(),
         format!("--service-account-private-key-file={pki}/sa.key"),
         format!("--root-ca-file={pki}/ca.crt"),
         format!("--cluster-signing-cert-file={pki}/ca.crt"),
         format!("--cluster-signing-key-file={pki}/ca.key"),
-    ]
+    ]);
+    words
 }

@@ -9,19 +9,22 @@ mod cluster;
 mod control_plane;
 mod conversation;
 mod files;
+pub mod guide;
 mod host;
 mod pods;
+mod show;
 mod worker;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub use cluster::{Cluster, NET};
+pub use cluster::{Cluster, NET, Plan};
 pub use control_plane::ControlPlane;
 pub use conversation::Conversation;
 pub use files::ProxyMode;
 pub use host::Host;
 pub use pods::{Pod, get};
+pub use show::{Outcome, Show};
 pub use worker::Worker;
 
 /// Programs and images of one release, in a folder outside the tree.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::files::{self, ProxyMode};
-use super::{Host, NET, Parts};
+use super::{Host, NET, Parts, guide};
 use crate::machine::Machine;
 use crate::mesh::{Node, words};
 use crate::process::Process;
@@ -29,7 +29,12 @@ impl Worker {
     pub fn join(machine: &Machine, parts: &Parts, mode: ProxyMode, token: &str) -> Self {
         let host = Host::start(machine);
         let mesh = Node::start(machine);
-        mesh.join(token);
+        let join = guide::words(guide::JOIN);
+        let join: Vec<&str> = join
+            .into_iter()
+            .map(|word| if word == "TOKEN" { token } else { word })
+            .collect();
+        mesh.ctl(&join);
         Self {
             processes: Mutex::default(),
             host: Mutex::new(Some(host)),
@@ -129,17 +134,16 @@ impl Worker {
 
     /// Starts the kubelet.
     fn start_kubelet(&self) {
-        let (name, address) = (
-            format!("--hostname-override={}", self.name()),
-            format!("--node-ip={}", self.address()),
-        );
-        let kubelet = self.spawn(&[
+        let name = format!("--hostname-override={}", self.name());
+        let own = [
             "kubelet",
             "--config=/etc/kubernetes/kubelet.yaml",
             "--kubeconfig=/etc/kubernetes/kubelet.conf",
             &name,
-            &address,
-        ]);
+        ];
+        let words = guide::words_on(guide::KUBELET, self.address(), Some(self.mesh.ipv6(NET)));
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let kubelet = self.spawn(&[&own[..], &words].concat());
         self.lock_processes().push(kubelet);
     }
 
@@ -175,7 +179,7 @@ impl Worker {
                 .file(&format!("/var/lib/opt/cni/bin/{plugin}"));
             fs::copy(self.parts.program(plugin), to).expect("the machine's own folder");
         }
-        self.mesh.ctl(&["cni", "install"]);
+        self.mesh.ctl(&guide::words(guide::INSTALL));
     }
 
     fn import_images(&self) {
@@ -213,6 +217,30 @@ impl Worker {
         let ctr = self.parts.program("ctr");
         let argv = [&[ctr.as_str(), "--namespace", "k8s.io"], arguments].concat();
         self.on_host(|host| host.output(&self.parts.programs(), &argv))
+    }
+
+    /// A container without Kubernetes, connected as the runtime's own client does it by the configuration that it finds; gives what
+    /// the shell script in it printed, once it has ended and is gone.
+    #[track_caller]
+    pub fn container(&self, name: &str, script: &str) -> String {
+        let image = "registry.k8s.io/e2e-test-images/agnhost:2";
+        let run = [
+            "run",
+            "--rm",
+            "--cni",
+            "--snapshotter",
+            self.snapshotter(),
+            image,
+            name,
+        ];
+        let output = self.ctr(&[&run[..], &["/bin/sh", "-c", script]].concat());
+        assert!(
+            output.status.success(),
+            "{name} on {}: {}",
+            self.name(),
+            words(&output)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     fn spawn(&self, argv: &[&str]) -> Process {

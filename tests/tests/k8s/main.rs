@@ -1,6 +1,8 @@
 //! Real Kubernetes on the mesh: each test is a cluster of three nodes on three networks.
 
 mod bed;
+mod homes;
+mod kinds;
 mod nodes;
 mod pods;
 mod storm;

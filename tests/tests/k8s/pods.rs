@@ -8,6 +8,7 @@ use meshd_tests::eventually;
 use meshd_tests::k8s::{Cluster, Pod, ProxyMode, get};
 
 use crate::bed::{self, Bed, LONG, WEB};
+use crate::{kinds, nodes};
 
 #[test]
 fn pods_reach_pods_and_services_by_nftables_and_by_iptables() {
@@ -15,9 +16,13 @@ fn pods_reach_pods_and_services_by_nftables_and_by_iptables() {
         return;
     };
     let bed = bed::start(&parts, ProxyMode::Nftables);
-    nodes_have_their_mesh_addresses(&bed.cluster);
+    nodes::nodes_have_their_mesh_addresses(&bed);
     pods_reach_pods(&bed);
+    nodes::pods_of_the_hosts_network_are_reached(&bed);
     services_answer(&bed);
+    let ported = kinds::start(&bed);
+    many_kinds(&bed, &ported);
+    kinds::a_container_without_kubernetes_is_on_the_mesh(&bed);
     assert!(rules(&bed.cluster, "nft list tables").contains("kube-proxy"));
     names_are_known(&bed);
     kubectl_reaches_into_pods(&bed);
@@ -32,29 +37,19 @@ fn pods_reach_pods_and_services_by_nftables_and_by_iptables() {
         (!old.contains("table ip kube-proxy") && new.contains("KUBE-SVC")).then_some(())
     });
     services_answer(&bed);
+    many_kinds(&bed, &ported);
+    nodes::a_node_is_as_ready_as_its_mesh(&bed);
+}
+
+fn many_kinds(bed: &Bed, ported: &Pod) {
+    kinds::a_port_of_the_node_leads_to_its_pod(bed, ported);
+    kinds::a_pod_reaches_itself_through_its_own_service(bed, ported);
+    kinds::services_have_both_ip_versions(bed);
 }
 
 /// What a command says of the rules on the last node.
 fn rules(cluster: &Cluster, command: &str) -> String {
     cluster.nodes[2].mesh().machine().sh(command)
-}
-
-fn nodes_have_their_mesh_addresses(cluster: &Cluster) {
-    for node in &cluster.nodes {
-        let address = node.address().to_string();
-        cluster.wait(LONG, &format!("{} is ready as {address}", node.name()), || {
-            let object = cluster.get(&["node", node.name()])?;
-            let has = |list: &str, kind: &str, key: &str, value: &str| {
-                let entries = object["status"][list].as_array().into_iter().flatten();
-                entries
-                    .into_iter()
-                    .any(|one| one["type"] == kind && one[key] == value)
-            };
-            let found = has("addresses", "InternalIP", "address", &address)
-                && has("conditions", "Ready", "status", "True");
-            found.then_some(())
-        });
-    }
 }
 
 /// Every pod to every pod, by every address, and each sees the other's own address.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use meshd_tests::k8s::{Conversation, Pod, ProxyMode};
+use meshd_tests::mesh::Node;
 use meshd_tests::{eventually, figure, keeps};
 
 use crate::bed::{self, Bed, LONG, WEB};
@@ -20,16 +21,23 @@ fn pods_outlive_meshd_and_the_relay_and_a_node_comes_back_with_its_pods() {
     };
     let mut bed = bed::start(&parts, ProxyMode::Nftables);
     // w1 and w2 have no other path than the relay
-    restart_under_traffic(
-        &bed,
-        "meshd killed and started under a pod's TCP connection",
-        RESTART,
-        || {
-            let node = bed.cluster.node("w1");
-            node.mesh().kill();
-            node.mesh().start_again();
-        },
-    );
+    let restarts: [(&str, fn(&Node)); 2] = [
+        (
+            "meshd killed and started under a pod's TCP connection",
+            Node::kill,
+        ),
+        (
+            "meshd stopped and started under a pod's TCP connection",
+            Node::stop,
+        ),
+    ];
+    for (what, end) in restarts {
+        restart_under_traffic(&bed, what, RESTART, || {
+            let node = bed.cluster.node("w1").mesh();
+            end(node);
+            node.start_again();
+        });
+    }
     restart_under_traffic(
         &bed,
         "meshrelay killed and started under a relayed one",
@@ -40,7 +48,6 @@ fn pods_outlive_meshd_and_the_relay_and_a_node_comes_back_with_its_pods() {
         },
     );
     reboot_a_node(&mut bed);
-    power_cycle_everything_without_the_coordinator(&mut bed);
 }
 
 fn restart_under_traffic(bed: &Bed, what: &str, bar: Duration, trouble: impl FnOnce()) {
@@ -75,26 +82,6 @@ fn restart_under_traffic(bed: &Bed, what: &str, bar: Duration, trouble: impl FnO
 fn reboot_a_node(bed: &mut Bed) {
     bed.cluster.reboot("w2");
     bed.pods[2] = back(bed, 1, "w2");
-    services_answer(bed);
-}
-
-/// Without the cloud host the nodes that reach each other are a cluster again; with it, all are.
-fn power_cycle_everything_without_the_coordinator(bed: &mut Bed) {
-    bed.cluster.relay.kill();
-    bed.cluster.power_cycle();
-    for number in [1, 2] {
-        bed.pods[number] = back(bed, number, bed.pods[number].node.clone().as_str());
-        let own = bed.pods[number].clone();
-        bed.pods[0] = bed.cluster.wait(LONG, "the pod of cp is reached", || {
-            let pod = bed
-                .cluster
-                .pods("app=web")
-                .into_iter()
-                .find(|pod| pod.node == "cp")?;
-            heard(bed, &own, &pod).then_some(pod)
-        });
-    }
-    bed.cluster.relay.start_again();
     services_answer(bed);
 }
 

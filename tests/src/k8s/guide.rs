@@ -1,0 +1,108 @@
+//! The commands of docs/kubernetes.md, as the tests run them: a cluster of the lab is brought up with the lines of the page.
+//!
+//! A line of a code block that begins with `HOST$ ` is a command. `TOKEN`, `MESH4` and `MESH6` stand for what differs from node to
+//! node; three dots at its end for what has nothing to do with the mesh.
+
+use std::net::IpAddr;
+
+/// The page.
+const PAGE: &str = include_str!("../../../docs/kubernetes.md");
+
+/// What a cluster of the lab does with the page, by the beginnings of its lines, in their order. Each line is one of these, and
+/// each of these is a line.
+pub const STEPS: [&str; 10] = [
+    CREATE,
+    TOKEN,
+    JOIN,
+    INSTALL,
+    API_SERVER,
+    CONTROLLERS,
+    KUBELET,
+    PROXY,
+    FIRST_GATEWAY,
+    SECOND_GATEWAY,
+];
+/// The network.
+pub const CREATE: &str = "cloud$ meshctl network create";
+/// A token.
+pub const TOKEN: &str = "cloud$ meshctl token create";
+/// A node joins.
+pub const JOIN: &str = "node$ meshctl join";
+/// The plugin.
+pub const INSTALL: &str = "node$ meshctl cni install";
+/// The API server's options.
+pub const API_SERVER: &str = "cp$ kube-apiserver";
+/// The controller manager's options.
+pub const CONTROLLERS: &str = "cp$ kube-controller-manager";
+/// The kubelet's options.
+pub const KUBELET: &str = "node$ kubelet";
+/// kube-proxy's options.
+pub const PROXY: &str = "node$ kube-proxy";
+/// The gateway to services that is used first.
+pub const FIRST_GATEWAY: &str = "cloud$ meshctl gateway add w1";
+/// The other.
+pub const SECOND_GATEWAY: &str = "cloud$ meshctl gateway add cp";
+
+/// The words of the page's line that begins so, without host and program.
+///
+/// # Panics
+/// If the page has no such line.
+pub fn words(step: &str) -> Vec<&'static str> {
+    let line = lines().find(|line| line.starts_with(step));
+    let line = line.unwrap_or_else(|| panic!("docs/kubernetes.md has no line that begins with {step:?}"));
+    let words = line.split_whitespace().filter(|word| *word != "...");
+    words.skip(2).collect()
+}
+
+/// The same with what stands for a node's addresses filled in.
+pub fn words_on(step: &str, ipv4: IpAddr, ipv6: Option<IpAddr>) -> Vec<String> {
+    let ipv6 = ipv6.map(|ip| ip.to_string()).unwrap_or_default();
+    let fill = |word: &str| word.replace("MESH4", &ipv4.to_string()).replace("MESH6", &ipv6);
+    words(step).into_iter().map(fill).collect()
+}
+
+/// The value of an option in the page's line.
+///
+/// # Panics
+/// If it has no such option.
+pub fn option(step: &str, name: &str) -> &'static str {
+    let words = words(step);
+    let long = words
+        .iter()
+        .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    let next = || Some(*words.get(words.iter().position(|word| *word == name)? + 1)?);
+    long.or_else(next)
+        .unwrap_or_else(|| panic!("{step:?} has no {name} in docs/kubernetes.md"))
+}
+
+/// The commands of the page.
+pub fn lines() -> impl Iterator<Item = &'static str> {
+    let mut inside = false;
+    PAGE.lines().filter(move |line| {
+        let fence = line.starts_with("```");
+        inside ^= fence;
+        inside && !fence && line.split_once("$ ").is_some_and(|(host, _)| is_host(host))
+    })
+}
+
+fn is_host(word: &str) -> bool {
+    !word.is_empty()
+        && word
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_of_the_page_is_run_and_in_its_order() {
+        let found: Vec<&str> = lines().collect();
+        assert_eq!(found.len(), STEPS.len(), "{found:#?}");
+        for (line, step) in found.iter().zip(STEPS) {
+            assert!(line.starts_with(step), "{line:?} is not {step:?}");
+        }
+        assert_eq!(option(KUBELET, "--node-ip"), "MESH4,MESH6");
+    }
+}
