@@ -135,7 +135,7 @@ pub enum Verb {
     /// The exit node that this machine uses: use
     #[command(subcommand)]
     Exit(exit::Exit),
-    /// The CNI plugin, for Kubernetes: install, uninstall
+    /// The CNI plugin, for Kubernetes: install, uninstall, credentials
     #[command(subcommand)]
     Cni(cni::Cni),
     /// Names of removed nodes: free
@@ -284,6 +284,7 @@ mod tests {
             "meshctl gateway remove gw1 --exit",
             "meshctl cni install --bin-dir /usr/lib/cni --conf-dir /etc/cni/net.d --wait 300 --cni-version 1.1.0",
             "meshctl cni uninstall --force",
+            "meshctl cni credentials --kubeconfig /root/meshd.kubeconfig --network prod",
             "meshctl name free db1",
             "meshctl template seal mesh1abc",
             "meshctl backup /tmp/b --relay-socket /tmp/s",

@@ -19,6 +19,7 @@ pub mod descriptors;
 pub mod firewall;
 pub mod hosts;
 pub mod join;
+pub mod kube;
 pub mod machine;
 pub mod names;
 pub mod netcheck;

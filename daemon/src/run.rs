@@ -20,8 +20,8 @@ use tracing_subscriber::EnvFilter;
 /// Runs the daemon until SIGTERM or SIGINT.
 pub fn run(args: RunArgs) -> anyhow::Result<()> {
     let config = Arc::new(Config::from(args));
-    let filter =
-        EnvFilter::try_from_env("MESHD_LOG").unwrap_or_else(|_| EnvFilter::new("info,boringtun=off"));
+    let filter = EnvFilter::try_from_env("MESHD_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,boringtun=off,kube_client=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

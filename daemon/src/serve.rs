@@ -3,6 +3,7 @@
 //! Each handler sends a [`Command`] to the supervisor and waits for its answer; it decides nothing itself. The socket
 //! is 0600: whoever may open it may do everything.
 
+use crate::kube::Question as AskedOfKube;
 use crate::network::Question;
 use crate::pods::Question as Asked;
 use crate::supervisor::{Command, Handle};
@@ -15,7 +16,7 @@ use axum::{Json, Router};
 use meshd_api::Problem;
 use meshd_api::local::{CleanRequest, Done, JoinReply, JoinRequest, LeaveRequest, Status, TemplateRequest};
 use meshd_api::local::{ExitRequest, Netcheck, NetcheckRequest, PeerRequest, PingReply, Why};
-use meshd_api::local::{PodLease, PodNetwork, PodRequest, PodsForgotten, PodsInstalled, PodsKept};
+use meshd_api::local::{KubeCredentials, PodLease, PodNetwork, PodRequest, PodsForgotten, PodsInstalled, PodsKept};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tokio::net::UnixListener;
@@ -60,6 +61,8 @@ fn router(supervisor: Handle) -> Router {
         .route("/v1/why", post(why))
         .route("/v1/exit", post(exit))
         .nest("/v1/pods", pods())
+        .route("/v1/kube/credentials", post(kube_credentials))
+        .route("/v1/kube/forget", post(kube_forget))
         .with_state(supervisor)
 }
 
@@ -205,6 +208,24 @@ async fn pods_installed(
 ) -> Answer<Done> {
     ask(&supervisor, |reply| {
         Command::Pods(installed.network, Asked::Installed(installed.path, reply))
+    })
+    .await
+}
+
+async fn kube_credentials(
+    State(supervisor): State<Handle>,
+    Json(request): Json<KubeCredentials>,
+) -> Answer<Done> {
+    let network = request.network.clone();
+    ask(&supervisor, |reply| {
+        Command::Kube(network, AskedOfKube::Set(request, reply))
+    })
+    .await
+}
+
+async fn kube_forget(State(supervisor): State<Handle>, Json(named): Json<PodNetwork>) -> Answer<Done> {
+    ask(&supervisor, |reply| {
+        Command::Kube(named.network, AskedOfKube::Forget(reply))
     })
     .await
 }

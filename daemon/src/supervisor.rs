@@ -11,6 +11,7 @@ mod template;
 
 use crate::config::Config;
 use crate::join::Joined;
+use crate::kube;
 use crate::network::{self, Entrance, NetworkHandle, Question, Shared};
 use crate::pods;
 use crate::state::{Membership, StateDir};
@@ -44,6 +45,8 @@ pub enum Command {
     Question(Option<String>, Question),
     /// What the CNI plugin asks, of a network's pods; of the only one that has pods where none is named.
     Pods(Option<String>, pods::Question),
+    /// What a person asks of a network's link to Kubernetes; of the only one that has pods where none is named.
+    Kube(Option<String>, kube::Question),
     /// Leave a network for good.
     Leave(LeaveRequest, Reply<Done>),
     /// A network's task ended by itself.
@@ -152,6 +155,7 @@ impl Supervisor {
                 }
                 Command::Question(network, question) => self.question(network.as_deref(), question),
                 Command::Pods(network, question) => self.pods(network.as_deref(), question),
+                Command::Kube(network, question) => self.kube(network.as_deref(), question),
                 Command::Leave(request, reply) => self.leave(&request, reply),
                 Command::Ended(network, ending) => self.ended(network, ending).await,
                 Command::Left(network, answer, reply) => {

@@ -19,14 +19,18 @@
 //! | `POST /v1/pods/gc` | [`PodsKept`] | [`PodsForgotten`] |
 //! | `POST /v1/pods/status` | [`PodNetwork`] | [`Done`], where another pod could be added |
 //! | `POST /v1/pods/installed` | [`PodsInstalled`] | [`Done`]: that file goes when the node leaves the network |
+//! | `POST /v1/kube/credentials` | [`KubeCredentials`] | [`Done`]: kept, and checked where the API server answers within 15 s |
+//! | `POST /v1/kube/forget` | [`PodNetwork`] | [`Done`], also where there were none |
 //! | `POST /v1/exit` | [`ExitRequest`] | [`Done`] |
 
+mod kube;
 mod paths;
 mod pods;
 mod requests;
 mod status;
 
 pub use crate::Done;
+pub use kube::{KubeCredentials, KubeStatus};
 pub use paths::{
     Attempt, ExitRequest, Nat, Netcheck, NetcheckRequest, PeerRequest, PingReply, PortMapping, RelayCheck,
     Why,

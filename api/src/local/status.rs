@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::NodePods;
+use super::{KubeStatus, NodePods};
 
 /// What this meshd is and is in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -78,6 +78,9 @@ pub struct NetworkStatus {
     /// Pods on this node; null where it has no prefix for any.
     #[serde(default)]
     pub pods: Option<NodePods>,
+    /// The link to Kubernetes; null where this machine has no credentials for it.
+    #[serde(default)]
+    pub kube: Option<KubeStatus>,
     /// Sentences that somebody should read, e.g. a refused record or a colliding LAN.
     #[serde(default)]
     pub warnings: Vec<String>,

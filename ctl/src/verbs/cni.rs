@@ -1,4 +1,4 @@
-//! `meshctl cni install|uninstall`
+//! `meshctl cni install|uninstall`; `credentials` is in a file of its own
 
 use std::fs;
 use std::io::{self, Write};
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::cli::{Global, label};
 use crate::failure::Failure;
 use crate::local::Local;
+use crate::verbs::cni_credentials::Credentials;
 
 /// Name of the plugin.
 const PLUGIN: &str = "mesh-cni";
@@ -35,6 +36,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub enum Cni {
     Install(Install),
     Uninstall(Uninstall),
+    Credentials(Credentials),
 }
 
 /// Where the runtime looks.
@@ -77,7 +79,7 @@ pub struct Install {
     wait: u64,
 }
 
-/// Take configuration and plugin away.
+/// Take configuration, plugin and credentials away.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  meshctl cni uninstall")]
 pub struct Uninstall {
@@ -94,6 +96,7 @@ impl Cni {
         let message = match self {
             Self::Install(verb) => verb.run(global).await?,
             Self::Uninstall(verb) => verb.run(global).await?,
+            Self::Credentials(verb) => verb.run(global).await?,
         };
         global
             .output()
@@ -253,6 +256,7 @@ impl Uninstall {
                 "{pods} pod interface(s) are left on this node: drain it first (kubectl drain), or add --force"
             )));
         }
+        self.forget_credentials(global).await?;
         let Places { bin_dir, conf_dir } = &self.places;
         for path in [conf_dir.join(CONFLIST), bin_dir.join(PLUGIN)] {
             match fs::remove_file(&path) {
@@ -263,6 +267,27 @@ impl Uninstall {
             }
         }
         Ok("the CNI configuration and plugin are gone: this node takes no more pods".to_owned())
+    }
+}
+
+impl Uninstall {
+    /// Without meshd, or without a network that has pods, there is nothing to ask.
+    async fn forget_credentials(&self, global: &Global) -> Result<(), Failure> {
+        let Ok(mut meshd) = Local::connect(&global.socket).await else {
+            return Ok(());
+        };
+        let status = meshd.get::<Status>("status").await?;
+        for network in status
+            .networks
+            .into_iter()
+            .filter(|network| network.kube.is_some())
+        {
+            let question = PodNetwork {
+                network: Some(network.name),
+            };
+            let _: Done = meshd.post("kube/forget", &question).await?;
+        }
+        Ok(())
     }
 }
 

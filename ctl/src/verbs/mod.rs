@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod clean;
 pub mod cni;
+mod cni_credentials;
 pub mod completion;
 pub mod down;
 pub mod exit;

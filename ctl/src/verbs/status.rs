@@ -1,7 +1,9 @@
 //! `meshctl status`
 
 use clap::Args;
-use meshd_api::local::{self, NetworkStatus, PathKind, PeerStatus, RangeStatus, RelayStatus, Transport};
+use meshd_api::local::{
+    self, KubeStatus, NetworkStatus, PathKind, PeerStatus, RangeStatus, RelayStatus, Transport,
+};
 
 use crate::cli::Global;
 use crate::failure::Failure;
@@ -73,6 +75,12 @@ fn render_network(network: &NetworkStatus) -> String {
     for warning in &network.warnings {
         out += &wrap(&format!("! {warning}"), 2);
     }
+    if let Some(kube) = &network.kube {
+        out += &wrap(&kubernetes(kube), 2);
+        for warning in &kube.warnings {
+            out += &wrap(&format!("! {warning}"), 2);
+        }
+    }
     for range in &network.ranges {
         out += &wrap(&range_line(range), 2);
     }
@@ -87,6 +95,24 @@ fn render_network(network: &NetworkStatus) -> String {
         .into_iter()
         .map(|peer| columns.peer(peer))
         .collect::<String>()
+}
+
+/// Whether the API server is heard, and what is known of the cluster.
+fn kubernetes(kube: &KubeStatus) -> String {
+    let KubeStatus {
+        server,
+        state,
+        namespaces,
+        pods,
+        policies,
+        ..
+    } = kube;
+    let known = format!("{pods} pods, {namespaces} namespaces, {policies} network policies");
+    if kube.connected {
+        return format!("kubernetes: connected to {server}; {known}");
+    }
+    let since = units::seconds(kube.seconds);
+    format!("! kubernetes: {state} ({since} ago); known from before: {known}")
 }
 
 fn range_line(range: &RangeStatus) -> String {

@@ -1,9 +1,10 @@
 //! What the coordinator says, and what is said to it.
 
 use super::coordinator::{FromCoordinator, Request, connect_any, deliver};
+use super::line::start_line;
 use super::map::MapKeeper;
 use super::standby;
-use super::task::{Task, start_line};
+use super::task::Task;
 use crate::machine;
 use crate::state::{Membership, NetworkFiles};
 use crate::supervisor::Ending;

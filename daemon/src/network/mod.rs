@@ -16,6 +16,7 @@ mod from_coordinator;
 mod from_plane;
 pub mod gateways;
 mod interface;
+mod line;
 mod map;
 mod paths;
 mod pending;
@@ -136,6 +137,8 @@ pub struct NetworkHandle {
     reply: JoinReply,
     /// Its pods on this machine; none while it waits for somebody to let it in.
     pods: Option<crate::pods::Handle>,
+    /// Its link to Kubernetes; none then, too.
+    kube: Option<crate::kube::Handle>,
     /// Whether it is silent until the coordinator lets it in.
     silent: bool,
 }
@@ -162,7 +165,7 @@ pub async fn start(
     let (commands, receiver) = mpsc::channel(QUEUE);
     let (published, mut publishing) = watch::channel(false);
     let map = MapKeeper::load(&membership, files.clone());
-    if task::params(&membership, &map).is_none() {
+    if line::params(&membership, &map).is_none() {
         let approval = Approval::of(&membership, files, map);
         let approval = approval.context("the coordinator has not answered the join yet")?;
         return Ok(wait(membership, shared, (commands, receiver), approval));
@@ -184,13 +187,16 @@ pub async fn start(
         shared.kernel.all.clone(),
         commands.downgrade(),
     );
+    let kube = start_kube(&membership, &files)?;
     let channels = (receiver, published);
-    let mut task = task::Task::start(membership, (files, map), shared, channels, pods.clone()).await?;
+    let tasks = (pods.clone(), kube.clone());
+    let mut task = task::Task::start(membership, (files, map), shared, channels, tasks).await?;
     notes.into_iter().for_each(|note| task.note(note));
     let handle = NetworkHandle {
         commands,
         name: task.name().to_owned(),
         pods: Some(pods),
+        kube: Some(kube),
         silent: false,
         reply: task.join_reply(),
         task: tokio::spawn(task.run()),
@@ -203,6 +209,17 @@ pub async fn start(
         let _ = tokio::time::timeout(FIRST_RECORD, known).await;
     }
     Ok(handle)
+}
+
+/// The link to the network's cluster.
+fn start_kube(membership: &Membership, files: &NetworkFiles) -> anyhow::Result<crate::kube::Handle> {
+    let allotted = membership.allotted.as_ref();
+    let allotted = allotted.context("the coordinator has not answered the join yet")?;
+    let addresses = (allotted.ipv4, allotted.ipv6);
+    Ok(crate::kube::Handle::start(
+        files.clone(),
+        crate::kube::Own { addresses },
+    ))
 }
 
 /// A network that waits for the coordinator's word.
@@ -218,6 +235,7 @@ fn wait<R: Reason>(
         commands,
         name,
         pods: None,
+        kube: None,
         silent: R::SILENT,
         reply: waiting.join_reply(),
         task: tokio::spawn(waiting.run()),
@@ -238,6 +256,11 @@ impl NetworkHandle {
     /// Its pods on this machine.
     pub fn pods(&self) -> Option<&crate::pods::Handle> {
         self.pods.as_ref()
+    }
+
+    /// Its link to Kubernetes.
+    pub fn kube(&self) -> Option<&crate::kube::Handle> {
+        self.kube.as_ref()
     }
 
     /// What a join of this network answers.

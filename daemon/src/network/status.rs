@@ -44,6 +44,7 @@ impl Task {
             peers: self.peers(),
             ranges: self.ranges(),
             pods: self.pods_status(),
+            kube: self.kube.status(),
             warnings: self.warnings(),
             drops: self
                 .plane
@@ -201,6 +202,7 @@ pub(super) fn outline(m: &Membership, interface: &str, coordinator: &str) -> Net
         peers: Vec::new(),
         ranges: Vec::new(),
         pods: None,
+        kube: None,
         warnings: Vec::new(),
         drops: BTreeMap::new(),
     }

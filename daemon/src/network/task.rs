@@ -8,11 +8,11 @@ use super::beacons::Beacons;
 use super::candidates::{self, Underlay};
 use super::carrier::Carriers;
 use super::checks::Checks;
-use super::coordinator::{FromCoordinator, Identity, Line, Request, Targets};
 use super::floods::Floods;
 use super::from_plane::Samples;
 use super::gateways::Gateways;
 use super::interface::Interface;
+use super::line::{Coordinator, identity, params, start_line};
 use super::map::MapKeeper;
 use super::pods::Pods;
 use super::port_mapping::PortMapping;
@@ -30,7 +30,6 @@ use meshd_api::client::ClientError;
 use meshd_api::local::JoinReply;
 use meshd_core::id::NodeId;
 use meshd_core::path::Agent;
-use meshd_core::statement::{Params, Signed};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
@@ -39,8 +38,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument, info_span, warn};
 
-/// Messages that may wait between the coordinator's line and the task.
-const LINE_QUEUE: usize = 64;
 /// Events of the data plane that may wait; more are dropped and counted there.
 const PLANE_QUEUE: usize = 1024;
 /// How often the data plane's counters are read while there is traffic: a path's silence is noticed within 300 ms.
@@ -49,20 +46,6 @@ const BUSY_TICK: Duration = Duration::from_millis(100);
 const IDLE_TICK: Duration = Duration::from_secs(1);
 /// Changes of the kernel's configuration come in bursts; they are looked at together.
 const SETTLE: Duration = Duration::from_millis(100);
-
-/// The line to the coordinator, as the task sees it.
-pub(super) struct Coordinator {
-    pub requests: mpsc::Sender<Request>,
-    pub events: mpsc::Receiver<FromCoordinator>,
-    /// For what is said to the coordinator beside the line.
-    pub sender: mpsc::Sender<FromCoordinator>,
-    /// (epoch, version) of the map held, from which a new stream goes on.
-    pub held: watch::Sender<(u32, u64)>,
-    /// `connected`, or why not.
-    pub state: String,
-    /// Whether the present record was taken.
-    pub published: watch::Sender<bool>,
-}
 
 /// One network.
 pub struct Task {
@@ -90,6 +73,8 @@ pub struct Task {
     pub(super) port_mapping: PortMapping,
     pub(super) pods: Pods,
     pub(super) pods_keeper: crate::pods::Handle,
+    /// The link to Kubernetes.
+    pub(super) kube: crate::kube::Handle,
     /// Measurements of what is between this node and the internet.
     pub(super) checks: Checks,
     /// Pings that people wait for.
@@ -114,7 +99,7 @@ impl Task {
         (files, map): (NetworkFiles, MapKeeper),
         shared: Shared,
         (commands, published): (mpsc::Receiver<NetworkCommand>, watch::Sender<bool>),
-        pods_keeper: crate::pods::Handle,
+        (pods_keeper, kube): (crate::pods::Handle, crate::kube::Handle),
     ) -> anyhow::Result<Self> {
         let allotted = membership
             .allotted
@@ -161,6 +146,7 @@ impl Task {
             port_mapping: PortMapping::start(port, &membership.discovery.seed()),
             pods,
             pods_keeper,
+            kube,
             checks: Checks::default(),
             pings: Pings::default(),
             floods: Floods::default(),
@@ -359,56 +345,4 @@ impl Task {
         self.checks.want(Instant::now());
         self.publish(false);
     }
-}
-
-/// The network's parameters: from the map where there is one, else from the join; none while approval is pending.
-pub(super) fn params(membership: &Membership, map: &MapKeeper) -> Option<Params> {
-    if let Some(view) = map.view() {
-        return Some(view.params.clone());
-    }
-    let bytes = membership.allotted.as_ref()?.params.as_ref()?;
-    Signed::<Params>::decode(bytes)
-        .ok()
-        .map(|signed| signed.value().clone())
-}
-
-/// Who this node is to coordinators and relays.
-fn identity(membership: &Membership) -> Identity {
-    Identity {
-        network: membership.network,
-        node: membership.node,
-        secret: membership.identity.clone(),
-    }
-}
-
-/// Starts the line to the coordinator, from the map held (`at`; zeros ask for a whole one).
-pub(super) fn start_line(
-    membership: &Membership,
-    at: (u32, u64),
-    published: watch::Sender<bool>,
-) -> (Coordinator, JoinSet<()>) {
-    let (requests, receiver) = mpsc::channel(LINE_QUEUE);
-    let (sender, events) = mpsc::channel(LINE_QUEUE);
-    let targets = Targets {
-        addresses: membership.addresses.clone(),
-        pins: membership.coordinators.clone(),
-    };
-    let (held, watched) = watch::channel(at);
-    let line = Line::new(identity(membership), targets, watched, receiver, sender.clone());
-    let mut task = JoinSet::new();
-    task.spawn(
-        line.run()
-            .instrument(info_span!("coordinator", network = %membership.name)),
-    );
-    (
-        Coordinator {
-            requests,
-            events,
-            sender,
-            held,
-            state: "connecting".into(),
-            published,
-        },
-        task,
-    )
 }

@@ -4,8 +4,8 @@
 
 use super::coordinator::{FromCoordinator, Request};
 use super::from_coordinator::{depart, proven_death};
+use super::line::{Coordinator, start_line};
 use super::status::{join_reply, outline};
-use super::task::{Coordinator, start_line};
 use super::{NetworkCommand, Shared};
 use crate::state::Membership;
 use crate::supervisor::{Command, Ending};

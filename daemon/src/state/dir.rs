@@ -281,6 +281,11 @@ impl NetworkFiles {
         self.troubles.noted(&path, written)
     }
 
+    /// Takes a file away, both generations of it.
+    pub fn remove(&self, name: &str) -> Result<(), StateError> {
+        remove_generations(&self.folder.join(name))
+    }
+
     /// Forgets the network.
     pub fn forget(&self) -> Result<(), StateError> {
         match fs::remove_dir_all(&self.folder) {

@@ -143,6 +143,17 @@ impl Cluster {
         self.nodes.iter().for_each(Worker::start_again);
     }
 
+    /// Looks at the cluster while its API server is killed; returns when it is ready again.
+    pub fn without_api_server(&mut self, look: impl FnOnce(&Self)) {
+        if let Some(control_plane) = &mut self.control_plane {
+            control_plane.kill_api_server();
+        }
+        look(self);
+        let (first, parts) = (&self.nodes[0], &self.parts);
+        let control_plane = self.control_plane.as_mut().expect("the cluster is on");
+        first.on_host(|host| control_plane.start_api_server(host, parts, first.address()));
+    }
+
     /// `kubectl` on the first node, whatever becomes of it.
     pub fn try_kubectl(&self, arguments: &[&str]) -> Output {
         let kubectl = self.parts.program("kubectl");

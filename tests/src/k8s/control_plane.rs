@@ -17,6 +17,8 @@ pub const ADMIN: &str = "/etc/kubernetes/super-admin.conf";
 
 /// The programs of a control plane. They end when it is dropped.
 pub struct ControlPlane {
+    /// None while it was killed.
+    api_server: Option<Process>,
     processes: Vec<Process>,
 }
 
@@ -51,28 +53,34 @@ impl ControlPlane {
 
     /// Starts the programs; returns when the API server is ready.
     pub fn start(host: &Host, parts: &Parts, address: IpAddr) -> Self {
-        let spawn = |name: &str, flags: &[String]| {
-            let program = parts.program(name);
-            let argv: Vec<&str> = [program.as_str()]
-                .into_iter()
-                .chain(flags.iter().map(String::as_str))
-                .collect();
-            host.spawn(&parts.programs(), &argv)
-        };
         let etcd = [
             "--data-dir=/var/lib/etcd",
             "--unsafe-no-fsync",
             "--log-level=warn",
         ]
         .map(str::to_owned);
-        let mut processes = vec![
-            spawn("etcd", &etcd),
-            spawn("kube-apiserver", &files::api_server(address)),
-        ];
+        let mut control_plane = Self {
+            api_server: None,
+            processes: vec![spawn(host, parts, "etcd", &etcd)],
+        };
+        control_plane.start_api_server(host, parts, address);
+        let scheduler = [
+            "--kubeconfig=/etc/kubernetes/scheduler.conf",
+            "--leader-elect=false",
+        ]
+        .map(str::to_owned);
+        let manager = files::controller_manager();
+        let others = [("kube-controller-manager", &manager[..]), ("kube-scheduler", &scheduler)];
+        let others = others.map(|(name, flags)| spawn(host, parts, name, flags));
+        control_plane.processes.extend(others);
+        control_plane
+    }
+
+    /// Starts the API server; returns when it is ready.
+    pub fn start_api_server(&mut self, host: &Host, parts: &Parts, address: IpAddr) {
+        self.api_server = Some(spawn(host, parts, "kube-apiserver", &files::api_server(address)));
         eventually(START, "the API server is ready", || {
-            for process in &processes {
-                assert!(process.is_running(), "it ended: {}", process.log());
-            }
+            self.check();
             let ready = [
                 parts.program("kubectl").as_str(),
                 "--kubeconfig",
@@ -88,19 +96,16 @@ impl ControlPlane {
                 .success()
                 .then_some(())
         });
-        processes.push(spawn("kube-controller-manager", &files::controller_manager()));
-        let scheduler = [
-            "--kubeconfig=/etc/kubernetes/scheduler.conf",
-            "--leader-elect=false",
-        ]
-        .map(str::to_owned);
-        processes.push(spawn("kube-scheduler", &scheduler));
-        Self { processes }
+    }
+
+    /// Kills the API server; the others go on without it.
+    pub fn kill_api_server(&mut self) {
+        self.api_server = None;
     }
 
     /// Fails where one of the programs has ended.
     pub fn check(&self) {
-        for process in &self.processes {
+        for process in self.processes.iter().chain(&self.api_server) {
             assert!(
                 process.is_running(),
                 "a program of the control plane ended: {}",
@@ -108,6 +113,15 @@ impl ControlPlane {
             );
         }
     }
+}
+
+fn spawn(host: &Host, parts: &Parts, name: &str, flags: &[String]) -> Process {
+    let program = parts.program(name);
+    let argv: Vec<&str> = [program.as_str()]
+        .into_iter()
+        .chain(flags.iter().map(String::as_str))
+        .collect();
+    host.spawn(&parts.programs(), &argv)
 }
 
 fn kubeadm(host: &Host, parts: &Parts, arguments: &[&str]) -> Output {

@@ -6,6 +6,7 @@
 
 pub mod cgroups;
 mod cluster;
+mod credentials;
 mod control_plane;
 mod conversation;
 mod files;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 pub use cluster::{Cluster, NET, Plan};
 pub use control_plane::ControlPlane;
 pub use conversation::Conversation;
+pub use credentials::KUBECONFIG;
 pub use files::ProxyMode;
 pub use host::Host;
 pub use pods::{Pod, get};

@@ -7,3 +7,4 @@ mod nodes;
 mod pods;
 mod storm;
 mod trouble;
+mod watch;
