@@ -16,7 +16,9 @@ use axum::{Json, Router};
 use meshd_api::Problem;
 use meshd_api::local::{CleanRequest, Done, JoinReply, JoinRequest, LeaveRequest, Status, TemplateRequest};
 use meshd_api::local::{ExitRequest, Netcheck, NetcheckRequest, PeerRequest, PingReply, Why};
-use meshd_api::local::{KubeCredentials, PodLease, PodNetwork, PodRequest, PodsForgotten, PodsInstalled, PodsKept};
+use meshd_api::local::{
+    KubeCredentials, PodLease, PodNetwork, PodRequest, PodsForgotten, PodsInstalled, PodsKept,
+};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tokio::net::UnixListener;

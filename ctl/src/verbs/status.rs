@@ -251,6 +251,7 @@ mod tests {
             peers,
             ranges: Vec::new(),
             pods: None,
+            kube: None,
             warnings: Vec::new(),
             drops: Default::default(),
         }
@@ -265,6 +266,41 @@ mod tests {
             out: Vec::new(),
             warnings: Vec::new(),
         }
+    }
+
+    #[test]
+    fn an_api_server_that_is_away_is_said_with_what_is_known() {
+        let mut network = network(Vec::new());
+        let kube = KubeStatus {
+            server: "https://10.77.0.1:6443".into(),
+            state: "the API server is away".into(),
+            connected: false,
+            seconds: 70,
+            node: None,
+            namespaces: 4,
+            pods: 12,
+            policies: 1,
+            warnings: vec!["too many".into()],
+        };
+        network.kube = Some(kube.clone());
+        let said = render(&status(vec![network.clone()])).replace("\n  ", " ");
+        assert!(
+            said.contains("! kubernetes: the API server is away (1 min ago)"),
+            "{said}"
+        );
+        assert!(
+            said.contains("12 pods, 4 namespaces, 1 network policies") && said.contains("! too many"),
+            "{said}"
+        );
+        network.kube = Some(KubeStatus {
+            connected: true,
+            ..kube
+        });
+        let said = render(&status(vec![network]));
+        assert!(
+            said.contains("kubernetes: connected to https://10.77.0.1:6443"),
+            "{said}"
+        );
     }
 
     #[test]

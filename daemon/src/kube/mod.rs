@@ -1,11 +1,11 @@
 //! The link to Kubernetes: what its API server says of namespaces, pods, network policies and nodes.
 //!
-//! A task of its own for each network ([`link`]), so that neither traffic nor a pod's start waits for an API server, which
-//! may be behind the mesh itself. It needs credentials that a person gives it ([`credentials`]), and does nothing without.
+//! A task of its own for each network (`link`), so that neither traffic nor a pod's start waits for an API server, which
+//! may be behind the mesh itself. It needs credentials that a person gives it (`credentials`), and does nothing without.
 //!
-//! 1. [`watching`]: a list and then its changes, of each kind;
-//! 2. [`objects`], [`policies`]: the few fields that count, as the core's types ([`meshd_core::policy`]);
-//! 3. [`state`]: how the link is. The API server away, what was told stays in force.
+//! 1. `watching`: a list and then its changes, of each kind;
+//! 2. `objects`, `policies`: the few fields that count, as the core's types ([`meshd_core::policy`]);
+//! 3. `state`: how the link is. The API server away, what was told stays in force.
 
 mod check;
 mod credentials;

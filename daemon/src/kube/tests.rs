@@ -30,11 +30,15 @@ fn of_a_pod_the_few_fields_that_count_are_kept() {
     assert_eq!(pod.labels["app"], "web".into());
     assert_eq!(pod.addresses.len(), 2);
     assert_eq!((&*pod.node, pod.host_network), ("w1", false));
-    let ports: Vec<(&str, Protocol, u16)> = pod.ports.iter().map(|p| (&*p.name, p.protocol, p.port)).collect();
+    let ports: Vec<(&str, Protocol, u16)> =
+        pod.ports.iter().map(|p| (&*p.name, p.protocol, p.port)).collect();
     assert_eq!(ports, [("http", Protocol::Tcp, 8080), ("dns", Protocol::Udp, 53)]);
     let parsed: ApiPod = serde_json::from_str(POD).unwrap();
     let all = format!("{parsed:?}");
-    assert!(!all.contains("hunter2") && !all.contains("kube-controller-manager"), "{all}");
+    assert!(
+        !all.contains("hunter2") && !all.contains("kube-controller-manager"),
+        "{all}"
+    );
 }
 
 #[test]
@@ -51,8 +55,17 @@ fn a_policy_is_taken_as_it_stands() {
     let [rule] = &policy.ingress[..] else {
         panic!("{policy:?}")
     };
-    let [Peer::Block { cidr, except }, Peer::Pods { namespaces: Some(_), pods: Some(pods) }, Peer::Pods { namespaces: None, pods: Some(all) }] =
-        &rule.peers[..]
+    let [
+        Peer::Block { cidr, except },
+        Peer::Pods {
+            namespaces: Some(_),
+            pods: Some(pods),
+        },
+        Peer::Pods {
+            namespaces: None,
+            pods: Some(all),
+        },
+    ] = &rule.peers[..]
     else {
         panic!("{rule:?}")
     };
@@ -71,9 +84,17 @@ fn what_of_a_policy_cannot_be_read_allows_nothing() {
         .replace("10.0.0.0/8", "nowhere")
         .replace(r#""operator":"In""#, r#""operator":"Like""#)
         .replace(r#",{"podSelector":{}}]"#, "]");
-    assert_eq!(read::<ApiPolicy>(&broken).unwrap().ingress, [], "not a rule for everybody");
+    assert_eq!(
+        read::<ApiPolicy>(&broken).unwrap().ingress,
+        [],
+        "not a rule for everybody"
+    );
     let broken = POLICY.replace(r#""protocol":"UDP""#, r#""protocol":"ICMP""#);
-    assert_eq!(read::<ApiPolicy>(&broken).unwrap().egress, [], "not a rule for every port");
+    assert_eq!(
+        read::<ApiPolicy>(&broken).unwrap().egress,
+        [],
+        "not a rule for every port"
+    );
 }
 
 #[test]
@@ -117,13 +138,23 @@ fn kubeconfigs_that_are_not_taken_are_refused_in_a_sentence_without_their_secret
     let good = "server: \"https://10.77.0.1:6443\"";
     for (cluster, user, words) in [
         ("server: \"http://10.77.0.1\"", "token: s3cret", "in the clear"),
-        ("server: \"https://x\", insecure-skip-tls-verify: true", "token: s3cret", "whoever answers"),
-        ("server: \"https://x\", proxy-url: \"http://p\"", "token: s3cret", "proxy"),
+        (
+            "server: \"https://x\", insecure-skip-tls-verify: true",
+            "token: s3cret",
+            "whoever answers",
+        ),
+        (
+            "server: \"https://x\", proxy-url: \"http://p\"",
+            "token: s3cret",
+            "proxy",
+        ),
         (good, "exec: {command: sh, apiVersion: x}", "meshd runs none"),
         (good, "username: s3cret", "neither token"),
         (good, "token: s3cret, token: [", "no kubeconfig"),
     ] {
-        let said = Credentials::parse(&kubeconfig(cluster, user), Path::new("/etc")).unwrap_err().to_string();
+        let said = Credentials::parse(&kubeconfig(cluster, user), Path::new("/etc"))
+            .unwrap_err()
+            .to_string();
         assert!(said.contains(words), "{user}: {said}");
         assert!(!said.contains("s3cret"), "{said}");
     }
@@ -140,7 +171,12 @@ async fn files_that_a_kubeconfig_names_lie_beside_it() {
     let folder = tempfile::tempdir().unwrap();
     let text = kubeconfig("server: \"https://10.77.0.1:6443\"", "tokenFile: token");
     let credentials = Credentials::parse(&text, folder.path()).unwrap();
-    let missing = credentials.client().await.err().expect("there is no file").to_string();
+    let missing = credentials
+        .client()
+        .await
+        .err()
+        .expect("there is no file")
+        .to_string();
     assert!(missing.contains("token"), "{missing}");
     std::fs::write(folder.path().join("token"), "s3cret").unwrap();
     assert!(credentials.client().await.is_ok());
@@ -165,7 +201,10 @@ fn server(answers: &[String]) -> (Client, Arc<Mutex<Vec<String>>>) {
 }
 
 fn list(version: u32, more: &str, names: &[&str]) -> String {
-    let items: Vec<String> = names.iter().map(|name| POD.trim().replace("web-7xk2p", name)).collect();
+    let items: Vec<String> = names
+        .iter()
+        .map(|name| POD.trim().replace("web-7xk2p", name))
+        .collect();
     let items = items.join(",");
     format!(
         r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"{version}","continue":"{more}"}},"items":[{items}]}}"#
@@ -173,7 +212,10 @@ fn list(version: u32, more: &str, names: &[&str]) -> String {
 }
 
 fn event(kind: &str, name: &str, version: u32) -> String {
-    let object = POD.trim().replace("web-7xk2p", name).replace("\"812\"", &format!("\"{version}\""));
+    let object = POD
+        .trim()
+        .replace("web-7xk2p", name)
+        .replace("\"812\"", &format!("\"{version}\""));
     format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n")
 }
 
@@ -193,7 +235,11 @@ async fn a_watch_goes_on_where_it_was_and_begins_anew_where_the_server_forgot() 
     let mut said = Vec::new();
     while said.len() < 6 {
         said.push(match heard.recv().await.expect("it watches") {
-            Word::All(all) => all.iter().map(|pod| pod.name.name.to_string()).collect::<Vec<_>>().join(" "),
+            Word::All(all) => all
+                .iter()
+                .map(|pod| pod.name.name.to_string())
+                .collect::<Vec<_>>()
+                .join(" "),
             Word::Connected => "connected".to_owned(),
             Word::Applied(pod) => format!("+{}", pod.name.name),
             Word::Gone(name) => format!("-{}", name.name),
@@ -204,7 +250,13 @@ async fn a_watch_goes_on_where_it_was_and_begins_anew_where_the_server_forgot() 
     watching.abort();
     let asked = asked.lock().unwrap().clone();
     assert!(asked[1].contains("continue=next"), "{asked:?}");
-    assert!(asked[2].contains("resourceVersion=10") && asked[2].contains("allowWatchBookmarks=true"), "{asked:?}");
-    assert!(asked[3].contains("resourceVersion=30"), "after the bookmark: {asked:?}");
+    assert!(
+        asked[2].contains("resourceVersion=10") && asked[2].contains("allowWatchBookmarks=true"),
+        "{asked:?}"
+    );
+    assert!(
+        asked[3].contains("resourceVersion=30"),
+        "after the bookmark: {asked:?}"
+    );
     assert!(!asked[4].contains("watch=true"), "{asked:?}");
 }

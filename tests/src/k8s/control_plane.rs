@@ -70,7 +70,10 @@ impl ControlPlane {
         ]
         .map(str::to_owned);
         let manager = files::controller_manager();
-        let others = [("kube-controller-manager", &manager[..]), ("kube-scheduler", &scheduler)];
+        let others = [
+            ("kube-controller-manager", &manager[..]),
+            ("kube-scheduler", &scheduler),
+        ];
         let others = others.map(|(name, flags)| spawn(host, parts, name, flags));
         control_plane.processes.extend(others);
         control_plane

@@ -26,12 +26,15 @@ impl Cluster {
         for node in &self.nodes {
             let file = node.mesh().machine().file(KUBECONFIG);
             fs::write(file, &kubeconfig).expect("the machine's own file");
-            node.mesh().ctl(&["cni", "credentials", "--kubeconfig", KUBECONFIG]);
+            node.mesh()
+                .ctl(&["cni", "credentials", "--kubeconfig", KUBECONFIG]);
         }
         for node in &self.nodes {
-            self.wait(SOON, &format!("meshd on {} watches the cluster", node.name()), || {
-                (node.mesh().network(super::NET)?["kube"]["connected"] == true).then_some(())
-            });
+            self.wait(
+                SOON,
+                &format!("meshd on {} watches the cluster", node.name()),
+                || (node.mesh().network(super::NET)?["kube"]["connected"] == true).then_some(()),
+            );
         }
     }
 

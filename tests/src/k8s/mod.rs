@@ -6,9 +6,9 @@
 
 pub mod cgroups;
 mod cluster;
-mod credentials;
 mod control_plane;
 mod conversation;
+mod credentials;
 mod files;
 pub mod guide;
 mod host;

@@ -1,7 +1,6 @@
 //! meshd watches the API server: through NATs, with credentials that allow nothing else, and over the server's death.
 
 use std::fs;
-use std::time::Duration;
 
 use meshd_tests::k8s::{Cluster, KUBECONFIG, NET, ProxyMode, Worker};
 use meshd_tests::mesh::words;
@@ -44,19 +43,28 @@ fn meshd_watches_the_api_server_with_the_least_credentials_and_keeps_what_it_kne
         for node in &cluster.nodes {
             cluster.wait(LONG, &format!("{} knows {wanted:?}", node.name()), || {
                 let kube = kube(node)?;
-                wanted.iter().all(|(what, count)| kube[what] == *count).then_some(())
+                wanted
+                    .iter()
+                    .all(|(what, count)| kube[what] == *count)
+                    .then_some(())
             });
         }
     };
     wait_for(&cluster, known);
     cluster.without_api_server(|cluster| {
         for node in &cluster.nodes {
-            let kube = cluster.wait(LONG, &format!("{} says that the server is away", node.name()), || {
-                kube(node).filter(|kube| kube["connected"] == false)
-            });
+            let kube = cluster.wait(
+                LONG,
+                &format!("{} says that the server is away", node.name()),
+                || kube(node).filter(|kube| kube["connected"] == false),
+            );
             let said = kube["state"].as_str().unwrap_or_default();
             assert!(said.contains("does not answer"), "{said}");
-            assert_eq!((&kube["policies"], &kube["pods"]), (&1.into(), &1.into()), "{kube}");
+            assert_eq!(
+                (&kube["policies"], &kube["pods"]),
+                (&1.into(), &1.into()),
+                "{kube}"
+            );
         }
     });
     cluster.kubectl(&["delete", "namespace", "shop", "--wait=false"]);
@@ -82,7 +90,9 @@ fn wrong_credentials_are_refused_in_a_sentence(cluster: &Cluster) {
     let refused = |user: &str| {
         let file = node.mesh().machine().file(KUBECONFIG);
         fs::write(file, cluster.kubeconfig(user)).expect("the machine's own file");
-        let output = node.mesh().try_ctl(&["cni", "credentials", "--kubeconfig", KUBECONFIG]);
+        let output = node
+            .mesh()
+            .try_ctl(&["cni", "credentials", "--kubeconfig", KUBECONFIG]);
         assert!(!output.status.success(), "{user} was taken");
         words(&output)
     };
@@ -91,19 +101,39 @@ fn wrong_credentials_are_refused_in_a_sentence(cluster: &Cluster) {
     let said = refused("exec: {apiVersion: client.authentication.k8s.io/v1, command: sh}");
     assert!(said.contains("meshd runs none"), "{said}");
     // the default account of a namespace may read nothing
-    let token = cluster.kubectl(&["create", "token", "default"]);
+    let token = cluster.wait(LONG, "there is a default account", || {
+        let output = cluster.try_kubectl(&["create", "token", "default"]);
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    });
     let said = refused(&format!("token: {}", token.trim()));
-    assert!(said.contains("may not list namespaces, watch namespaces"), "{said}");
+    assert!(
+        said.contains("may not list namespaces, watch namespaces"),
+        "{said}"
+    );
     assert_eq!(kube(node), None, "nothing was kept");
 }
 
 /// As the API server says itself. Who it is, and what everybody may read, is not counted.
 fn credentials_allow_nothing_else(cluster: &Cluster) {
-    let listed = cluster.kubectl(&["--as", "system:serviceaccount:kube-system:meshd", "auth", "can-i", "--list"]);
-    let resources = listed.lines().filter(|line| !line.contains("selfsubject") && line.contains("[]"));
+    let listed = cluster.kubectl(&[
+        "--as",
+        "system:serviceaccount:kube-system:meshd",
+        "auth",
+        "can-i",
+        "--list",
+    ]);
+    let resources = listed
+        .lines()
+        .filter(|line| !line.contains("selfsubject") && line.contains("[]"));
     let mut resources: Vec<&str> = resources.filter(|line| !line.starts_with(' ')).collect();
     resources.sort_unstable();
-    let allowed: Vec<Vec<&str>> = resources.iter().map(|line| line.split_whitespace().collect()).collect();
+    let allowed: Vec<Vec<&str>> = resources
+        .iter()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
     let read = |what| vec![what, "[]", "[]", "[get", "list", "watch]"];
     let wanted = ["namespaces", "networkpolicies.networking.k8s.io", "nodes", "pods"];
     assert_eq!(allowed, wanted.map(read), "{listed}");
