@@ -36,6 +36,7 @@ mod process;
 mod report;
 mod snapshot;
 mod spawner;
+pub mod storage;
 pub mod sweep;
 mod tcp;
 mod wait;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::machine::Machine;
 use crate::mesh::program;
+use crate::process::Process;
 use crate::tcp::TcpFlow;
 
 /// Name of the CNI network of every configuration here.
@@ -119,6 +120,11 @@ impl Pod {
     /// Runs a program inside, whatever becomes of it.
     pub fn output(&self, argv: &[&str]) -> Output {
         self.machine.output(&self.entered(argv))
+    }
+
+    /// Starts a program inside, in the background.
+    pub fn spawn(&self, argv: &[&str]) -> Process {
+        self.machine.spawn_as(argv[0], &self.entered(argv), &[])
     }
 
     fn entered<'a>(&'a self, argv: &[&'a str]) -> Vec<&'a str> {

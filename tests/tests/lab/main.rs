@@ -38,6 +38,7 @@ mod restart;
 mod soak;
 mod speed;
 mod state;
+mod storage;
 mod strangers;
 mod survival;
 mod tokens;
