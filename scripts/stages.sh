@@ -115,10 +115,11 @@ stage_scale() {
 # a cluster of real Kubernetes, one at a time
 stage_k8s() {
   local parts code threads=1 test=k8s bound=$k8s_bound
-  have go || { skip_stage "Kubernetes is built from its Go modules: install Go $(sed -n 's/^go //p' tests/k8s/go.mod) or newer"; return; }
+  local wants; wants=$(sed -n 's/^go //p' "$top/tests/k8s/go.mod")
+  have go || { skip_stage "Kubernetes is built from its Go modules, and Go is not installed: install Go $wants or newer, then run ./test --k8s"; return; }
   need bash=bash dpkg-deb=dpkg
   parts=$(get_k8s); code=$?
-  [ $code != 3 ] || { skip_stage "Kubernetes' modules, or Debian's busybox-static, could not be had"; return; }
+  [ $code != 3 ] || { skip_stage "Kubernetes' Go modules, or Debian's busybox-static and libseccomp-dev, could not be had ($(go env GOVERSION 2>/dev/null || echo "no Go that runs") is here, $wants or newer is wanted; the reason is in $logs/k8s.log)"; return; }
   [ $code = 0 ] || return 1
   export MESHD_K8S_PARTS=$parts
   local long=(); [ "${mode:-}" != long ] || long=(--include-ignored)

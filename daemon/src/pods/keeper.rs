@@ -121,7 +121,7 @@ impl Keeper {
             Err(error) => return warn!("{error}"),
         };
         let present: BTreeSet<String> = links.iter().map(|link| link.name.clone()).collect();
-        let gone = self.leases.observe(Instant::now(), &present);
+        let gone = self.leases.observe(fault::now(), &present);
         for lease in &gone {
             info!(container = %lease.attachment.container, address = %lease.ipv4, "a pod's interface is gone; its address is free");
         }

@@ -1,6 +1,6 @@
 //! The commands of docs/kubernetes.md, as the tests run them: a cluster of the lab is brought up with the lines of the page.
 //!
-//! A line of a code block that begins with `HOST$ ` is a command. `TOKEN`, `MESH4` and `MESH6` stand for what differs from node to
+//! `HOST$ ` before a command says where it is typed. `TOKEN`, `MESH4` and `MESH6` stand for what differs from node to
 //! node; three dots at its end for what has nothing to do with the mesh.
 
 use std::net::IpAddr;
@@ -8,9 +8,15 @@ use std::net::IpAddr;
 /// The page.
 const PAGE: &str = include_str!("../../../docs/kubernetes.md");
 
+/// Its sections that are run line by line.
+const SECTIONS: [&str; 2] = ["A node goes", "A cluster on it"];
+
 /// What a cluster of the lab does with the page, by the beginnings of its lines, in their order. Each line is one of these, and
 /// each of these is a line.
-pub const STEPS: [&str; 10] = [
+pub const STEPS: [&str; 13] = [
+    DRAIN,
+    LEAVE,
+    DELETE,
     CREATE,
     TOKEN,
     JOIN,
@@ -22,6 +28,12 @@ pub const STEPS: [&str; 10] = [
     FIRST_GATEWAY,
     SECOND_GATEWAY,
 ];
+/// A node's pods go elsewhere.
+pub const DRAIN: &str = "cp$ kubectl drain";
+/// The node leaves.
+pub const LEAVE: &str = "w2$ meshctl leave";
+/// The cluster forgets it.
+pub const DELETE: &str = "cp$ kubectl delete node";
 /// The network.
 pub const CREATE: &str = "cloud$ meshctl network create";
 /// A token.
@@ -75,21 +87,17 @@ pub fn option(step: &str, name: &str) -> &'static str {
         .unwrap_or_else(|| panic!("{step:?} has no {name} in docs/kubernetes.md"))
 }
 
-/// The commands of the page.
+/// The commands of the page's sections about a cluster.
 pub fn lines() -> impl Iterator<Item = &'static str> {
-    let mut inside = false;
+    let (mut about, mut inside) = (false, false);
     PAGE.lines().filter(move |line| {
+        if let Some(title) = line.strip_prefix("## ") {
+            about = SECTIONS.contains(&title);
+        }
         let fence = line.starts_with("```");
         inside ^= fence;
-        inside && !fence && line.split_once("$ ").is_some_and(|(host, _)| is_host(host))
+        about && inside && !fence
     })
-}
-
-fn is_host(word: &str) -> bool {
-    !word.is_empty()
-        && word
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use meshd_tests::eventually;
 use meshd_tests::k8s::{Cluster, Pod, ProxyMode, get};

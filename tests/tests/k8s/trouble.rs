@@ -1,10 +1,11 @@
 //! What breaks on the mesh heals under running pods, and what a node had comes back with it.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use meshd_tests::k8s::{Conversation, Pod, ProxyMode};
-use meshd_tests::mesh::Node;
+use meshd_tests::k8s::{Conversation, Pod, ProxyMode, guide};
+use meshd_tests::mesh::{Node, words};
 use meshd_tests::{eventually, figure, keeps};
 
 use crate::bed::{self, Bed, LONG, WEB};
@@ -48,6 +49,7 @@ fn pods_outlive_meshd_and_the_relay_and_a_node_comes_back_with_its_pods() {
         },
     );
     reboot_a_node(&mut bed);
+    a_drained_node_leaves(&bed);
 }
 
 fn restart_under_traffic(bed: &Bed, what: &str, bar: Duration, trouble: impl FnOnce()) {
@@ -83,6 +85,31 @@ fn reboot_a_node(bed: &mut Bed) {
     bed.cluster.reboot("w2");
     bed.pods[2] = back(bed, 1, "w2");
     services_answer(bed);
+}
+
+/// As docs/kubernetes.md says it: nothing of its pods stays on it, and the others go on without it.
+fn a_drained_node_leaves(bed: &Bed) {
+    bed.cluster.kubectl(&guide::words(guide::DRAIN));
+    let node = bed.cluster.node("w2").mesh();
+    let leave = guide::words(guide::LEAVE);
+    let unforced: Vec<&str> = leave.iter().copied().filter(|word| *word != "--force").collect();
+    let refused = words(&node.try_ctl(&unforced));
+    let named = bed.pods[2].address().to_string();
+    assert!(
+        refused.contains(&named) && refused.contains("--force"),
+        "{refused}"
+    );
+    node.ctl(&leave);
+    let left = node.machine().sh("ip -o link; ip route show table all");
+    assert!(!left.contains("mpod") && !left.contains("meshd"), "{left}");
+    bed.cluster.kubectl(&guide::words(guide::DELETE));
+    let service = ("web", 80);
+    let others: BTreeSet<String> = bed.pods[..2].iter().map(|pod| pod.name.clone()).collect();
+    bed.cluster.wait(LONG, "the service is its other pods", || {
+        let machine = bed.cluster.node("w1").mesh().machine();
+        let heard = bed.pods[1].dial(machine, service, "hostname", 30).ok()?;
+        (heard == others).then_some(())
+    });
 }
 
 fn services_answer(bed: &Bed) {

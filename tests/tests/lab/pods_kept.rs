@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use meshd_tests::mesh::Node;
 use meshd_tests::pods::Pod;
-use meshd_tests::{eventually, figure};
+use meshd_tests::{Machine, eventually, figure};
 use serde_json::json;
 
-use crate::bed::{NET, SOON};
+use crate::bed::{Bed, NET, SOON};
 use crate::pods_cni::{collect, leases, leftovers, one_node};
 
 /// Pods of the storm.
@@ -53,9 +53,51 @@ fn leases_outlive_meshd_and_a_lost_cache_and_go_with_their_pods() {
     assert_eq!(leftovers(node.machine()), "");
 }
 
+/// A node that a test can have die at certain points, and whose clock for what is away it can put forward.
+fn a_node_with_faults(bed: &Bed) -> Node {
+    let machine = bed.sites[0].machine("m", 30);
+    let node = Node::start_with(&machine, &[], &[("MESHD_FAULTS", "1")]);
+    node.join(&bed.relay.token(NET, &[]));
+    eventually(SOON, "it has a part of the pods' prefix", || leases(&node));
+    machine.sh("mkdir -p /run/meshd-faults");
+    node
+}
+
+/// Has meshd look at the kernel's interfaces, each time as if more than a minute had passed.
+fn a_minute_passes(machine: &Machine, minutes: &mut u32) {
+    *minutes += 2;
+    let seconds = *minutes * 60;
+    machine.sh(&format!(
+        "echo {seconds} > /run/meshd-faults/later; ip link add knock type bridge; ip link del knock"
+    ));
+}
+
+#[test]
+fn meshd_takes_back_by_itself_what_no_runtime_tells() {
+    let bed = one_node();
+    let node = a_node_with_faults(&bed);
+    let machine = node.machine();
+    let mut minutes = 0;
+    let (kept, kept_ips) = Pod::added(&node, "kept");
+    let (pod, ips) = Pod::added(&node, "p");
+    a_minute_passes(machine, &mut minutes);
+    pod.delete();
+    eventually(SOON, "its interface goes with it", || {
+        (leftovers(machine).matches(&ips[0].to_string()).count() == 0).then_some(())
+    });
+    eventually(SOON, "the lease is taken back", || {
+        a_minute_passes(machine, &mut minutes);
+        (leases(&node)? == 1).then_some(())
+    });
+    let log = node.with_process(meshd_tests::Process::log);
+    assert!(log.contains("a pod's interface is gone"), "{log}");
+    assert!(kept.pings(node.ipv4(NET)), "{kept_ips:?} stays");
+}
+
+/// The same by the computer's own clock.
 #[test]
 #[ignore = "long: waits until an absent interface's lease is taken back"]
-fn meshd_takes_back_by_itself_what_no_runtime_tells() {
+fn meshd_takes_back_after_a_minute_what_no_runtime_tells() {
     let bed = one_node();
     let node = &bed.nodes[0];
     let (pod, _) = Pod::added(node, "p");
@@ -72,12 +114,9 @@ fn meshd_takes_back_by_itself_what_no_runtime_tells() {
 #[test]
 fn whoever_is_killed_at_whichever_step_nothing_is_left_after_a_collection() {
     let bed = one_node();
-    let machine = bed.sites[0].machine("m", 30);
-    let node = Node::start_with(&machine, &[], &[("MESHD_FAULTS", "1")]);
-    node.join(&bed.relay.token(NET, &[]));
-    eventually(SOON, "it has a part of the pods' prefix", || leases(&node));
+    let node = a_node_with_faults(&bed);
+    let machine = node.machine();
     let spare = Pod::new(&node, "spare");
-    machine.sh("mkdir -p /run/meshd-faults");
     let mut number = 0;
     let mut pod = || {
         number += 1;
@@ -85,7 +124,7 @@ fn whoever_is_killed_at_whichever_step_nothing_is_left_after_a_collection() {
     };
     let clean = |what: &str| {
         collect(&spare, &[]);
-        assert_eq!(leftovers(&machine), "", "{what}");
+        assert_eq!(leftovers(machine), "", "{what}");
         assert_eq!(leases(&node), Some(0), "{what}");
     };
     for point in ["lease", "veth", "inside", "cable", "ready"] {
