@@ -33,6 +33,7 @@ pub mod netlink;
 pub mod nft;
 pub mod nft_changes;
 pub mod poll;
+pub mod raw;
 pub mod sysctl;
 pub mod tun;
 pub mod udp;

@@ -18,6 +18,8 @@ const VERY_LATE: Duration = Duration::from_millis(20);
 /// How long the receiver goes on after the sender stopped, for what is still under way.
 const LINGER: Duration = Duration::from_millis(500);
 
+/// Runs of missing packets that are told.
+const MAX_RUNS: usize = 16;
 /// How long the first packet may take on a busy computer.
 const FIRST: Duration = Duration::from_secs(20);
 
@@ -47,6 +49,8 @@ pub struct FlowReport {
     pub first_arrival: Option<Duration>,
     /// Packets before the first that arrived, which never arrived themselves.
     pub lost_at_first: u64,
+    /// Of those sent after the first that arrived, which never did: from, to; the first few.
+    pub missing: Vec<(u64, u64)>,
 }
 
 impl FlowReport {
@@ -126,6 +130,7 @@ impl UdpFlow {
             longest_silence: arrivals.longest_silence,
             first_arrival: arrivals.first,
             lost_at_first: arrivals.missing_before_first(),
+            missing: arrivals.missing(sent),
         }
     }
 }
@@ -175,14 +180,29 @@ fn receive(socket: &UdpSocket, stop: &AtomicBool, arriving: &AtomicBool) -> Arri
 }
 
 impl Arrivals {
+    fn came(&self, number: u64) -> bool {
+        let word = usize::try_from(number / 64).ok().and_then(|at| self.seen.get(at));
+        word.is_some_and(|word| word & (1 << (number % 64)) != 0)
+    }
+
     /// Of the packets before the first that arrived, those that did not come later either.
     fn missing_before_first(&self) -> u64 {
-        let came = |number: &u64| {
-            let word = usize::try_from(number / 64).ok().and_then(|at| self.seen.get(at));
-            word.is_some_and(|word| word & (1 << (number % 64)) != 0)
-        };
         let first = self.first_number.unwrap_or(0);
-        (0..first).filter(|number| !came(number)).count() as u64
+        (0..first).filter(|number| !self.came(*number)).count() as u64
+    }
+
+    /// Runs of packets that never arrived, after the first that did.
+    fn missing(&self, sent: u64) -> Vec<(u64, u64)> {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for number in (self.first_number.unwrap_or(sent)..sent).filter(|number| !self.came(*number)) {
+            let full = runs.len() == MAX_RUNS;
+            match runs.last_mut() {
+                Some((_, last)) if *last + 1 == number => *last = number,
+                _ if full => break,
+                _ => runs.push((number, number)),
+            }
+        }
+        runs
     }
 
     fn note(&mut self, number: u64) {

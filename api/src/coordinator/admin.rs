@@ -43,7 +43,7 @@ pub struct NetworkCreate {
     /// IPv6 prefix; a random ULA /64 where absent.
     #[serde(default)]
     pub cidr6: Option<String>,
-    /// MTU of the interfaces, 1280..=8920, a multiple of 16; 1408 where absent.
+    /// MTU of the interfaces, 1280..=8912, a multiple of 16; 1408 where absent.
     #[serde(default)]
     pub mtu: Option<u16>,
     /// Parameters statement, where the root key is kept elsewhere.

@@ -87,6 +87,9 @@ pub struct NetworkStatus {
     /// Packets dropped, by reason; reasons with zero are left out.
     #[serde(default)]
     pub drops: BTreeMap<String, u64>,
+    /// What finding paths cost and refused, by name: datagrams `sent`, `mtu_probes` among them, and so on; zeros are left out.
+    #[serde(default)]
+    pub discovery: BTreeMap<String, u64>,
 }
 
 /// A range behind egress gateways.

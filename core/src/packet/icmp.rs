@@ -12,17 +12,16 @@ const MAX_ANSWER_LEN_V4: usize = 576;
 const HOP_LIMIT: u8 = 64;
 
 /// Writes the answer to `packet` into `out` and gives its length. `mtu` is the largest packet in bytes that the peer
-/// takes. It comes in the name of the packet's destination: a kernel believes no packet from outside that has an address of
-/// its own, so the node cannot answer under its own, and nobody looks at the source of this message. `None` where
+/// takes. It comes from `from`, the node's own address, or in the name of the packet's destination. `None` where
 /// nothing may be answered (RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e)): to ICMP errors, later fragments, IPv4
 /// that may be fragmented, where an end is no single host; and where `out` is too short.
-pub fn too_big(packet: &[u8], mtu: u16, out: &mut [u8]) -> Option<usize> {
+pub fn too_big(packet: &[u8], mtu: u16, from: Option<IpAddr>, out: &mut [u8]) -> Option<usize> {
     let header = ip::parse(packet).ok()?;
     let single = is_single_host(header.source) && is_single_host(header.destination);
     if header.fragment == Fragment::Later || !single || is_icmp_error(packet, &header) {
         return None;
     }
-    match (header.destination, header.source) {
+    match (from.unwrap_or(header.destination), header.source) {
         (IpAddr::V4(source), IpAddr::V4(sender)) if packet[6] & 0x40 != 0 => {
             let quoted = packet
                 .len()
@@ -101,7 +100,7 @@ mod tests {
             (build::udp6(&[1; 1300]), 46, 48, 1280),
         ] {
             let mut out = [0xaa; MAX_ANSWER_LEN];
-            let length = too_big(&packet, 1200, &mut out).unwrap();
+            let length = too_big(&packet, 1200, None, &mut out).unwrap();
             assert_eq!(length, total);
             let answer = ip::parse(&out[..length]).unwrap();
             assert_eq!(
@@ -117,7 +116,7 @@ mod tests {
             };
             assert_eq!(sum.checksum(), 0);
             assert_eq!(
-                too_big(&out[..length], 1200, &mut [0; 1280]),
+                too_big(&out[..length], 1200, None, &mut [0; 1280]),
                 None,
                 "no error about an error"
             );
@@ -131,15 +130,15 @@ mod tests {
             ..Recipe::v4(UDP, &[0; 1300])
         }
         .build();
-        assert_eq!(too_big(&packet, 1200, &mut [0; 1280]), None);
+        assert_eq!(too_big(&packet, 1200, None, &mut [0; 1280]), None);
         let packet = build::udp4(&[0; 1300]);
-        assert_eq!(too_big(&packet, 1200, &mut [0; 575]), None);
+        assert_eq!(too_big(&packet, 1200, None, &mut [0; 575]), None);
         let multicast = std::net::Ipv4Addr::new(239, 1, 2, 3).into();
         let packet = Recipe {
             destination: multicast,
             ..Recipe::v4(UDP, &[0; 1300])
         }
         .build();
-        assert_eq!(too_big(&packet, 1200, &mut [0; 1280]), None);
+        assert_eq!(too_big(&packet, 1200, None, &mut [0; 1280]), None);
     }
 }

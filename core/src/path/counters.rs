@@ -22,3 +22,32 @@ pub struct Counters {
     /// Datagrams and events dropped because the driver did not fetch them.
     pub overflowed: u64,
 }
+
+impl Counters {
+    /// All of them, by stable names in lower case, for JSON and metrics.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let Self {
+            sent,
+            mtu_probes,
+            foreign,
+            strangers,
+            unopened,
+            replayed,
+            unasked,
+            limited,
+            overflowed,
+        } = *self;
+        [
+            ("sent", sent),
+            ("mtu_probes", mtu_probes),
+            ("foreign", foreign),
+            ("strangers", strangers),
+            ("unopened", unopened),
+            ("replayed", replayed),
+            ("unasked", unasked),
+            ("limited", limited),
+            ("overflowed", overflowed),
+        ]
+        .into_iter()
+    }
+}

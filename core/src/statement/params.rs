@@ -11,7 +11,7 @@ use crate::keys::{LanKey, RootPublic, RootSecret};
 /// Smallest MTU in bytes (RFC 8200 section 5).
 pub const MTU_MIN: u16 = 1280;
 /// Largest MTU in bytes: what fits a 9000-byte underlay.
-pub const MTU_MAX: u16 = 8920;
+pub const MTU_MAX: u16 = 8912;
 /// An MTU is a multiple of this, since WireGuard pads to 16 bytes.
 pub const MTU_STEP: u16 = 16;
 /// Fits 1500 bytes over IPv6 through a relay.

@@ -1,6 +1,6 @@
 //! What dies, and how soon nobody notices any more.
 
-use meshd_core::path::PathKind;
+use meshd_core::path::{Event, PathKind};
 use meshd_core::sim::{NatKind, World};
 
 use crate::places::{MS, S, arrived, kind, longest_gap, one_lan, two_homes, two_public};
@@ -216,4 +216,24 @@ fn after_ten_idle_seconds_the_first_packet_takes_a_second_relay_too() {
         before + 1,
         "the first packet is through, once"
     );
+}
+
+#[test]
+fn who_only_receives_a_packet_now_and_then_notices_within_three_seconds_that_its_udp_is_blocked() {
+    for phase in 0..10 {
+        let (mut world, ann, bob) = two_homes([NatKind::SYMMETRIC; 2]);
+        world.run(2 * S);
+        world.flow(ann, bob, 5 * S, 60 * S);
+        world.run(20 * S + 500 * MS * phase);
+        assert_eq!(kind(&world, ann, bob), PathKind::Relay);
+        world.link(meshd_core::sim::SiteId::nth(2)).blocked = true;
+        let asks = |world: &World| {
+            let events = &world.node(bob).unwrap().events;
+            events
+                .iter()
+                .any(|(_, event)| matches!(event, Event::Carrier { wanted: true, .. }))
+        };
+        assert!(!asks(&world));
+        assert!(world.run_until(3 * S, asks), "phase {phase}: nothing is noticed");
+    }
 }

@@ -49,7 +49,7 @@ pub struct Create {
     /// The IPv6 addresses of its nodes [default: a random fd00::/8 prefix]
     #[arg(long, value_name = "PREFIX", value_parser = prefix::<Ipv6Net>)]
     cidr6: Option<Ipv6Net>,
-    /// The MTU of its interfaces: 1280 to 8920, a multiple of 16 [default: 1408, which always fits]
+    /// The MTU of its interfaces: 1280 to 8912, a multiple of 16 [default: 1408, which always fits]
     #[arg(long, value_name = "BYTES", value_parser = mtu)]
     mtu: Option<u16>,
     #[command(flatten)]

@@ -254,6 +254,7 @@ mod tests {
             kube: None,
             warnings: Vec::new(),
             drops: Default::default(),
+            discovery: Default::default(),
         }
     }
 

@@ -43,11 +43,13 @@ impl Sockets {
 pub struct DataPlaneConfig {
     /// The TUN device; its first queue is used. It comes back from [`super::DataPlane::shutdown`].
     pub tun: Tun,
+    /// The node's own addresses in the network: it answers from them to packets that are too big.
+    pub addresses: Vec<IpAddr>,
     /// The UDP sockets.
     pub sockets: Sockets,
     /// The node's WireGuard key in this network.
     pub private_key: WireGuardSecret,
-    /// The tunnel's MTU in bytes, 1280..=8920.
+    /// The tunnel's MTU in bytes, 1280..=8912.
     pub mtu: u16,
     /// Where events go. What finds no room is dropped and counted.
     pub control: mpsc::Sender<ControlEvent>,
@@ -158,8 +160,8 @@ pub enum StartError {
     /// There is neither an IPv4 nor an IPv6 socket.
     #[error("there is no UDP socket; give at least one, for IPv4 or IPv6")]
     NoSocket,
-    /// Outside 1280..=8920.
-    #[error("the tunnel's MTU is {0}; it has to be 1280 to 8920 bytes")]
+    /// Outside 1280..=8912.
+    #[error("the tunnel's MTU is {0}; it has to be 1280 to 8912 bytes")]
     Mtu(u16),
     /// The kernel refused.
     #[error("cannot {what}: {source}; the machine is short of threads, descriptors or memory")]

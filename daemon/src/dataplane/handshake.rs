@@ -8,17 +8,15 @@
 
 mod queue;
 
-use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use meshd_core::packet::{DropReason, icmp};
+use meshd_core::packet::DropReason;
 use meshd_core::path::Endpoint;
 use meshd_core::wireguard::{
     Admission, COOKIE_REPLY_LEN, HandshakeDone, HandshakeGate, INITIATION_LEN, Origin, TimeoutDone, receiver,
 };
-use meshd_net::tun::{Tun, VnetHeader};
 pub(super) use queue::HandshakeQueue;
 use queue::{Job, Message};
 use rand_core::{OsRng, RngCore};
@@ -277,7 +275,8 @@ impl HandshakeThread {
         let rescue = self.shared.rescue();
         for kept in rescue.of(peer.index, now) {
             if kept.len() > max_packet {
-                answer_too_big(&self.shared.tun, kept, max_packet as u16);
+                let shared = &self.shared;
+                shared.too_big.answer(&shared.tun, kept, max_packet as u16);
                 continue;
             }
             self.packet[..kept.len()].copy_from_slice(kept);
@@ -297,14 +296,5 @@ impl HandshakeThread {
 
     fn send_staged(&mut self, peer: &Peer, state: &mut PeerState, now: Instant) {
         send_staged(&self.shared, peer, state, &mut self.packet, &mut self.outbox, now);
-    }
-}
-
-/// Tells the sender of a packet that it is too big for the peer; as lossy as any ICMP message.
-fn answer_too_big(tun: &Tun, packet: &[u8], max_packet: u16) {
-    let mut answer = [0; icmp::MAX_ANSWER_LEN];
-    let queue = tun.queues().first();
-    if let (Some(queue), Some(length)) = (queue, icmp::too_big(packet, max_packet, &mut answer)) {
-        let _ = queue.send(&VnetHeader::PLAIN, &[IoSlice::new(&answer[..length])]);
     }
 }

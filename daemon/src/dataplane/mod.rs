@@ -14,6 +14,7 @@ mod config;
 mod handshake;
 mod outbox;
 mod peer;
+mod pieces;
 mod relaying;
 mod rescue;
 mod rx;
@@ -22,6 +23,7 @@ mod shared;
 mod sockets;
 mod staging;
 mod table;
+mod too_big;
 mod tx;
 mod worker;
 
@@ -51,10 +53,11 @@ use shared::{Control, Drops, Shared};
 use sockets::SocketSet;
 use staging::Staging;
 use table::PeerTable;
+use too_big::TooBig;
 use worker::Worker;
 
 /// Smallest and largest MTU of a tunnel, in bytes.
-const MTU: std::ops::RangeInclusive<u16> = 1280..=8920;
+const MTU: std::ops::RangeInclusive<u16> = 1280..=8912;
 
 /// Bytes of all buffers at the largest MTU. What no packet ever touched is not backed by memory; a peer's session comes on
 /// top, about 11 KB once it is used.
@@ -332,6 +335,7 @@ fn share(config: DataPlaneConfig) -> Result<Shared, StartError> {
         own: WireGuard::new(config.private_key),
         mtu: config.mtu,
         tun: config.tun,
+        too_big: TooBig::new(config.addresses),
         sockets: ArcSwap::from_pointee(config.sockets.into()),
         table: ArcSwap::from_pointee(PeerTable::default()),
         relays: ArcSwap::from_pointee(Vec::new()),

@@ -17,12 +17,14 @@ use super::rescue::Rescue;
 use super::sockets::SocketSet;
 use super::staging::Staging;
 use super::table::PeerTable;
+use super::too_big::TooBig;
 
 /// The parts that threads share. Locks are taken in this order: passage, one peer, staging or rescue.
 pub(super) struct Shared {
     pub(super) own: WireGuard,
     pub(super) mtu: u16,
     pub(super) tun: Tun,
+    pub(super) too_big: TooBig,
     pub(super) sockets: ArcSwap<SocketSet>,
     pub(super) table: ArcSwap<PeerTable>,
     pub(super) relays: ArcSwap<Vec<SocketAddr>>,

@@ -3,24 +3,23 @@
 //! 1. Read super-packets until there are none, or 128 segments are sealed.
 //! 2. The destination gives the peer; it is locked once for a run of packets to it.
 //! 3. What cannot be sealed yet waits in the staging pool, and the control side hears of it.
-//! 4. A super-packet, or an IPv4 packet that is too large for the peer's path and may be fragmented, is cut straight into a
+//! 4. A super-packet, or a packet that is too large for the peer's path and may be fragmented, is cut straight into a
 //!    scratch buffer, one piece at a time, and sealed from there into the outbox; a single packet is sealed from where it
 //!    was read.
 //! 5. The outbox leaves at once: a packet never waits for the next.
 
-use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
 
-use meshd_core::packet::{
-    DropReason, Fragments, GsoKind, Offload, Segments, clamp_mss, complete_checksum, icmp, ip,
-};
+use meshd_core::packet::{DropReason, GsoKind, Offload, clamp_mss, complete_checksum, ip};
 use meshd_core::wireguard::DATA_OVERHEAD;
 use meshd_net::tun::{TunQueue, VnetHeader};
+use rand_core::{OsRng, RngCore};
 
 use super::config::ControlEvent;
 use super::outbox::{Flushed, Outbox, Route};
 use super::peer::{Peer, PeerState};
+use super::pieces::{Pieces, Scratch};
 use super::seal::{seal, send_staged};
 use super::shared::Shared;
 use super::sockets::SocketSet;
@@ -39,41 +38,11 @@ pub(super) const BUFFERS: usize = READ_BUFFER + 2 * OUTBOX_BYTES;
 pub(super) struct Tx {
     shared: Arc<Shared>,
     buffer: Box<[u8]>,
-    scratch: Box<[u8]>,
+    scratch: Scratch,
+    /// For the next packet that is cut into IPv6 fragments.
+    next_id: u32,
     outbox: Outbox,
     copies: Outbox,
-}
-
-/// What a packet is cut into.
-enum Pieces<'a> {
-    Segments(Segments<'a>),
-    Fragments(Fragments<'a>),
-}
-
-impl<'a> Pieces<'a> {
-    /// Of a packet whose checksum is complete unless it is a super-packet.
-    fn new(packet: &'a [u8], offload: &Offload, max_packet: usize) -> Result<Self, DropReason> {
-        if offload.kind == GsoKind::None {
-            let fragments = Fragments::new(packet, max_packet);
-            return fragments.map(Self::Fragments).ok_or(DropReason::TooBig);
-        }
-        Segments::new(packet, offload, max_packet).map(Self::Segments)
-    }
-
-    fn count(&self) -> usize {
-        match self {
-            Self::Segments(segments) => segments.count(),
-            Self::Fragments(fragments) => fragments.count(),
-        }
-    }
-
-    #[inline]
-    fn write_next(&mut self, out: &mut [u8]) -> Option<usize> {
-        match self {
-            Self::Segments(segments) => segments.write_next(out),
-            Self::Fragments(fragments) => fragments.write_next(out),
-        }
-    }
 }
 
 /// The peer that the last packet went to.
@@ -85,11 +54,11 @@ struct Held<'a> {
 
 impl Tx {
     pub(super) fn new(shared: Arc<Shared>) -> Tx {
-        let scratch = vec![0; usize::from(shared.mtu) + 16].into_boxed_slice();
         Tx {
+            scratch: Scratch::new(shared.mtu),
+            next_id: OsRng.next_u32(),
             shared,
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
-            scratch,
             outbox: Outbox::new(OUTBOX_BYTES, BUDGET),
             copies: Outbox::new(OUTBOX_BYTES, BUDGET),
         }
@@ -110,7 +79,7 @@ impl Tx {
             }
             match queue.recv(&mut self.buffer) {
                 Ok(Some((header, length))) => {
-                    done += self.packet(queue, &table, &mut held, (header, length), &sockets, now)
+                    done += self.packet(&table, &mut held, (header, length), &sockets, now)
                 }
                 Ok(None) => break Progress::Idle,
                 Err(_) => break Progress::Gone,
@@ -132,7 +101,6 @@ impl Tx {
     /// Handles the packet that was read; gives how many segments that were.
     fn packet<'a>(
         &mut self,
-        queue: &TunQueue,
         table: &'a PeerTable,
         held: &mut Option<Held<'a>>,
         (header, length): (VnetHeader, usize),
@@ -172,7 +140,7 @@ impl Tx {
                 &self.shared,
                 peer,
                 state,
-                &mut self.scratch,
+                self.scratch.packet(),
                 &mut self.outbox,
                 now,
             );
@@ -186,7 +154,10 @@ impl Tx {
         match sent {
             Ok(segments) => segments,
             Err(DropReason::TooBig) => {
-                self.answer_too_big(queue, length, state.max_packet());
+                let shared = &self.shared;
+                shared
+                    .too_big
+                    .answer(&shared.tun, &self.buffer[..length], state.max_packet());
                 self.drop_one(DropReason::TooBig)
             }
             Err(reason) => self.drop_one(reason),
@@ -231,28 +202,23 @@ impl Tx {
             state.sent(sealed, 1, now);
             return Ok(1);
         }
-        let mut pieces = Pieces::new(&self.buffer[..length], offload, max_packet)?;
-        let count = pieces.count();
+        let pieces = Pieces::new(&self.buffer[..length], offload, max_packet, self.next_id)?;
         let sealer = &mut state.session.sealer().ok_or(DropReason::NoSession)?;
-        while let Some(length) = pieces.write_next(&mut self.scratch) {
-            if !self.outbox.has_room(max_packet + DATA_OVERHEAD) {
+        let (shared, outbox, copies) = (&self.shared, &mut self.outbox, &mut self.copies);
+        let count = pieces.each(&mut self.scratch, |piece, length| {
+            if !outbox.has_room(max_packet + DATA_OVERHEAD) {
                 // only where packets are so large, or other peers' so many, that the outbox is full; without room at the
                 // socket either, the rest is dropped
-                self.outbox.flush(sockets, &self.shared.drops);
-                self.copies.flush(sockets, &self.shared.drops);
+                outbox.flush(sockets, &shared.drops);
+                copies.flush(sockets, &shared.drops);
             }
-            let copies = duplicate.as_ref().map(|route| (route, &mut self.copies));
-            match seal(
-                sealer,
-                (route, copies),
-                &mut self.scratch,
-                (length, max_packet),
-                &mut self.outbox,
-            ) {
+            let copies = duplicate.as_ref().map(|route| (route, &mut *copies));
+            match seal(sealer, (route, copies), piece, (length, max_packet), outbox) {
                 Ok(sealed) => bytes += sealed,
-                Err(reason) => self.shared.drops.count(reason),
+                Err(reason) => shared.drops.count(reason),
             }
-        }
+        });
+        self.next_id = self.next_id.wrapping_add(count as u32);
         state.sent(bytes, count as u64, now);
         Ok(count)
     }
@@ -286,12 +252,13 @@ impl Tx {
                 .staging()
                 .push(peer.index, &self.buffer[..length], now, &self.shared.drops);
         } else {
-            let mut pieces = Pieces::new(&self.buffer[..length], offload, usize::from(max_packet))?;
-            count = pieces.count();
+            let max_packet = usize::from(max_packet);
+            let pieces = Pieces::new(&self.buffer[..length], offload, max_packet, self.next_id)?;
             let mut staging = shared.staging();
-            while let Some(length) = pieces.write_next(&mut self.scratch) {
-                staging.push(peer.index, &self.scratch[..length], now, &shared.drops);
-            }
+            count = pieces.each(&mut self.scratch, |piece, length| {
+                staging.push(peer.index, &piece[..length], now, &shared.drops);
+            });
+            self.next_id = self.next_id.wrapping_add(count as u32);
         }
         state.staged = true;
         if state.route().is_some() {
@@ -304,15 +271,6 @@ impl Tx {
                 .tell(&self.shared.drops, || ControlEvent::Demand { node: peer.node });
         }
         Ok(count)
-    }
-
-    /// Tells the sender of a packet that it is too big for the peer.
-    fn answer_too_big(&mut self, queue: &TunQueue, length: usize, max_packet: u16) {
-        let mut answer = [0; icmp::MAX_ANSWER_LEN];
-        if let Some(length) = icmp::too_big(&self.buffer[..length], max_packet, &mut answer) {
-            // as lossy as any ICMP message
-            let _ = queue.send(&VnetHeader::PLAIN, &[IoSlice::new(&answer[..length])]);
-        }
     }
 }
 

@@ -53,6 +53,13 @@ impl Task {
                 .filter(|(_, n)| *n > 0)
                 .map(|(reason, n)| (reason.name().to_owned(), n))
                 .collect(),
+            discovery: self
+                .agent
+                .counters()
+                .iter()
+                .filter(|(_, n)| *n > 0)
+                .map(|(name, n)| (name.to_owned(), n))
+                .collect(),
             ..outline(&self.membership, &self.interface.name, &self.coordinator.state)
         }
     }
@@ -205,6 +212,7 @@ pub(super) fn outline(m: &Membership, interface: &str, coordinator: &str) -> Net
         kube: None,
         warnings: Vec::new(),
         drops: BTreeMap::new(),
+        discovery: BTreeMap::new(),
     }
 }
 

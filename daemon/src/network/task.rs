@@ -118,6 +118,7 @@ impl Task {
         let (plane_sender, plane_events) = mpsc::channel(PLANE_QUEUE);
         let plane = DataPlane::start(DataPlaneConfig {
             tun,
+            addresses: vec![IpAddr::from(addresses.0), addresses.1.into()],
             sockets: sockets.plane,
             private_key: membership.wireguard.clone(),
             mtu: params.mtu,

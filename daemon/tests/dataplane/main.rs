@@ -210,6 +210,7 @@ fn shutting_down_gives_the_device_back_and_the_next_plane_goes_on_with_it() {
     let (control, _events) = tokio::sync::mpsc::channel(16);
     let plane = meshd::dataplane::DataPlane::start(meshd::dataplane::DataPlaneConfig {
         tun,
+        addresses: Vec::new(),
         sockets: Sockets {
             v4: Some(bind(&namespace, underlay)),
             v6: None,

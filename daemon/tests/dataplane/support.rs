@@ -145,6 +145,8 @@ pub fn start(namespace: Namespace, number: u8, threads: usize) -> Node {
     let secret = WireGuardSecret::from_seed(&[number; 32]);
     let plane = DataPlane::start(DataPlaneConfig {
         tun,
+        // the test stands in another namespace: answers come out of the TUN device
+        addresses: Vec::new(),
         sockets: Sockets {
             v4: Some(bind(&namespace, ([0, 0, 0, 0], underlay.port()).into())),
             v6: None,

@@ -31,6 +31,7 @@ fn main() -> Result<()> {
     let private_key = std::fs::read_to_string(key_file).with_context(|| format!("reading {key_file}"))?;
     let plane = DataPlane::start(DataPlaneConfig {
         tun: Tun::open(interface, 1)?,
+        addresses: Vec::new(),
         sockets: Sockets {
             v4: Some(UdpSocket::bind(&UdpConfig::new(local))?),
             v6: None,

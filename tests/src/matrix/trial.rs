@@ -46,11 +46,31 @@ pub(super) fn run(network: &str, a: &Place, b: &Place, bound: Duration) -> Trial
         thread::sleep(AFTERWARDS);
     }
     let (there, back) = (there.stop(), back.stop());
+    for (from, flow) in [(a, &there), (b, &back)] {
+        if flow.lost_later() > 0 {
+            let missing = &flow.missing;
+            println!(
+                "{} lost {missing:?} of {}, direct after {direct:?}: {}",
+                from.node.name(),
+                flow.sent,
+                what_was_dropped(network, a, b)
+            );
+        }
+    }
     Trial {
         first_packet: there.first_arrival.zip(back.first_arrival).map(|(a, b)| a.max(b)),
         direct,
         lost: there.lost_later() + back.lost_later(),
     }
+}
+
+/// What both nodes count as dropped.
+fn what_was_dropped(network: &str, a: &Place, b: &Place) -> String {
+    let of = |place: &Place| {
+        let status = place.node.network(network).unwrap_or_default();
+        format!("{} {}", place.node.name(), status["drops"])
+    };
+    format!("{}, {}", of(a), of(b))
 }
 
 /// Both nodes begin anew: no mapping, no memory of paths, bound to the relay and idle. False where they do not come so far.

@@ -122,6 +122,33 @@ fn when_udp_works_again_the_path_goes_back_to_udp_and_traffic_never_stops() {
     assert!(keeps(flow.longest_silence, BAR), "{flow:?}");
 }
 
+/// Who only receives, and only now and then, has nothing that could be missed.
+#[test]
+fn a_node_that_only_receives_notices_within_3_s_that_udp_is_blocked() {
+    let bed = bed::apart(&[("a", Nat::Symmetric), ("b", Nat::UdpBlocked)]);
+    let (a, b) = (&bed.nodes[0], &bed.nodes[1]);
+    let_udp_pass(bed.sites[1].router(), true);
+    eventually(Duration::from_secs(60), "b uses UDP", || {
+        (transport(b, "a") == "udp").then_some(())
+    });
+    let flow = UdpFlow::start(a, b, b.at(NET, 9000), 1).arriving();
+    std::thread::sleep(Duration::from_secs(3));
+    let_udp_pass(bed.sites[1].router(), false);
+    std::thread::sleep(Duration::from_secs(8));
+    let flow = flow.stop();
+    figure(
+        "UDP blocked for who only receives a packet a second",
+        format!("{} ms of silence", flow.longest_silence.as_millis()),
+        "4,000 ms",
+    );
+    // three seconds, and one to the next packet
+    assert!(
+        keeps(flow.longest_silence, BAR + Duration::from_secs(1)),
+        "{flow:?}"
+    );
+    assert_eq!(transport(b, "a"), "tls");
+}
+
 #[test]
 fn a_tls_proxy_in_between_is_a_line_in_the_status_and_traffic_goes_on() {
     let mut bed = bed::together(&["a", "b"]);

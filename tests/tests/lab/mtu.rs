@@ -7,7 +7,7 @@ use std::time::Duration;
 use meshd_tests::mesh::{Node, Relay};
 use meshd_tests::{Nat, TcpFlow, World, eventually, figure, keeps};
 
-use crate::bed::{self, Bed, CIDR, NET, SOON};
+use crate::bed::{self, CIDR, NET, SOON};
 
 /// The longest time in which a transfer may stand still.
 const STALL: Duration = Duration::from_secs(2);
@@ -131,9 +131,72 @@ fn datagrams_too_large_for_a_narrow_path_are_answered_or_fragmented() {
         assert!(arrived, "{text}");
         let (arrived, text) = ping(largest - header + 1, &["-M", "do", &to]);
         assert!(!arrived && text.contains(&largest.to_string()), "{text}");
+        let own = if header == 28 {
+            bed.nodes[0].ipv4(NET).to_string()
+        } else {
+            bed.nodes[0].ipv6(NET).to_string()
+        };
+        assert!(
+            text.contains(&format!("From {own}")),
+            "a router answers by its own name: {text}"
+        );
     }
     let (arrived, text) = ping(3_000, &["-M", "dont", &v4.to_string()]);
     assert!(arrived, "fragments of the interface's size are cut again: {text}");
+}
+
+/// Every IPv6 link has to carry 1,280 bytes (RFC 8200 section 5).
+#[test]
+fn ipv6_datagrams_of_1280_bytes_pass_a_path_that_has_no_room_for_them() {
+    let bed = bed::apart(&[("a", Nat::PortRestricted), ("b", Nat::PortRestricted)]);
+    for site in &bed.sites {
+        site.narrow_uplink(bed.world.internet(), 1300, true);
+    }
+    bed.wait_for_paths("direct");
+    wait_for_mtu(&bed.nodes, 1284..=1300);
+    for (from, to) in [(0, 1), (1, 0)] {
+        let to = bed.nodes[to].ipv6(NET).to_string();
+        for size in ["1192", "1232"] {
+            let ping = ["ping", "-n", "-c", "1", "-W", "5", "-s", size, &to];
+            let output = bed.nodes[from].machine().output(&ping);
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stdout)
+            );
+        }
+    }
+}
+
+/// The kernel refuses what is larger than the link of its own machine takes (EMSGSIZE), and no router drops anything.
+#[test]
+fn a_link_of_the_machine_that_becomes_narrow_under_tcp_is_a_short_stall() {
+    let bed = bed::apart(&[("a", Nat::PortRestricted), ("b", Nat::PortRestricted)]);
+    bed.wait_for_paths("direct");
+    wait_for_mtu(&bed.nodes, 1468..=1468);
+    let (a, b) = (&bed.nodes[0], &bed.nodes[1]);
+    let stream = TcpFlow::start(a, b, b.at(NET, 9001), 200_000);
+    thread::sleep(A_WHILE);
+    a.machine()
+        .run(&["ip", "link", "set", "dev", "eth0", "mtu", "1300"]);
+    thread::sleep(A_WHILE * 2);
+    let report = stream.stop();
+    figure(
+        "MTU of the machine's own link from 1500 to 1300 under TCP, longest stall",
+        format!("{} ms", report.longest_stall.as_millis()),
+        "2,000 ms",
+    );
+    assert_eq!(report.broken, None, "{report:?}");
+    assert!(keeps(report.longest_stall, STALL), "{report:?}");
+    assert!(mtu(a, "b").is_some_and(|mtu| mtu <= 1300));
+    let drops = a
+        .network(NET)
+        .map(|network| network["drops"].clone())
+        .unwrap_or_default();
+    assert!(
+        drops["too_big"].as_u64() > Some(0),
+        "the kernel refused some: {drops}"
+    );
 }
 
 #[test]

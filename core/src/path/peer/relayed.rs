@@ -4,6 +4,10 @@ use std::time::{Duration, Instant};
 
 /// Silence after something was sent, or after something came, before the relay is asked for a sign of life.
 const SILENCE: Duration = Duration::from_millis(300);
+/// Who only receives sends nothing by whose loss it could notice that its UDP is blocked: for a while after the last packet the
+/// relay is asked this often, so that with three questions that stay without an answer it is known within three seconds.
+const LISTEN_EVERY: Duration = Duration::from_millis(1_500);
+const LISTEN_FOR: Duration = Duration::from_secs(30);
 /// After so long without anything through the relay, nobody knows whether it lives: the next packet takes a second one too.
 const LONG_SILENCE: Duration = Duration::from_secs(10);
 /// Waits between pings through the relay that stay unanswered; the last one repeats.
@@ -25,6 +29,7 @@ pub(super) struct RelayWatch {
     tries: usize,
     next: Option<Instant>,
     silent_at: Option<Instant>,
+    listens_until: Option<Instant>,
     long_silent_at: Option<Instant>,
     long_silent: bool,
     rtt: Option<Duration>,
@@ -68,6 +73,7 @@ impl RelayWatch {
         *self = Self {
             rtt: self.rtt,
             silent_at: Some(now + SILENCE),
+            listens_until: Some(now + LISTEN_FOR),
             long_silent_at: Some(now + LONG_SILENCE),
             ..Self::default()
         };
@@ -76,7 +82,7 @@ impl RelayWatch {
     /// A packet came in directly: if nothing follows, it may be that our NAT forgot everything, the relay's binding too,
     /// and somebody who only receives would notice last.
     pub(super) fn may_fall_silent(&mut self, now: Instant) {
-        self.silent_at = Some(now + SILENCE);
+        (self.silent_at, self.listens_until) = (Some(now + SILENCE), None);
     }
 
     /// A pong came by the relay; `in_use` is now, where the peer is not left alone.
@@ -85,6 +91,7 @@ impl RelayWatch {
         *self = Self {
             rtt,
             silent_at: self.silent_at,
+            listens_until: self.listens_until,
             long_silent_at: in_use.map(|now| now + LONG_SILENCE),
             ..Self::default()
         };
@@ -102,6 +109,9 @@ impl RelayWatch {
     /// What is due at `now`.
     pub(super) fn due(&mut self, now: Instant) -> Option<Demand> {
         let silent = self.silent_at.take_if(|at| now >= *at).map(|_| Demand::Check);
+        if silent.is_some() && self.listens_until.is_some_and(|until| now < until) {
+            self.silent_at = Some(now + LISTEN_EVERY);
+        }
         if self.next.is_some_and(|next| now >= next) {
             let wait = BACKOFF_S[self.tries.min(BACKOFF_S.len() - 1)];
             self.tries += 1;
