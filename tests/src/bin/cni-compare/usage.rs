@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use meshd_tests::Machine;
 
@@ -42,7 +44,7 @@ impl Cpu {
         }
     }
 
-    /// Everything that this traffic costs.
+    /// What is in the name of those who carry and those who send.
     pub fn all(&self) -> f64 {
         self.agents + self.load + self.softirq
     }
@@ -64,6 +66,18 @@ fn busy() -> f64 {
     let ticks: Vec<u64> = fields.filter_map(|field| field.parse().ok()).collect();
     let busy: u64 = [0, 1, 2, 5, 6].iter().filter_map(|at| ticks.get(*at)).sum();
     busy as f64 / TICKS_PER_SECOND
+}
+
+/// How many processors other programs keep busy: to be asked while nothing is sent.
+pub fn others() -> f64 {
+    let (before, begin) = (busy(), Instant::now());
+    thread::sleep(Duration::from_millis(300));
+    (busy() - before) / begin.elapsed().as_secs_f64()
+}
+
+/// The processors of this computer.
+pub fn processors() -> f64 {
+    thread::available_parallelism().map_or(1.0, |count| count.get() as f64)
 }
 
 /// The kernel's threads that handle packets when interrupts alone cannot.
@@ -96,12 +110,12 @@ impl Reads {
         Self(root.join(format!("sys/class/net/{interface}/statistics")))
     }
 
-    /// Packets and bytes until now.
-    pub fn now(&self) -> (f64, f64) {
+    /// Packets and bytes until now, and packets for which the interface's queue had no room.
+    pub fn now(&self) -> (f64, f64, f64) {
         let read = |name: &str| {
             let text = fs::read_to_string(self.0.join(name)).unwrap_or_default();
             text.trim().parse().unwrap_or(0.0)
         };
-        (read("tx_packets"), read("tx_bytes"))
+        (read("tx_packets"), read("tx_bytes"), read("tx_dropped"))
     }
 }
