@@ -93,7 +93,14 @@ stage_unit() {
   return $code
 }
 
-stage_lab() { run_lab lab "${names[@]}"; }
+# tests beside Flannel and BIRD say that they were skipped where these cannot be had
+stage_lab() {
+  local flannel code
+  flannel=$(get_flannel); code=$?
+  [ $code = 0 ] || [ $code = 3 ] || return 1
+  have bird || (apt_install bird2) || say "bird2 cannot be had"
+  MESHD_LAB_FLANNEL=$flannel run_lab lab "${names[@]}"
+}
 stage_long() { run_lab long --ignored --skip speed:: "${names[@]}"; }
 
 # the long tests whose bars are for optimised programs on a computer that does nothing else
@@ -145,7 +152,7 @@ run_lab() {
   local arm=$top/target/cross/aarch64-unknown-linux-gnu/debug
   [ -x "$arm/meshd" ] || arm=
   local strict=; [ "${mode:-}" != long ] || strict=1
-  as_root env ${strict:+MESHD_LAB_STRICT=1} ${MESHD_K8S_PARTS:+MESHD_K8S_PARTS="$MESHD_K8S_PARTS"} MESHD_LAB_PEERS="$(get_peers)" ${arm:+MESHD_LAB_AARCH64="$arm"} MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="${programs:-$top/target/debug}" PATH="$PATH" \
+  as_root env ${strict:+MESHD_LAB_STRICT=1} ${MESHD_K8S_PARTS:+MESHD_K8S_PARTS="$MESHD_K8S_PARTS"} ${MESHD_LAB_FLANNEL:+MESHD_LAB_FLANNEL="$MESHD_LAB_FLANNEL"} MESHD_LAB_PEERS="$(get_peers)" ${arm:+MESHD_LAB_AARCH64="$arm"} MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="${programs:-$top/target/debug}" PATH="$PATH" \
     timeout -k 10 "${bound:-$lab_bound}" "$binary" --test-threads "${threads:-${MESHD_LAB_THREADS:-2}}" "$@" >"$out" 2>&1 || code=1
   cat "$out"; count_libtest "$out"
   while IFS= read -r line; do

@@ -126,7 +126,7 @@ pub enum Verb {
     /// Join tokens: create, list, revoke
     #[command(subcommand)]
     Token(token::Token),
-    /// Nodes: list, show, rename, approve, remove, replace
+    /// Nodes: list, show, rename, approve, remove, replace, grant
     #[command(subcommand)]
     Node(node::Node),
     /// Egress gateways, ranges behind a node: add, list, remove

@@ -61,6 +61,17 @@ pub struct Fenced {
     pub underlay: BTreeSet<String>,
     /// Pods on this machine.
     pub pods: Option<FencedPods>,
+    /// Prefixes that were granted to this node: other programs' networks behind it.
+    pub granted: Vec<IpNet>,
+    /// Whether routes of other programs lead to peers.
+    pub adopts: bool,
+}
+
+impl Fenced {
+    /// Whether packets from the mesh may go on through this machine.
+    fn forwards(&self) -> bool {
+        !self.services.is_empty() || self.pods.is_some() || !self.granted.is_empty()
+    }
 }
 
 /// Pods on this machine, and where their packets may go.
@@ -92,11 +103,10 @@ struct Fences {
 impl Fences {
     /// The hooks that packets of our interfaces must pass: to this machine, and through it where it is a gateway.
     fn wanted(&self) -> Vec<(Hook, Vec<String>)> {
-        let forwards = |fenced: &&Fenced| !fenced.services.is_empty() || fenced.pods.is_some();
         let mut forwarding: Vec<String> = self
             .all
             .values()
-            .filter(forwards)
+            .filter(|fenced| fenced.forwards())
             .map(|fenced| fenced.interface.clone())
             .collect();
         if self.all.values().any(|fenced| fenced.pods.is_some()) {

@@ -229,6 +229,11 @@ async fn admins(checked: &mut Checked, world: &World) {
     checked
         .admin(world, Method::GET, &gateways, &["prod"], Value::Null)
         .await;
+    let grants = format!("{base}/{{network}}/grants");
+    let grant = json!({ "tag": "worker", "prefix": "10.244.0.0/16", "on": true });
+    checked
+        .admin(world, Method::POST, &grants, &["prod"], grant)
+        .await;
     let withdraw = format!("{gateways}/remove");
     checked
         .admin(world, Method::POST, &withdraw, &["prod"], range)

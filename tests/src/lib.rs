@@ -17,6 +17,7 @@
 //! Needs root, iproute2, nftables, util-linux and iputils; reads no file outside the tree but the system's programs.
 
 mod advertise;
+pub mod beside;
 mod cable;
 mod delay;
 mod flow;

@@ -23,10 +23,16 @@
 //! | `POST /networks/{name}/gateways/remove` | [`GatewayRemove`] | [`Done`] |
 //! | `POST /networks/{name}/pods` | [`NetworkPods`] | [`Done`] |
 //! | `POST /networks/{name}/nodes/{name or id}/pods` | [`NodePods`] | [`Done`] |
+//! | `POST /networks/{name}/grants` | [`GrantSet`] | [`Done`] |
 //! | `GET /backup` (admin socket only) | | the backup file, `application/octet-stream` |
 //! | `POST /restore` (admin socket only) | a backup file | [`Done`] |
 
+mod grants;
+mod pods;
+
 pub use crate::Done;
+pub use grants::GrantSet;
+pub use pods::{NetworkPods, NodePods, PodsInfo};
 
 use crate::Base64Bytes;
 use serde::{Deserialize, Serialize};
@@ -224,6 +230,9 @@ pub struct NodeInfo {
     /// Its part of the pods' prefixes.
     #[serde(default)]
     pub pods: Vec<String>,
+    /// Prefixes granted to it: other programs' routes through it count inside them.
+    #[serde(default)]
+    pub granted: Vec<String>,
 }
 
 /// An admin act on a node: `POST .../nodes/{name}/approve|remove|rename|replace`.
@@ -324,48 +333,6 @@ pub struct GatewayInfo {
     pub to_tags: Vec<String>,
     /// Whether the node is connected to the coordinator now.
     pub connected: bool,
-}
-
-/// Prefixes of a network's pods and services.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct PodsInfo {
-    /// IPv4 prefix of all pods, e.g. `10.42.0.0/16`.
-    pub cidr: String,
-    /// IPv6 prefix of all pods.
-    #[serde(default)]
-    pub cidr6: Option<String>,
-    /// Length of each node's part of `cidr`, in bits.
-    pub node_prefix: u8,
-    /// Prefixes of services, at most one of each IP version.
-    #[serde(default)]
-    pub services: Vec<String>,
-}
-
-/// `POST /v1/admin/networks/{name}/pods`: gives the network's pods and services prefixes, or changes them. Each node gets a
-/// part of its own where the relay holds the root key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct NetworkPods {
-    /// The prefixes.
-    pub pods: PodsInfo,
-    /// Act statement, where the root key is kept elsewhere.
-    #[serde(default)]
-    pub statement: Option<Base64Bytes>,
-}
-
-/// `POST /v1/admin/networks/{name}/nodes/{name or id}/pods`: gives a node its part of the pods' prefixes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct NodePods {
-    /// Its part of the IPv4 prefix.
-    pub cidr: String,
-    /// Its part of the IPv6 prefix.
-    #[serde(default)]
-    pub cidr6: Option<String>,
-    /// Act statement, where the root key is kept elsewhere.
-    #[serde(default)]
-    pub statement: Option<Base64Bytes>,
 }
 
 /// `POST /v1/admin/relays`.

@@ -19,7 +19,7 @@ mod range;
 pub use choice::Choices;
 
 pub use duties::{Duties, Member, Range, Service};
-pub use range::{Published, RangeError, apart_from_pods, check};
+pub use range::{Published, RangeError, apart_from_pods, check, routable};
 
 use ipnet::IpNet;
 

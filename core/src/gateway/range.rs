@@ -104,7 +104,7 @@ pub fn check(range: IpNet, published: IpNet, mesh: &[IpNet], others: &[Published
         return Err(RangeError::Length { range, published });
     }
     for prefix in [range, published] {
-        fit(prefix)?;
+        routable(prefix)?;
     }
     for range in [range, published] {
         if let Some(mesh) = mesh.iter().find(|mesh| overlap(mesh, &range)) {
@@ -144,8 +144,11 @@ pub fn apart_from_pods(range: IpNet, pods: &[IpNet]) -> Result<(), RangeError> {
     met.map_or(Ok(()), |pods| Err(RangeError::Pods { range, pods: *pods }))
 }
 
-/// Whether the addresses of a prefix are such as can be routed at all.
-fn fit(prefix: IpNet) -> Result<(), RangeError> {
+/// Whether the addresses of a prefix are such as can be routed at all: no loopback, multicast or link-local ones.
+///
+/// # Errors
+/// Where they are not.
+pub fn routable(prefix: IpNet) -> Result<(), RangeError> {
     let holds = |unfit: &str| unfit.parse().is_ok_and(|unfit: IpNet| overlap(&unfit, &prefix));
     if holds("127.0.0.0/8") || holds("::1/128") {
         return Err(RangeError::Loopback(prefix));

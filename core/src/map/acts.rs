@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{BlockedName, Death, Memory};
 use crate::id::{NodeId, TokenId};
-use crate::statement::{Act, Deed, GatewayTerms, PodPrefixes, PodTerms, Signed};
+use crate::statement::{Act, Deed, GatewayTerms, Grant, PodPrefixes, PodTerms, Signed};
 
 /// What all acts together come to.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub struct Effects {
     pub pods: Option<PodTerms>,
     /// Nodes' parts of the pods' prefixes: serial of the act, and the part.
     pub parts: BTreeMap<NodeId, (u64, PodPrefixes)>,
+    /// Prefixes granted to nodes.
+    pub grants: BTreeSet<Grant>,
 }
 
 impl Effects {
@@ -69,6 +71,8 @@ impl Effects {
             Deed::Relay { node, on: false } => drop(self.relays.remove(node)),
             Deed::PodNetwork { terms } => self.pods = Some(terms.clone()),
             Deed::PodPrefixes { node, prefixes } => drop(self.parts.insert(*node, (serial, *prefixes))),
+            Deed::Grant { grant, on: true } => drop(self.grants.insert(grant.clone())),
+            Deed::Grant { grant, on: false } => drop(self.grants.remove(grant)),
             Deed::RevokeToken { .. } | Deed::Unknown { .. } => {}
         }
     }
@@ -109,6 +113,7 @@ impl Effects {
             | Deed::Relay { .. }
             | Deed::PodNetwork { .. }
             | Deed::PodPrefixes { .. }
+            | Deed::Grant { .. }
             | Deed::Unknown { .. } => Vec::new(),
         }
     }

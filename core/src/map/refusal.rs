@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{Death, EntryKey, Place};
+use crate::adopted::GrantError;
 use crate::gateway::RangeError;
 use crate::id::{NodeId, TokenId};
 use crate::ipam::TermsError;
@@ -153,6 +154,9 @@ pub enum Cause {
         /// Why not.
         why: String,
     },
+    /// A grant that would break something.
+    #[error("routes of other programs do not count as granted: {0}")]
+    GrantUnfit(GrantError),
     /// More nodes than a map may ever have had.
     #[error("refused: this node remembers {0} nodes already and takes no more")]
     TooMany(usize),

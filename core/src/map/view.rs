@@ -8,7 +8,7 @@ use super::{Death, Refusal};
 use crate::gateway::Gateway;
 use crate::id::{NodeId, RelayId, TokenId};
 use crate::keys::{DiscoveryPublic, IdentityPublic, WireGuardPublic};
-use crate::statement::{Candidate, Params, PodPrefixes, PodTerms, Terms};
+use crate::statement::{Candidate, Grant, Params, PodPrefixes, PodTerms, Terms};
 
 /// What is believed, and what is not. It holds this node too.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct View {
     pub pods: Option<PodTerms>,
     /// Parts of the pods' prefixes, by node that is in.
     pub parts: BTreeMap<NodeId, PodPrefixes>,
+    /// Prefixes inside which routes of other programs through nodes count; none that would break something.
+    pub grants: Vec<Grant>,
     /// Names that nobody may take for a while, by name.
     pub blocked_names: BTreeMap<String, BlockedName>,
     /// What is refused, and why.

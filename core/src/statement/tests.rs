@@ -100,7 +100,15 @@ fn record() -> Record {
     }
 }
 
-fn deeds() -> [Deed; 10] {
+fn grant(to: Grantee, on: bool) -> Deed {
+    let prefix = "10.244.0.0/16".parse().unwrap();
+    Deed::Grant {
+        grant: Grant { to, prefix },
+        on,
+    }
+}
+
+fn deeds() -> [Deed; 13] {
     let name = || "web".to_owned();
     [
         Deed::Remove {
@@ -131,6 +139,9 @@ fn deeds() -> [Deed; 10] {
             node: NODE,
             range: "2001:db8::/32".parse().unwrap(),
         },
+        grant(Grantee::Node(NODE), true),
+        grant(Grantee::Tag("worker".into()), false),
+        grant(Grantee::Everybody, true),
         Deed::Relay { node: NODE, on: true },
         Deed::Relay {
             node: NODE,

@@ -248,7 +248,7 @@ fn more(gateway: &GatewayInfo) -> String {
     text
 }
 
-fn prefix(text: &str) -> Result<IpNet, String> {
+pub(super) fn prefix(text: &str) -> Result<IpNet, String> {
     let net: IpNet = text
         .parse()
         .map_err(|_| "write a prefix such as 192.168.50.0/24".to_owned())?;

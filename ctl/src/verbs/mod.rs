@@ -16,6 +16,7 @@ pub mod netcheck;
 pub mod network;
 pub mod network_pods;
 pub mod node;
+pub mod node_grant;
 pub mod ping;
 pub mod relay;
 pub mod restore;

@@ -1,10 +1,11 @@
-//! `meshctl node list|show|rename|approve|remove|replace|set-relay`
+//! `meshctl node list|show|rename|approve|remove|replace|set-relay|grant|revoke-grant`
 
 use clap::{Args, Subcommand};
 use meshd_api::coordinator::admin::{Done, NetworkInfo, NodeAct, NodeInfo, NodeRelay};
 use meshd_core::id::NodeId;
 use meshd_core::statement::Deed;
 
+use super::node_grant::GrantArguments;
 use super::token;
 use crate::admin::{self, Admin, AdminKey};
 use crate::cli::{Global, OfNetwork, label};
@@ -30,6 +31,9 @@ pub enum Node {
     /// Print a token with which a rebuilt machine takes over a node's name, address and tags
     Replace(One),
     SetRelay(SetRelay),
+    Grant(GrantArguments),
+    /// Routes of other programs lead through these nodes no longer
+    RevokeGrant(GrantArguments),
 }
 
 /// List the nodes.
@@ -127,6 +131,8 @@ impl Node {
                 let found = Found::find(global, network.as_deref(), &node).await?;
                 found.set_relay(global, !off).await
             }
+            Self::Grant(verb) => verb.run(global, true).await,
+            Self::RevokeGrant(verb) => verb.run(global, false).await,
             Self::Replace(one) => {
                 let mut found = Found::find(global, one.network.name(), &one.node).await?;
                 let path = found.path("replace");
@@ -263,6 +269,7 @@ fn show(node: &NodeInfo) -> String {
         ("relay", if node.relay { "yes" } else { "" }.to_owned()),
         ("public key", node.public_key.clone().unwrap_or_default()),
         ("tags", node.tags.join(" ")),
+        ("granted", node.granted.join(" ")),
         ("came by", format!("token {}", node.token)),
         ("system", node.system.clone().unwrap_or_default()),
         ("version", node.version.clone().unwrap_or_default()),
@@ -295,6 +302,7 @@ mod tests {
             moved: false,
             relay: false,
             pods: Vec::new(),
+            granted: vec!["10.244.0.0/16".into()],
         }
     }
 

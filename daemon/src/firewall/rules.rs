@@ -4,8 +4,10 @@
 //! 1. `translate` (only where a range is published under another prefix): addresses, one to one;
 //! 2. `input`: by a mesh interface to the addresses of that network alone, and of the ranges that this node serves; by the
 //!    underlay neither to a mesh address nor from one;
-//! 3. `forward`: from the mesh into the ranges that this node serves and to its pods, answers back, nothing else;
-//! 4. `leave`: the gateway's own address as the source, or the translated one; pods that leave for anywhere but the mesh.
+//! 3. `forward`: from the mesh into the ranges that this node serves or that were granted to it, to its pods, answers back,
+//!    nothing else;
+//! 4. `output` (only where routes of other programs lead to peers): what carries the tunnel never goes through it;
+//! 5. `leave`: the gateway's own address as the source, or the translated one; pods that leave for anywhere but the mesh.
 //!
 //! A rule about a translated range speaks of the address to which the sender wrote (`ct original`), so that the range
 //! itself is no way around the prefix under which it is published. Other rules about ranges look at addresses alone: without
@@ -15,6 +17,7 @@ use super::{Fenced, FencedPods};
 use ipnet::IpNet;
 use meshd_core::gateway::Service;
 use meshd_core::ipam::HOST_PREFIX;
+use meshd_net::netlink::OWN_MARK;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -42,6 +45,7 @@ pub fn table<'a>(name: &str, fenced: impl Iterator<Item = &'a Fenced> + Clone) -
         ),
         ("input", "type filter hook input priority -10", chains.input),
         ("forward", "type filter hook forward priority -10", chains.forward),
+        ("output", "type filter hook output priority -10", chains.output),
         ("leave", "type nat hook postrouting priority srcnat", chains.leave),
     ];
     for (chain, hook, rules) in all.into_iter().filter(|(.., rules)| !rules.is_empty()) {
@@ -61,6 +65,7 @@ struct Chains {
     translate: Vec<String>,
     input: Vec<String>,
     forward: Vec<String>,
+    output: Vec<String>,
     leave: Vec<String>,
 }
 
@@ -74,13 +79,14 @@ impl Chains {
             ..
         } = fenced;
         let from_mesh = format!("iifname \"{interface}\"");
-        if !services.is_empty() || fenced.pods.is_some() {
+        if fenced.forwards() {
             let answers = format!("{from_mesh} ct state established,related counter accept");
             self.input.push(answers.clone());
             self.forward.push(answers);
         }
         services.iter().for_each(|service| self.serve(interface, service));
         self.pods(fenced);
+        self.granted(fenced);
         self.input
             .push(format!("{from_mesh} ip daddr != {v4} counter drop"));
         self.input
@@ -119,6 +125,28 @@ impl Chains {
         if !strangers.is_empty() {
             self.forward
                 .push(format!("iifname {{ {strangers} }} oifname {pod} counter drop"));
+        }
+    }
+
+    /// What was granted to this node lies behind it: pods of another CNI plugin, a LAN whose router speaks BGP with it. kube-proxy
+    /// may send on what was for this machine. Routes of other programs know nothing of marks, so that one around a peer's
+    /// own address would lead the tunnel into itself.
+    fn granted(&mut self, fenced: &Fenced) {
+        let (mesh, granted) = (&fenced.interface, &fenced.granted);
+        if !granted.is_empty() {
+            self.forward
+                .push(format!("iifname \"{mesh}\" ct status dnat counter accept"));
+        }
+        for prefix in granted {
+            let ip = ip(prefix);
+            let whither = format!("{ip} daddr {prefix} counter accept");
+            self.input.push(format!("iifname \"{mesh}\" {whither}"));
+            self.forward
+                .push(format!("iifname \"{mesh}\" oifname != \"{mesh}\" {whither}"));
+        }
+        if fenced.adopts {
+            self.output
+                .push(format!("oifname \"{mesh}\" meta mark {OWN_MARK:#x} counter drop"));
         }
     }
 
@@ -236,139 +264,4 @@ fn who(ip: &str, sources: Option<&[IpAddr]>) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::Ipv6Addr;
-
-    fn fenced(name: &str, v4: [u8; 4]) -> Fenced {
-        Fenced {
-            interface: name.into(),
-            addresses: (v4.into(), Ipv6Addr::LOCALHOST),
-            services: Vec::new(),
-            guarded: Vec::new(),
-            prefixes: ["10.77.0.0/16".parse().unwrap(), "fd00::/64".parse().unwrap()],
-            lans: Vec::new(),
-            underlay: BTreeSet::new(),
-            pods: None,
-        }
-    }
-
-    fn service(range: &str, published: &str, nat: bool) -> Service {
-        Service {
-            range: range.parse().unwrap(),
-            published: published.parse().unwrap(),
-            nat,
-            sources: None,
-        }
-    }
-
-    fn with(services: Vec<Service>) -> String {
-        let fenced = Fenced {
-            services,
-            guarded: vec!["eth0".into()],
-            ..fenced("meshd0", [10, 77, 0, 1])
-        };
-        table("meshd-0", [fenced].iter())
-    }
-
-    fn place(script: &str, rule: &str) -> usize {
-        script
-            .find(rule)
-            .unwrap_or_else(|| panic!("{rule}\nis not in\n{script}"))
-    }
-
-    #[test]
-    fn without_interfaces_there_is_no_table() {
-        assert_eq!(table("meshd-0", [].iter()).lines().count(), 2);
-    }
-
-    #[test]
-    fn each_network_reaches_its_own_addresses_only() {
-        let script = table(
-            "meshd-0",
-            [fenced("meshd0", [10, 77, 0, 1]), fenced("meshd1", [10, 88, 0, 1])].iter(),
-        );
-        place(&script, "iifname \"meshd0\" ip daddr != 10.77.0.1 counter drop");
-        place(&script, "iifname \"meshd1\" counter drop");
-        assert!(!script.contains("ct ") && !script.contains("nat"), "{script}");
-    }
-
-    #[test]
-    fn strangers_stay_out_and_pass_for_nobody() {
-        let fenced = Fenced {
-            lans: vec!["10.77.3.0/24".parse().unwrap()],
-            underlay: BTreeSet::from(["eth0".into(), "a\"b".into()]),
-            ..fenced("meshd0", [10, 77, 0, 1])
-        };
-        let script = table("meshd-0", [fenced].iter());
-        place(&script, "iifname { \"eth0\" } ip daddr 10.77.0.1 counter drop");
-        place(&script, "iifname { \"eth0\" } ip6 daddr ::1 counter drop");
-        place(
-            &script,
-            "iifname { \"eth0\" } ip saddr 10.77.0.0/16 ip saddr != 10.77.3.0/24 counter drop",
-        );
-        place(&script, "iifname { \"eth0\" } ip6 saddr fd00::/64 counter drop");
-    }
-
-    #[test]
-    fn what_is_served_passes_before_the_rest_is_dropped() {
-        let script = with(vec![service("192.168.50.0/24", "192.168.50.0/24", true)]);
-        let passes = place(
-            &script,
-            "oifname != \"meshd0\" ip daddr 192.168.50.0/24 counter accept",
-        );
-        assert!(
-            passes < place(&script, "iifname \"meshd0\" counter drop"),
-            "{script}"
-        );
-        place(
-            &script,
-            "oifname != \"meshd0\" ip daddr 192.168.50.0/24 masquerade",
-        );
-        place(
-            &script,
-            "oifname \"meshd0\" ip saddr 192.168.50.0/24 ct state new counter drop",
-        );
-        place(&script, "iifname \"eth0\" oifname != \"meshd0\" counter drop");
-    }
-
-    #[test]
-    fn a_limited_range_lets_named_sources_through_and_an_empty_list_nobody() {
-        let limited = |sources: &[&str]| Service {
-            sources: Some(sources.iter().map(|s| s.parse().unwrap()).collect()),
-            ..service("192.168.50.0/24", "192.168.50.0/24", true)
-        };
-        let script = with(vec![limited(&["10.77.0.2", "10.77.0.3"])]);
-        place(&script, "ip saddr { 10.77.0.2, 10.77.0.3 } counter accept");
-        let script = with(vec![limited(&[])]);
-        assert!(!script.contains("192.168.50.0/24 counter accept"), "{script}");
-    }
-
-    #[test]
-    fn a_translated_range_is_reached_by_its_published_prefix_alone() {
-        let script = with(vec![service("fd02::/64", "fd01::/64", false)]);
-        place(
-            &script,
-            "ip6 daddr fd01::/64 dnat ip6 prefix to ip6 daddr map { fd01::/64 : fd02::/64 }",
-        );
-        place(
-            &script,
-            "ip6 saddr fd02::/64 snat ip6 prefix to ip6 saddr map { fd02::/64 : fd01::/64 }",
-        );
-        place(&script, "ct original ip6 daddr fd01::/64 counter accept");
-        assert!(!script.contains("daddr fd02::/64"), "{script}");
-    }
-
-    #[test]
-    fn an_exit_leads_to_the_internet_and_not_into_its_own_lan() {
-        let script = with(vec![
-            service("0.0.0.0/0", "0.0.0.0/0", true),
-            service("::/0", "::/0", true),
-        ]);
-        place(&script, "192.168.0.0/16, 224.0.0.0/3 } counter accept");
-        place(
-            &script,
-            "ip6 daddr != { ::/16, fc00::/7, fe80::/10, ff00::/8 } masquerade",
-        );
-    }
-}
+mod tests;

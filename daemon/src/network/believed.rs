@@ -15,6 +15,7 @@ impl Task {
     pub(super) fn map_changed(&mut self) {
         self.judge_gateways();
         self.judge_pods();
+        self.judge_grants();
         let Some(view) = self.map.view() else { return };
         let others: Vec<_> = view
             .nodes
@@ -39,8 +40,15 @@ impl Task {
         let Some(view) = self.map.view() else { return };
         let others = view.nodes.values().filter(|node| node.id != self.membership.node);
         let peers = others.map(|node| PeerConfig {
-            also_from: self.gateways.also_from(node.id).collect(),
-            ..peer(node, self.gateways.routed_to(node.id).chain(pods(&view, node.id)))
+            also_from: (self.gateways.also_from(node.id))
+                .chain(self.routes.also_from(node.id))
+                .collect(),
+            ..peer(
+                node,
+                (self.gateways.routed_to(node.id))
+                    .chain(pods(&view, node.id))
+                    .chain(self.routes.to(node.id)),
+            )
         });
         self.plane.set_peers(peers.collect());
     }

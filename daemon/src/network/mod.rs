@@ -4,6 +4,7 @@
 //! message: commands from the supervisor, lines from the coordinator, datagrams from the data plane, changes from the
 //! kernel, and the path agent's timers. The task's loop is in `task.rs`, one handler per message.
 
+mod adopted;
 mod beacons;
 mod believed;
 mod candidates;
@@ -13,6 +14,7 @@ pub mod coordinator;
 mod exchange;
 mod floods;
 mod from_coordinator;
+mod from_kernel;
 mod from_plane;
 pub mod gateways;
 mod interface;

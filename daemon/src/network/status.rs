@@ -158,6 +158,7 @@ impl Task {
             .flatten()
             .chain(self.yielded.iter().cloned())
             .chain(self.gateways.sentences())
+            .chain(self.routes.sentences())
             .chain(names)
             .chain(self.carriers.warnings())
             .chain(self.beacons.warnings())

@@ -4,8 +4,9 @@
 //! kernel, the path agent's timer, a map fetched from a peer, the sampling tick. Each has one handler (`from_*.rs`). After
 //! each, the agent is drained ([`Task::drain_agent`]): its datagrams are sent and its events carried out.
 
+use super::adopted::AdoptedRoutes;
 use super::beacons::Beacons;
-use super::candidates::{self, Underlay};
+use super::candidates::Underlay;
 use super::carrier::Carriers;
 use super::checks::Checks;
 use super::floods::Floods;
@@ -72,6 +73,8 @@ pub struct Task {
     /// The router's mapping of the UDP port.
     pub(super) port_mapping: PortMapping,
     pub(super) pods: Pods,
+    /// Routes of other programs.
+    pub(super) routes: AdoptedRoutes,
     pub(super) pods_keeper: crate::pods::Handle,
     /// The link to Kubernetes.
     pub(super) kube: crate::kube::Handle,
@@ -146,6 +149,7 @@ impl Task {
             gateways: Gateways::open(addresses.0, &files).await,
             port_mapping: PortMapping::start(port, &membership.discovery.seed()),
             pods,
+            routes: AdoptedRoutes::default(),
             pods_keeper,
             kube,
             checks: Checks::default(),
@@ -320,30 +324,5 @@ impl Task {
         if let Err(error) = self.shared.firewall.forget(&self.interface.name).await {
             warn!("{error}");
         }
-    }
-
-    /// Reads the kernel's interfaces, puts ours right, and tells agent and coordinator of new addresses.
-    pub(super) async fn kernel_changed(&mut self) {
-        if let Err(error) = self.interface.ensure(&self.shared.netlink).await {
-            warn!("{error:#}");
-        }
-        match candidates::underlay(&self.shared, &self.interface.name).await {
-            Ok(underlay) if underlay != self.underlay => {
-                self.beacons.set_interfaces(underlay.lan_interfaces.clone());
-                self.underlay = underlay;
-                self.underlay_changed().await;
-            }
-            // Routes may have changed, by which a gateway reaches its range.
-            Ok(_) => self.gateways.touch(),
-            Err(error) => warn!("cannot read the machine's interfaces: {error:#}"),
-        }
-    }
-
-    async fn underlay_changed(&mut self) {
-        self.serve_gateways().await;
-        self.carriers.network_changed();
-        self.port_mapping.set_router(self.underlay.router);
-        self.checks.want(Instant::now());
-        self.publish(false);
     }
 }

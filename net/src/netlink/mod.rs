@@ -9,6 +9,7 @@
 mod addresses;
 mod links;
 mod monitor;
+mod next_hops;
 mod routes;
 mod rules;
 
@@ -28,6 +29,7 @@ use tokio::sync::Mutex;
 pub use self::addresses::{Address, AddressState, Scope};
 pub use self::links::{Link, LinkChange};
 pub use self::monitor::{Change, Monitor};
+pub use self::next_hops::RouteOver;
 pub use self::routes::{Route, RouteFilter, RouteKind};
 pub use self::rules::{Rule, RuleAction};
 

@@ -15,6 +15,10 @@ const BUFFER: usize = 64 << 10;
 /// Changes that wait in the kernel before [`Change::Missed`]; in bytes.
 const KERNEL_QUEUE: usize = 1 << 20;
 
+/// Next hop objects (RTNLGRP_NEXTHOP): routes that go with one are told of by nothing else. Their messages are not read here, so
+/// that each is a [`Change::Missed`].
+const NEXT_HOPS: u32 = 32;
+
 /// A change. `gone` says that the thing was deleted; otherwise it is new or different now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -93,7 +97,9 @@ impl Monitor {
         ];
         let mask = groups
             .into_iter()
-            .fold(0u32, |mask, group| mask | 1 << (group as u32 - 1));
+            .map(|group| group as u32)
+            .chain([NEXT_HOPS])
+            .fold(0u32, |mask, group| mask | 1 << (group - 1));
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.set_non_blocking(true)?;
         socket.set_rx_buf_sz(KERNEL_QUEUE as libc::c_int)?;

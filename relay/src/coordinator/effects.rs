@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use meshd_core::id::{NodeId, TokenId};
 use meshd_core::map::Death;
-use meshd_core::statement::{Act, Deed, GatewayTerms, PodPrefixes, PodTerms};
+use meshd_core::statement::{Act, Deed, GatewayTerms, Grant, PodPrefixes, PodTerms};
 
 /// A name that is blocked, and by whose removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,7 @@ pub struct Effects {
     relays: BTreeSet<NodeId>,
     pods: Option<PodTerms>,
     parts: BTreeMap<NodeId, PodPrefixes>,
+    grants: BTreeSet<Grant>,
 }
 
 impl Effects {
@@ -61,6 +62,8 @@ impl Effects {
             Deed::Relay { node, on: false } => drop(self.relays.remove(node)),
             Deed::PodNetwork { terms } => self.pods = Some(terms.clone()),
             Deed::PodPrefixes { node, prefixes } => drop(self.parts.insert(*node, *prefixes)),
+            Deed::Grant { grant, on: true } => drop(self.grants.insert(grant.clone())),
+            Deed::Grant { grant, on: false } => drop(self.grants.remove(grant)),
             Deed::Unknown { .. } => {}
         }
     }
@@ -109,6 +112,11 @@ impl Effects {
     /// A node is out, and its part free.
     pub fn forget_part(&mut self, node: NodeId) {
         self.parts.remove(&node);
+    }
+
+    /// Grants that were not revoked; to nodes that are out, too.
+    pub fn grants(&self) -> &BTreeSet<Grant> {
+        &self.grants
     }
 
     /// The block on a name.

@@ -1,5 +1,9 @@
 //! The API for admins: thin; what happens is the coordinator's.
 
+mod prefixes;
+
+pub use prefixes::{give_pods, set_grant, set_pods};
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Path, Request, State};
@@ -7,9 +11,8 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use meshd_api::coordinator::IDEMPOTENCY_KEY;
 use meshd_api::coordinator::admin::{
-    Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NetworkPods, NodeAct,
-    NodeInfo, NodePods, NodeRelay, RelayCreate, RelayCreated, RelayInfo, TokenCreate, TokenCreated,
-    TokenInfo, TokenRevoke,
+    Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NodeAct, NodeInfo,
+    NodeRelay, RelayCreate, RelayCreated, RelayInfo, TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
 };
 use meshd_core::id::NetworkId;
 use meshd_core::keys::blake2s;
@@ -308,30 +311,6 @@ pub async fn remove_gateway(
 ) -> Answer<Json<Done>> {
     change(&coordinator, network, write, |state, id, wanted| {
         state.remove_gateway(id, wanted)
-    })
-    .await
-}
-
-/// `POST /v1/admin/networks/{network}/pods`.
-pub async fn set_pods(
-    State(coordinator): State<Coordinator>,
-    Path(network): Path<String>,
-    write: Write<NetworkPods>,
-) -> Answer<Json<Done>> {
-    change(&coordinator, network, write, |state, id, wanted| {
-        state.set_pods(id, wanted)
-    })
-    .await
-}
-
-/// `POST /v1/admin/networks/{network}/nodes/{node}/pods`.
-pub async fn give_pods(
-    State(coordinator): State<Coordinator>,
-    Path((network, node)): Path<(String, String)>,
-    write: Write<NodePods>,
-) -> Answer<Json<Done>> {
-    change(&coordinator, network, write, move |state, id, wanted| {
-        state.give_pods(id, &node, wanted)
     })
     .await
 }

@@ -10,9 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Extension, Json, Router};
 use meshd_api::coordinator::admin::{
-    Done, GatewayAdd, GatewayInfo, GatewayRemove, NameFree, NetworkCreate, NetworkInfo, NetworkPods, NodeAct,
-    NodeInfo, NodePods, NodeRelay, RelayCreate, RelayCreated, RelayInfo, TokenCreate, TokenCreated,
-    TokenInfo, TokenRevoke,
+    Done, GatewayAdd, GatewayInfo, GatewayRemove, GrantSet, NameFree, NetworkCreate, NetworkInfo,
+    NetworkPods, NodeAct, NodeInfo, NodePods, NodeRelay, RelayCreate, RelayCreated, RelayInfo, TokenCreate,
+    TokenCreated, TokenInfo, TokenRevoke,
 };
 use meshd_api::coordinator::node::{
     Entries, JoinPreview, JoinReply, JoinRequest, Leave, Pong, RecordUpdate, StreamLine,
@@ -129,6 +129,8 @@ fn admin_routes() -> Table {
             .gives::<Done>(), post(admins::set_pods)),
         (at("post", "/v1/admin/networks/{network}/nodes/{node}/pods", "Gives a node its part of the pods' prefixes")
             .takes::<NodePods>().gives::<Done>(), post(admins::give_pods)),
+        (at("post", "/v1/admin/networks/{network}/grants", "Grants prefixes in which routes of other programs count")
+            .takes::<GrantSet>().gives::<Done>(), post(admins::set_grant)),
         (at("get", "/v1/admin/relays", "All relays (admin socket only)").gives_list::<RelayInfo>(),
             get(admins::list_relays)),
         (at("post", "/v1/admin/relays", "Makes a relay on another host (admin socket only)").takes::<RelayCreate>()

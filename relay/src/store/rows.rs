@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use meshd_api::Base64Bytes;
 use meshd_core::id::{NetworkId, NodeId, TokenId};
 use meshd_core::keys::blake2s;
-use meshd_core::statement::{Act, Deed};
+use meshd_core::statement::{Act, Deed, Grant, Grantee};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
@@ -145,12 +145,13 @@ pub fn act_key(act: &Act, bytes: &[u8]) -> Vec<u8> {
     let hash = blake2s(&[bytes]);
     let range =
         |node: &NodeId, range: &ipnet::IpNet| [node.as_bytes(), range.to_string().as_bytes()].concat();
-    let gateway = match &act.deed {
+    let range_or_grant = match &act.deed {
         Deed::Gateway { node, terms } => range(node, &terms.range),
         Deed::WithdrawGateway {
             node,
             range: withdrawn,
         } => range(node, withdrawn),
+        Deed::Grant { grant, .. } => grant_key(grant),
         _ => Vec::new(),
     };
     let (kind, about): (u8, &[u8]) = match &act.deed {
@@ -160,13 +161,24 @@ pub fn act_key(act: &Act, bytes: &[u8]) -> Vec<u8> {
         Deed::FreeName { name } => (4, name.as_bytes()),
         Deed::RevokeToken { token } => (5, token.as_bytes()),
         Deed::RevokeTokenAndNodes { token } => (6, token.as_bytes()),
-        Deed::Gateway { .. } | Deed::WithdrawGateway { .. } => (7, &gateway),
+        Deed::Gateway { .. } | Deed::WithdrawGateway { .. } => (7, &range_or_grant),
         Deed::Relay { node, .. } => (RELAY, node.as_bytes()),
         Deed::PodNetwork { .. } => (9, &[]),
         Deed::PodPrefixes { node, .. } => (POD_PREFIXES, node.as_bytes()),
+        Deed::Grant { .. } => (11, &range_or_grant),
         Deed::Unknown { .. } => (0, &hash),
     };
     [act.network.as_bytes(), &[kind][..], about].concat()
+}
+
+/// Whom and what a grant is about: text ends at a zero byte, which no tag has.
+fn grant_key(grant: &Grant) -> Vec<u8> {
+    let to: (u8, &[u8]) = match &grant.to {
+        Grantee::Everybody => (0, &[]),
+        Grantee::Tag(tag) => (1, tag.as_bytes()),
+        Grantee::Node(node) => (2, node.as_bytes()),
+    };
+    [&[to.0][..], to.1, &[0], grant.prefix.to_string().as_bytes()].concat()
 }
 
 /// Keys of the acts that mean nothing once a node is out.

@@ -4,6 +4,8 @@ mod aarch64;
 mod admin;
 mod backup;
 mod bed;
+mod beside;
+mod beside_flannel;
 mod blocked;
 mod bystander;
 mod clock;

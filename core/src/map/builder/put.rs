@@ -8,7 +8,7 @@ use crate::id::{NetworkId, NodeId};
 use crate::map::chain::verify_node;
 use crate::map::proof::replacement;
 use crate::map::{Body, Cause, Death, Entry, NodeEntry, Place, Put};
-use crate::statement::{Act, Deed, Delegation, Departure, Enrolment, Params, Record, Signed};
+use crate::statement::{Act, Deed, Delegation, Departure, Enrolment, Grant, Grantee, Params, Record, Signed};
 
 /// Departures of unknown nodes that are kept aside, should these nodes turn up.
 const MAX_UNPROVEN: usize = 4_096;
@@ -65,11 +65,17 @@ impl MapBuilder {
             Deed::PodPrefixes { node, .. } => {
                 self.put_newer(Slot::PodPrefixes(node), entry, "pod prefix of a node")
             }
+            Deed::Grant { grant, .. } if self.is_for_the_dead(&grant) => Ok(Put::default()),
+            Deed::Grant { grant, .. } => self.put_newer(Slot::Grant(grant), entry, "grant"),
             Deed::Unknown { .. } => {
                 let slot = Slot::OtherAct(entry.key());
                 self.put_newer(slot, entry, "admin act")
             }
         }
+    }
+
+    fn is_for_the_dead(&self, grant: &Grant) -> bool {
+        matches!(grant.to, Grantee::Node(node) if self.death_of(node).is_some())
     }
 
     pub(super) fn put_node(&mut self, entry: Entry, node: &NodeEntry) -> Result<Put, Cause> {
@@ -235,9 +241,11 @@ impl MapBuilder {
                 self.slots.remove(&Slot::Relay(node));
             }
             self.slots.remove(&Slot::PodPrefixes(node));
-            self.slots.retain(
-                |slot, _| !matches!(slot, Slot::Gateway(gateway, _) if *gateway == node && final_word),
-            );
+            self.slots.retain(|slot, _| match slot {
+                Slot::Gateway(gateway, _) => *gateway != node || !final_word,
+                Slot::Grant(grant) => grant.to != Grantee::Node(node) || !final_word,
+                _ => true,
+            });
             if self.slots.remove(&Slot::Node(node)).is_some() {
                 removed.push(node);
             }

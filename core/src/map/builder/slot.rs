@@ -4,6 +4,7 @@ use ipnet::IpNet;
 
 use crate::id::{NodeId, TokenId};
 use crate::map::{Body, Entry, EntryKey};
+use crate::statement::Grant;
 
 /// What there can be only one of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +22,7 @@ pub enum Slot {
     Relay(NodeId),
     PodNetwork,
     PodPrefixes(NodeId),
+    Grant(Grant),
     OtherAct(EntryKey),
     Node(NodeId),
 }

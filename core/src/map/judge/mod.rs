@@ -13,6 +13,7 @@ mod chains;
 mod claims;
 mod deaths;
 mod gateways;
+mod grants;
 mod pods;
 mod root;
 
@@ -90,6 +91,7 @@ impl<'a> Judge<'a> {
         let pods = self.pods(&effects, &params);
         let parts = self.parts(&effects, pods.as_ref(), &nodes);
         let gateways = self.gateways(&effects, &params, &nodes, &parts);
+        let grants = self.grants(&effects, &params, pods.as_ref(), &gateways);
         let removed = self.removed(&effects);
         let (at, blocked_names) = (map.header().value().at(), effects.blocked_names());
         let view = View {
@@ -101,6 +103,7 @@ impl<'a> Judge<'a> {
             relays,
             pods,
             parts,
+            grants,
             blocked_names,
             refusals: self.refusals,
         };

@@ -1,5 +1,6 @@
 mod bytes;
 mod gateways;
+mod grants;
 mod honest;
 mod malicious;
 mod places;

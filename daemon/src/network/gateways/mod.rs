@@ -206,6 +206,7 @@ impl Task {
             Vec::new()
         });
         self.give_way(&routes).await;
+        self.look_for_routes().await;
         self.forward(&routes).await;
         self.fence().await;
     }
@@ -278,6 +279,8 @@ impl Task {
             lans: self.interface.throws().to_vec(),
             underlay: self.underlay.names.clone(),
             pods: self.pods.fenced(&self.gateways.duties.services),
+            granted: self.routes.granted().to_vec(),
+            adopts: self.routes.is_any(),
         };
         if self.gateways.fenced.as_ref() == Some(&fenced) {
             return;

@@ -86,6 +86,7 @@ impl Network {
         if terms.range.prefix_len() == 0 && !exit {
             return Err(Refusal::Invalid(RangeError::Everything(terms.range).to_string()));
         }
+        self.apart_from_grants(terms.published.unwrap_or(terms.range))?;
         let others = self
             .gateways()
             .filter(|(other, held)| (*other, held.range) != (node, terms.range));

@@ -3,6 +3,7 @@
 
 mod backup;
 mod gateways;
+mod grants;
 mod networks;
 mod nodes;
 mod pods;

@@ -245,6 +245,7 @@ impl Network {
             moved: node.row.moved,
             relay: self.effects.relays(id),
             pods: self.part_shown(id),
+            granted: self.granted_shown(id, node),
         })
     }
 }
