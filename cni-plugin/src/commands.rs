@@ -55,6 +55,7 @@ fn request(configuration: &Configuration, attachment: &Attachment) -> PodRequest
             container: attachment.container.clone(),
             interface: attachment.interface.clone(),
         },
+        pod: attachment.pod.clone(),
     }
 }
 

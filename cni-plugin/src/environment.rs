@@ -3,6 +3,8 @@
 use std::env;
 use std::path::PathBuf;
 
+use meshd_api::local::PodName;
+
 use crate::outcome::{CniError, Code};
 
 /// What is asked for.
@@ -31,6 +33,8 @@ pub struct Attachment {
     pub interface: String,
     /// The pod's network namespace; DEL may come without.
     pub namespace: Option<PathBuf>,
+    /// What Kubernetes calls the pod, where the runtime says.
+    pub pod: Option<PodName>,
 }
 
 /// Reads `CNI_COMMAND`.
@@ -71,6 +75,22 @@ pub fn attachment(command: Command) -> Result<Attachment, CniError> {
         container,
         interface,
         namespace,
+        pod: variable("CNI_ARGS").and_then(|arguments| pod(&arguments)),
+    })
+}
+
+/// The pod's name in `KEY=VALUE;...`, which is how Kubernetes' runtimes tell it.
+fn pod(arguments: &str) -> Option<PodName> {
+    let value = |wanted: &str| {
+        let pairs = arguments.split(';').filter_map(|pair| pair.split_once('='));
+        let mut named = pairs.filter(|(key, _)| key.trim() == wanted);
+        let value = named.next()?.1.trim();
+        (!value.is_empty() && value.len() <= 256).then(|| value.to_owned())
+    };
+    Some(PodName {
+        namespace: value("K8S_POD_NAMESPACE")?,
+        name: value("K8S_POD_NAME")?,
+        uid: value("K8S_POD_UID").unwrap_or_default(),
     })
 }
 
@@ -104,6 +124,26 @@ fn is_interface(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pods_name_is_among_the_arguments() {
+        let told = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_INFRA_CONTAINER_ID=c;K8S_POD_UID=u";
+        let named = pod(told).unwrap();
+        assert_eq!(
+            (&*named.namespace, &*named.name, &*named.uid),
+            ("shop", "web-0", "u")
+        );
+        assert_eq!(pod("K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0").unwrap().uid, "");
+        for other in [
+            "",
+            ";;=",
+            "K8S_POD_NAME=x",
+            "K8S_POD_NAMESPACE=;K8S_POD_NAME=x",
+            "a",
+        ] {
+            assert_eq!(pod(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn names_are_those_of_the_specification() {

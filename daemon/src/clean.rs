@@ -65,6 +65,7 @@ pub async fn machine(config: &Config, shared: &Shared) -> Vec<String> {
 async fn kernel(config: &Config, netlink: &Netlink) -> Vec<String> {
     let mut left = Vec::new();
     left.extend(Firewall::new(config).clean().await.err().map(|e| e.to_string()));
+    left.extend(crate::policy::clean(config).await.err().map(|e| e.to_string()));
     for number in 0..crate::config::MAX_NETWORKS {
         let name = config.interface(number);
         match netlink.link(&name).await {

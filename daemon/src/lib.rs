@@ -25,6 +25,7 @@ pub mod names;
 pub mod netcheck;
 pub mod network;
 pub mod pods;
+pub mod policy;
 pub mod run;
 pub mod serve;
 pub mod state;

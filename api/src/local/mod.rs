@@ -36,7 +36,8 @@ pub use paths::{
     Why,
 };
 pub use pods::{
-    NodePods, PodAttachment, PodLease, PodNetwork, PodRequest, PodsForgotten, PodsInstalled, PodsKept,
+    NodePods, PodAttachment, PodLease, PodName, PodNetwork, PodPolicies, PodRequest, PodsForgotten,
+    PodsInstalled, PodsKept,
 };
 pub use requests::{CleanRequest, JoinReply, JoinRequest, LeaveRequest, Membership, TemplateRequest};
 pub use status::{

@@ -34,6 +34,22 @@ pub struct PodRequest {
     pub cni_network: String,
     /// The interface.
     pub attachment: PodAttachment,
+    /// What Kubernetes calls the pod; absent where the runtime does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodName>,
+}
+
+/// What Kubernetes calls a pod (`CNI_ARGS`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PodName {
+    /// `K8S_POD_NAMESPACE`.
+    pub namespace: String,
+    /// `K8S_POD_NAME`.
+    pub name: String,
+    /// `K8S_POD_UID`; empty where the runtime does not say.
+    #[serde(default)]
+    pub uid: String,
 }
 
 /// What a pod's interface has.
@@ -91,4 +107,24 @@ pub struct NodePods {
     pub cidr6: Option<String>,
     /// How many interfaces of pods have addresses.
     pub leases: usize,
+    /// Network policies of the cluster; null where nobody watches one.
+    #[serde(default)]
+    pub policy: Option<PodPolicies>,
+}
+
+/// Network policies (networking.k8s.io/v1) on this node, in `status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodPolicies {
+    /// Whether all of the cluster's policies were seen, now or before a restart; until then pods are cut off.
+    pub known: bool,
+    /// How many policies the cluster has.
+    pub policies: usize,
+    /// How many interfaces of pods on this node are isolated in some direction.
+    pub isolated: usize,
+    /// Packets to pods of this node that no policy allowed, since the rules were made.
+    pub denied_ingress: u64,
+    /// Packets from pods of this node that no policy allowed, since the rules were made.
+    pub denied_egress: u64,
+    /// What somebody should look at, as sentences.
+    pub warnings: Vec<String>,
 }

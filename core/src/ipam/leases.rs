@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::HOST_PREFIX;
 use crate::keys::blake2s;
+use crate::policy::PodIdentity;
 use crate::statement::PodPrefixes;
 
 /// How long an address rests after its release.
@@ -45,6 +46,9 @@ pub struct Lease {
     pub ipv6: Option<Ipv6Addr>,
     /// Name of the interface on the host's side, at most 15 bytes.
     pub host: String,
+    /// What Kubernetes calls the pod; none where the runtime did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodIdentity>,
 }
 
 /// Why there is no address.
@@ -164,10 +168,21 @@ impl Leases {
             ipv4,
             ipv6,
             host: host.unwrap_or_default(),
+            pod: None,
         };
         self.last = Some(ipv4);
         self.leases.insert(attachment.clone(), lease.clone());
         Ok(lease)
+    }
+
+    /// The attachment is this pod's. Gives the lease where that is news.
+    pub fn name_pod(&mut self, attachment: &Attachment, pod: PodIdentity) -> Option<Lease> {
+        let lease = self.leases.get_mut(attachment)?;
+        if lease.pod.as_ref() == Some(&pod) {
+            return None;
+        }
+        lease.pod = Some(pod);
+        Some(lease.clone())
     }
 
     /// Takes a lease back; none where there is none.

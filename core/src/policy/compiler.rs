@@ -84,9 +84,9 @@ impl Compiler {
         self.ruleset()
     }
 
-    /// How many pods' interfaces there are, and how many of them are isolated in some direction.
-    pub fn counts(&self) -> (usize, usize) {
-        (self.locals.len(), self.chosen.len())
+    /// How many pods' interfaces are isolated in some direction.
+    pub fn isolated(&self) -> usize {
+        self.chosen.len()
     }
 
     /// Policies that say more than can be held, as sentences.

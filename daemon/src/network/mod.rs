@@ -183,11 +183,14 @@ pub async fn start(
     }
     let first = files.load("progress").ok().flatten().is_none();
     let names = shared.names.clone();
+    let table = crate::policy::table(&shared.config, membership.interface);
+    let policy = crate::policy::Handle::start(files.clone(), table);
     let pods = crate::pods::Handle::start(
         files.clone(),
         shared.netlink.clone(),
         shared.kernel.all.clone(),
         commands.downgrade(),
+        policy,
     );
     let kube = start_kube(&membership, &files)?;
     let channels = (receiver, published);
@@ -280,7 +283,14 @@ impl NetworkHandle {
         let (reply, answer) = oneshot::channel();
         self.send(NetworkCommand::Status(reply));
         let until = Instant::now() + PATIENCE;
-        async move { timeout_at(until, answer).await.ok()?.ok() }
+        let policy = self.pods.as_ref().map(|pods| pods.policy().clone());
+        async move {
+            let mut status = timeout_at(until, answer).await.ok()?.ok()?;
+            if let (Some(pods), Some(policy)) = (&mut status.pods, policy) {
+                pods.policy = policy.status().await;
+            }
+            Some(status)
+        }
     }
 
     /// Tells the task at once to stop; what is returned waits until it has let go.

@@ -100,6 +100,8 @@ impl Task {
             cidr: part.ipv4.to_string(),
             cidr6: part.ipv6.map(|ipv6| ipv6.to_string()),
             leases: self.pods_keeper.leases(),
+            // whoever asks for the status asks the keeper of rules himself: this task waits for nobody
+            policy: None,
         })
     }
 }

@@ -318,6 +318,7 @@ impl Task {
         }
         self.shared.names.forget(&self.membership.name);
         self.stop_forwarding();
+        self.pods_keeper.policy().remove().await;
         self.interface
             .remove(&self.shared.netlink, &self.shared.descriptors)
             .await;

@@ -29,6 +29,8 @@ pub struct Keeper {
     pub(super) leases: Leases,
     pub(super) netlink: Netlink,
     pub(super) routes: Routes,
+    /// What the cluster allows pods.
+    pub(super) policy: crate::policy::Handle,
     pub(super) files: NetworkFiles,
     task: mpsc::WeakSender<NetworkCommand>,
     setting: watch::Receiver<Option<Setting>>,
@@ -47,7 +49,7 @@ impl Keeper {
         netlink: Netlink,
         task: mpsc::WeakSender<NetworkCommand>,
         (setting, kernel): (watch::Receiver<Option<Setting>>, watch::Receiver<u64>),
-        count: Arc<AtomicUsize>,
+        (count, policy): (Arc<AtomicUsize>, crate::policy::Handle),
     ) -> Self {
         let bytes = files.load(FILE).unwrap_or_else(|error| {
             warn!("{error}");
@@ -67,6 +69,7 @@ impl Keeper {
             routes: Routes::new(netlink.clone()),
             leases,
             netlink,
+            policy,
             files,
             task,
             setting,
@@ -80,6 +83,7 @@ impl Keeper {
     /// Answers until nobody can ask any more.
     pub async fn run(mut self, mut questions: mpsc::Receiver<Question>) {
         self.take_setting();
+        self.tell_policy().await;
         let mut look = Instant::now();
         loop {
             let away = self.leases.poll_timeout();
@@ -127,10 +131,16 @@ impl Keeper {
         }
         if !gone.is_empty() {
             let _ = self.save().await;
+            self.tell_policy().await;
         }
         if let Err(error) = self.routes.ensure(self.leases.all(), &links).await {
             warn!("{error}");
         }
+    }
+
+    /// Tells whose pods are here; what goes wrong is said and tried again there.
+    async fn tell_policy(&self) {
+        let _ = self.policy.set_locals(self.leases.all()).await;
     }
 
     /// The network's task lets pods through from the first lease on.

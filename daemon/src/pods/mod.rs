@@ -85,6 +85,7 @@ pub struct Handle {
     questions: mpsc::Sender<Question>,
     setting: Arc<watch::Sender<Option<Setting>>>,
     leases: Arc<AtomicUsize>,
+    policy: crate::policy::Handle,
 }
 
 impl Handle {
@@ -94,16 +95,24 @@ impl Handle {
         netlink: Netlink,
         kernel: watch::Receiver<u64>,
         task: mpsc::WeakSender<NetworkCommand>,
+        policy: crate::policy::Handle,
     ) -> Self {
         let (questions, asked) = mpsc::channel(QUEUE);
         let (setting, told) = watch::channel(None);
         let leases = Arc::new(AtomicUsize::new(0));
-        let keeper = keeper::Keeper::new(files, netlink, task, (told, kernel), leases.clone());
+        let keeper = keeper::Keeper::new(
+            files,
+            netlink,
+            task,
+            (told, kernel),
+            (leases.clone(), policy.clone()),
+        );
         tokio::spawn(keeper.run(asked));
         Self {
             questions,
             setting: Arc::new(setting),
             leases,
+            policy,
         }
     }
 
@@ -140,6 +149,11 @@ impl Handle {
         let (reply, done) = oneshot::channel();
         self.ask(Question::End(reply));
         let _ = done.await;
+    }
+
+    /// What the cluster allows the pods.
+    pub fn policy(&self) -> &crate::policy::Handle {
+        &self.policy
     }
 
     /// How many interfaces have addresses.

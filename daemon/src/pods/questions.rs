@@ -6,8 +6,9 @@ use super::keeper::Keeper;
 use super::{Question, fault};
 use crate::supervisor::Reply;
 use meshd_api::Problem;
-use meshd_api::local::{Done, PodAttachment, PodLease, PodRequest, PodsForgotten, PodsKept};
+use meshd_api::local::{Done, PodAttachment, PodLease, PodName, PodRequest, PodsForgotten, PodsKept};
 use meshd_core::ipam::{Attachment, HOST_PREFIX, Lease, LeaseError};
+use meshd_core::policy::{Name, PodIdentity};
 use std::collections::BTreeSet;
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -21,6 +22,10 @@ struct Changes {
 }
 
 impl Changes {
+    fn is_empty(&self) -> bool {
+        self.deleted.is_empty() && self.added.is_empty()
+    }
+
     fn is_news(&self) -> bool {
         !self.deleted.is_empty() || self.added.iter().any(|(_, new, _)| *new)
     }
@@ -69,8 +74,13 @@ impl Keeper {
         if !changes.added.is_empty() {
             self.open().await;
         }
+        // a pod's first packet meets its rules
+        let ruled = match changes.is_empty() {
+            true => Ok(()),
+            false => self.policy.set_locals(self.leases.all()).await,
+        };
         for (lease, new, reply) in changes.added {
-            let answer = saved.clone().and_then(|()| self.shown(&lease));
+            let answer = saved.clone().and(ruled.clone()).and_then(|()| self.shown(&lease));
             if answer.is_err() && new {
                 self.leases.release(Instant::now(), &lease.attachment);
             }
@@ -88,7 +98,11 @@ impl Keeper {
         let attachment = attachment(&request.cni_network, &request.attachment);
         self.setting()?;
         let new = self.leases.of(&attachment).is_none();
-        let lease = self.leases.lease(Instant::now(), &attachment).map_err(refused)?;
+        let mut lease = self.leases.lease(Instant::now(), &attachment).map_err(refused)?;
+        let pod = request.pod.as_ref().map(identity);
+        if let Some(named) = pod.and_then(|pod| self.leases.name_pod(&attachment, pod)) {
+            lease = named;
+        }
         debug!(container = %attachment.container, address = %lease.ipv4, host = %lease.host, "leased");
         Ok((lease, new))
     }
@@ -151,6 +165,7 @@ impl Keeper {
         fault::point("collected");
         if forgotten.leases > 0 {
             self.save().await?;
+            self.policy.set_locals(self.leases.all()).await?;
         }
         let leased: BTreeSet<&str> = self.leases.all().map(|lease| lease.host.as_str()).collect();
         for link in self.netlink.links().await.map_err(kernel)? {
@@ -198,6 +213,13 @@ fn attachment(network: &str, named: &PodAttachment) -> Attachment {
         network: network.to_owned(),
         container: named.container.clone(),
         interface: named.interface.clone(),
+    }
+}
+
+fn identity(pod: &PodName) -> PodIdentity {
+    PodIdentity {
+        name: Name::new(&pod.namespace, &pod.name),
+        uid: pod.uid.as_str().into(),
     }
 }
 
