@@ -7,16 +7,18 @@
 
 use super::check::{rights, sentence};
 use super::credentials::Credentials;
+use super::feeding::Fed;
 use super::objects::{ApiNamespace, ApiNode, ApiPod, Node};
 use super::policies::ApiPolicy;
-use super::state::{Named, State, What};
+use super::state::{State, What};
 use super::watching::{LONGEST, Word, watch};
 use super::{Own, Question};
+use crate::policy::Feed;
 use crate::state::NetworkFiles;
 use kube::{Api, Client};
 use meshd_api::Problem;
 use meshd_api::local::Done;
-use meshd_core::policy::{Namespace, Pod, Policy};
+use meshd_core::policy::{Cluster, Namespace, Pod, Policy};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -57,6 +59,8 @@ pub struct Link {
     files: NetworkFiles,
     own: Own,
     state: Arc<Mutex<State>>,
+    /// What is known of the cluster.
+    feed: Feed,
     questions: mpsc::Receiver<Question>,
     credentials: Option<Credentials>,
 }
@@ -66,7 +70,7 @@ impl Link {
     pub fn new(
         files: NetworkFiles,
         own: Own,
-        state: Arc<Mutex<State>>,
+        (state, feed): (Arc<Mutex<State>>, Feed),
         questions: mpsc::Receiver<Question>,
     ) -> Self {
         let stored = files.load(CREDENTIALS).unwrap_or_else(|error| {
@@ -83,6 +87,7 @@ impl Link {
             files,
             own,
             state,
+            feed,
             questions,
             credentials,
         };
@@ -181,11 +186,21 @@ impl Link {
         false
     }
 
-    fn take<T: Named>(&mut self, server: &str, what: What, word: Word<T>) {
+    fn take<T: Fed>(&mut self, server: &str, what: What, word: Word<T>) {
         match word {
-            Word::All(all) => self.tell(|state| state.replace(what, all)),
-            Word::Applied(one) => self.tell(|state| state.upsert(what, one)),
-            Word::Gone(name) => self.tell(|state| state.remove(what, &name)),
+            // of what there is no room for `state` warns
+            Word::All(all) => {
+                self.tell(|state| state.replace(what, &all));
+                let _ = self.feed.change(|cluster| T::replace(cluster, all));
+            }
+            Word::Applied(one) => {
+                self.tell(|state| state.upsert(what, &one));
+                let _ = self.feed.change(|cluster| T::put(cluster, one));
+            }
+            Word::Gone(name) => {
+                self.tell(|state| state.remove(what, &name));
+                self.feed.change(|cluster| T::drop(cluster, &name));
+            }
             other => self.connection(server, what, &other),
         }
     }
@@ -295,6 +310,7 @@ impl Link {
         let server = self.credentials.as_ref().map(|held| held.server().to_owned());
         if let Some(server) = &server {
             info!(server, "watching Kubernetes");
+            self.feed.change(Cluster::watch);
         }
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::new(server, Instant::now());
     }

@@ -9,6 +9,7 @@
 
 mod check;
 mod credentials;
+mod feeding;
 mod link;
 mod objects;
 mod policies;
@@ -63,10 +64,11 @@ pub struct Handle {
 
 impl Handle {
     /// Starts the link with the credentials on disk, if there are any.
-    pub fn start(files: NetworkFiles, own: Own) -> Self {
+    /// What is heard goes to `feed`.
+    pub fn start(files: NetworkFiles, own: Own, feed: crate::policy::Feed) -> Self {
         let (questions, asked) = mpsc::channel(QUEUE);
         let state = Arc::new(Mutex::new(State::new(None, Instant::now())));
-        let link = link::Link::new(files, own, state.clone(), asked);
+        let link = link::Link::new(files, own, (state.clone(), feed), asked);
         tokio::spawn(link.run());
         Self { questions, state }
     }

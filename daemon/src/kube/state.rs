@@ -120,17 +120,17 @@ impl State {
     }
 
     /// These are all objects of a kind.
-    pub fn replace<T: Named>(&mut self, what: What, all: Vec<T>) {
+    pub fn replace<T: Named>(&mut self, what: What, all: &[T]) {
         self.names.remove(&what);
         self.full.remove(&what);
         if what == What::Pods {
             self.pods.clear();
         }
-        all.into_iter().for_each(|one| self.upsert(what, one));
+        all.iter().for_each(|one| self.upsert(what, one));
     }
 
     /// An object is so.
-    pub fn upsert<T: Named>(&mut self, what: What, object: T) {
+    pub fn upsert<T: Named>(&mut self, what: What, object: &T) {
         let (most, _) = what.most();
         let names = self.names.entry(what).or_default();
         let name = object.name();

@@ -192,7 +192,7 @@ pub async fn start(
         commands.downgrade(),
         policy,
     );
-    let kube = start_kube(&membership, &files)?;
+    let kube = start_kube(&membership, &files, pods.policy().feed().clone())?;
     let channels = (receiver, published);
     let tasks = (pods.clone(), kube.clone());
     let mut task = task::Task::start(membership, (files, map), shared, channels, tasks).await?;
@@ -217,13 +217,18 @@ pub async fn start(
 }
 
 /// The link to the network's cluster.
-fn start_kube(membership: &Membership, files: &NetworkFiles) -> anyhow::Result<crate::kube::Handle> {
+fn start_kube(
+    membership: &Membership,
+    files: &NetworkFiles,
+    feed: crate::policy::Feed,
+) -> anyhow::Result<crate::kube::Handle> {
     let allotted = membership.allotted.as_ref();
     let allotted = allotted.context("the coordinator has not answered the join yet")?;
     let addresses = (allotted.ipv4, allotted.ipv6);
     Ok(crate::kube::Handle::start(
         files.clone(),
         crate::kube::Own { addresses },
+        feed,
     ))
 }
 
