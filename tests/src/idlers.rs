@@ -123,7 +123,8 @@ async fn stay_bound(mut client: RelayClient, bound: Arc<AtomicUsize>) -> Result<
     loop {
         client.handle_timeout(Instant::now());
         while let Some((to, frame)) = client.poll_transmit() {
-            socket.send_to(&frame, to).await?;
+            // a relay may have addresses of the other family
+            let _ = socket.send_to(&frame, to).await;
         }
         while let Some(event) = client.poll_event() {
             match event {

@@ -239,7 +239,7 @@ impl Work {
             }
         }
         while let Some((to, frame)) = self.relay.poll_transmit() {
-            self.socket.send_to(&frame, to)?;
+            let _ = self.socket.send_to(&frame, to);
         }
         Ok(())
     }
@@ -416,10 +416,10 @@ impl Victim {
     /// Begins to count UDP for `address`; datagrams of more than 128 bytes are counted once more.
     pub fn count(machine: &Machine, address: IpAddr) -> Self {
         machine.sh(&format!(
-            "nft 'add table ip victim; add counter ip victim all; add counter ip victim large; \
+            "nft 'add table ip victim; add counter ip victim datagrams; add counter ip victim longer; \
              add chain ip victim in {{ type filter hook prerouting priority -300; }}; \
-             add rule ip victim in ip daddr {address} meta l4proto udp counter name all; \
-             add rule ip victim in ip daddr {address} meta l4proto udp meta length > 156 counter name large'"
+             add rule ip victim in ip daddr {address} meta l4proto udp counter name datagrams; \
+             add rule ip victim in ip daddr {address} meta l4proto udp meta length > 156 counter name longer'"
         ));
         Self {
             machine: machine.clone(),
@@ -439,6 +439,6 @@ impl Victim {
             let found = words.find(|word| *word == "packets").and_then(|_| words.next());
             found.and_then(|count| count.parse().ok()).expect("a count")
         };
-        (packets("all"), packets("large"))
+        (packets("datagrams"), packets("longer"))
     }
 }

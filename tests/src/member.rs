@@ -178,7 +178,8 @@ impl Member {
         )
     }
 
-    fn network(&self) -> NetworkId {
+    /// Its network.
+    pub fn network(&self) -> NetworkId {
         self.token.network()
     }
 
@@ -231,10 +232,10 @@ fn infos(relays: &[Relay]) -> Result<Vec<RelayInfo>> {
     relays.iter().map(info).collect()
 }
 
-/// 32 bytes of a member's own, for one purpose.
+/// 32 bytes of a member's own, for one purpose; the ends are not its own, for X25519 overwrites some bits there.
 fn seed(number: u32, purpose: u8) -> [u8; 32] {
     let mut seed = [purpose; 32];
-    seed[..4].copy_from_slice(&number.to_le_bytes());
+    seed[8..12].copy_from_slice(&number.to_le_bytes());
     seed
 }
 

@@ -40,11 +40,11 @@ const COUNTERS: [(&str, &str, &str); 4] = [
 impl Meter {
     /// Counts what passes `eth0` of a machine, and what the process `pid` on it uses.
     pub fn start(machine: &Machine, pid: u32) -> Self {
-        let mut script = String::from("add table inet meter; ");
+        let mut script = String::from("add table inet gauge; ");
         for (name, hook, rule) in COUNTERS {
             script += &format!(
-                "add counter inet meter {name}; add chain inet meter {name} {{ type filter hook {hook} priority -300; }}; \
-                 add rule inet meter {name} {rule} counter name {name}; "
+                "add counter inet gauge {name}; add chain inet gauge {name} {{ type filter hook {hook} priority -300; }}; \
+                 add rule inet gauge {name} {rule} counter name {name}; "
             );
         }
         machine.sh(&format!("nft '{script}'"));
@@ -74,7 +74,7 @@ impl Meter {
 
 fn counts(machine: &Machine) -> [u64; 4] {
     COUNTERS.map(|(name, ..)| {
-        let said = machine.run(&["nft", "list", "counter", "inet", "meter", name]);
+        let said = machine.run(&["nft", "list", "counter", "inet", "gauge", name]);
         let mut words = said.split_whitespace();
         let found = words.find(|word| *word == "packets").and_then(|_| words.next());
         found

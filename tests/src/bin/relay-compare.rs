@@ -1,27 +1,29 @@
-//! meshrelay's packet plane beside coturn: the same 100 busy pairs, in turns, in one run.
+//! meshrelay beside coturn: the same 100 busy pairs, in turns, in one run.
 //!
-//! Each relay runs alone on the lab's cloud host, one packet thread each; who sends and who receives is on the machine at the
-//! other end of its link. A pair is a sender, who speaks to the relay as its protocol wants, and a receiver; the sender is never
-//! more than a window ahead of what arrived. What counts is CPU time of the relay's process (`/proc/PID/stat`), for a computer
+//! Each relay is the whole program as it is run by an operator, on the lab's cloud host, with one packet thread: meshrelay with its
+//! coordinator, in whose network the 200 ends have joined. While one is measured the other idles. Who sends and who receives is on
+//! the machine at the other end of the link. A pair is a sender, who speaks to the relay as its protocol wants, and a receiver; the sender is never
+//! more than a window ahead of what arrived. What counts is CPU time of the relay's process (`/proc/PID/task/*/schedstat`), for a computer
 //! that does other things at the same time spoils every figure per second. Both relays have what the smallest cloud host
-//! has: one processor (`taskset`) and 1 GiB of address space (`prlimit`). Datagrams cross the links one by one; the relays'
+//! has: the first processor (`taskset`) and 1 GiB of address space (`prlimit`); who sends and receives has the others. Datagrams cross the links one by one; the relays'
 //! end has GRO on, as every network card has.
 //!
-//! `relay-compare [ROUNDS] [SECONDS]` runs it; `relay-compare serve` is the packet plane in a process of its own.
+//! `relay-compare [ROUNDS] [SECONDS]` runs it.
 
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr, UdpSocket as Plain};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use meshd_core::demux::relay_header;
 use meshd_core::id::{NetworkId, NodeId};
-use meshd_core::relay::bind_key;
+use meshd_core::keys::BindKey;
 use meshd_core::relay::frame::{Control, ControlFrame, Frame, parse};
 use meshd_net::udp::{RecvBatch, Transmit, UdpConfig, UdpSocket};
+use meshd_tests::member::Member;
+use meshd_tests::mesh::Relay;
 use meshd_tests::{Machine, Process, World};
-use meshrelay::config::Listen;
-use meshrelay::packets::{Limits, Members, PacketPlane};
-use zeroize::Zeroizing;
 
 const PAIRS: usize = 100;
 /// Bytes of the packet inside, as a full WireGuard packet over a 1408-byte tunnel is.
@@ -32,16 +34,14 @@ const WINDOW: u64 = 32;
 const BURST: usize = 8;
 const SECONDS: u64 = 8;
 const ROUNDS: u64 = 5;
-/// What a relay is run by: the processor that it has to itself, and the memory.
+/// The processor that a relay has to itself, and the memory.
 const BUDGET: [&str; 5] = ["taskset", "-c", "0", "prlimit", "--as=1073741824"];
 /// Without progress for so long, what was on its way counts as lost.
 const STUCK: Duration = Duration::from_millis(100);
 const HOST: &str = "203.0.113.1";
 const OWN: &str = "203.0.113.1:3478";
 const COTURN: &str = "203.0.113.1:3480";
-const SECRET: [u8; 32] = [7; 32];
-/// Of `/proc/PID/stat`, on every Linux that Debian runs on.
-const TICKS_PER_SECOND: f64 = 100.0;
+const NETWORK: &str = "bench";
 
 /// One pair, its relay told of it.
 struct Pair {
@@ -64,9 +64,6 @@ struct Measured {
 
 fn main() {
     let argument = |nth| std::env::args().nth(nth);
-    if argument(1).as_deref() == Some("serve") {
-        return serve();
-    }
     let number = |nth, default| argument(nth).map_or(default, |text| text.parse().expect("a number"));
     let (rounds, seconds) = (number(1, ROUNDS), number(2, SECONDS));
     let world = World::new();
@@ -74,12 +71,19 @@ fn main() {
     // segments are to be cut before the link, as they are before a real one
     outside.sh("ethtool -K cloud tx-udp-segmentation off gso off tso off gro off");
     cloud.sh("ethtool -K eth0 tx-udp-segmentation off gso off tso off gro on");
+    leave_first_processor();
+    let (relay, ends) = start_own(&cloud, &outside);
+    let turn = start_coturn(&cloud);
     let (mut own, mut coturn) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
         let time = Duration::from_secs(seconds);
-        own.push(round_of(&cloud, &outside, time, start_own, own_pair));
+        own.push(relay.with_process(|process| {
+            round_of(process, &outside, time, |nth| {
+                own_pair(&ends[2 * nth], &ends[2 * nth + 1])
+            })
+        }));
         report("meshrelay", round, own.last());
-        coturn.push(round_of(&cloud, &outside, time, start_coturn, coturn_pair));
+        coturn.push(round_of(&turn, &outside, time, coturn_pair));
         report("coturn", round, coturn.last());
     }
     for (who, all) in [("meshrelay", &own), ("coturn", &coturn)] {
@@ -146,14 +150,12 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn round_of(
-    cloud: &Machine,
+    process: &Process,
     outside: &Machine,
     time: Duration,
-    start: fn(&Machine) -> Process,
-    pair: fn(usize) -> Pair,
+    pair: impl Fn(usize) -> Pair + Send,
 ) -> Measured {
-    let process = start(cloud);
-    let measured = outside.inside(|| {
+    outside.inside(|| {
         let mut pairs: Vec<Pair> = (0..PAIRS).map(pair).collect();
         pump(&mut pairs, Duration::from_secs(1));
         let (cpu, begin) = (cpu_of(process.pid()), Instant::now());
@@ -164,9 +166,7 @@ fn round_of(
             cpu: cpu_of(process.pid()) - cpu,
             peak_rss_kib: process.peak_rss_kib(),
         }
-    });
-    process.kill();
-    measured
+    })
 }
 
 /// Sends and receives for so long; gives what arrived.
@@ -255,43 +255,54 @@ fn ask(socket: &UdpSocket, question: &[u8], answers: impl Fn(&[u8]) -> bool) -> 
 
 // ---- meshrelay
 
-fn network() -> NetworkId {
-    NetworkId::from_bytes([1; 16])
+/// One end of a pair: a member of the network and its key at the relay.
+struct End {
+    network: NetworkId,
+    node: NodeId,
+    key: BindKey,
 }
 
-fn node(number: usize) -> NodeId {
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&(number as u64 + 1).to_le_bytes());
-    NodeId::from_bytes(id)
+/// meshrelay with its coordinator, and the ends, which have joined.
+fn start_own(cloud: &Machine, outside: &Machine) -> (Relay, Vec<End>) {
+    let relay = Relay::start_with(cloud, &["--public-addr", HOST]);
+    let pid = relay.with_process(Process::pid).to_string();
+    cloud.run(&["taskset", "-a", "-c", "-p", "0", &pid]);
+    cloud.run(&["prlimit", "--pid", &pid, "--as=1073741824"]);
+    relay.create_network(NETWORK, "10.77.0.0/16");
+    let token = relay.token(NETWORK, &["--uses", "1000"]);
+    let coordinator = SocketAddr::new(HOST.parse().expect("a constant address"), 443);
+    let ends = outside.inside(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let numbers = 1..=2 * PAIRS as u32;
+        numbers
+            .map(|number| {
+                runtime
+                    .block_on(end(&token, coordinator, number))
+                    .expect("it joins")
+            })
+            .collect()
+    });
+    (relay, ends)
 }
 
-/// The packet plane alone, until it is killed.
-fn serve() {
-    let members = Members::new(&Zeroizing::new(SECRET), [9; 32], Limits::default());
-    members.set(network(), (0..2 * PAIRS).map(node));
-    let listen = Listen {
-        addr: OWN.parse().expect("a constant address"),
-        required: true,
-    };
-    let _plane = PacketPlane::start(&[listen], members).expect("the plane starts");
-    loop {
-        std::thread::park();
-    }
+async fn end(token: &str, coordinator: SocketAddr, number: u32) -> anyhow::Result<End> {
+    let mut member = Member::join(token, coordinator, &format!("end-{number}"), number).await?;
+    member.publish(Vec::new(), None).await?;
+    let told = member.look().await?.relays;
+    let relay = told.into_iter().next().context("no relay")?;
+    Ok(End {
+        network: member.network(),
+        node: member.end().node,
+        key: relay.key,
+    })
 }
 
-fn start_own(cloud: &Machine) -> Process {
-    let own = std::env::current_exe().expect("a running program has a path");
-    let own = own.display().to_string();
-    cloud.spawn(&[&BUDGET[..], &[own.as_str(), "serve"]].concat(), &[])
-}
-
-fn own_pair(number: usize) -> Pair {
-    let (a, b) = (node(2 * number), node(2 * number + 1));
+fn own_pair(a: &End, b: &End) -> Pair {
     let (sender, receiver) = (socket(), socket());
     bind(&receiver, b);
     bind(&sender, a);
-    let key = bind_key(&SECRET, network(), a);
-    let open = ControlFrame::open_request(network(), a, [2; 8], b, &key);
+    let open = ControlFrame::open_request(a.network, a.node, [2; 8], b.node, &a.key);
     let opened = ask(&sender, &open, |bytes| control(bytes).is_some());
     let Some(Control::Opened { session, .. }) = control(&opened) else {
         panic!("no session: {opened:?}");
@@ -308,11 +319,10 @@ fn control(bytes: &[u8]) -> Option<Control> {
     }
 }
 
-fn bind(socket: &UdpSocket, node: NodeId) {
-    let key = bind_key(&SECRET, network(), node);
+fn bind(socket: &UdpSocket, end: &End) {
     let mut cookie = [0; 16];
     loop {
-        let request = ControlFrame::bind_request(network(), node, rand(), &cookie, &key);
+        let request = ControlFrame::bind_request(end.network, end.node, rand(), &cookie, &end.key);
         match control(&ask(socket, &request, |bytes| control(bytes).is_some())) {
             Some(Control::BindCookie { cookie: fresh, .. }) => cookie = fresh,
             Some(Control::Bound { .. }) => return,
@@ -417,13 +427,18 @@ fn own_address() -> IpAddr {
 
 /// CPU time of a process with all its threads, seconds.
 fn cpu_of(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
-    let field = |number: usize| {
-        after
-            .split_whitespace()
-            .nth(number)
-            .and_then(|text| text.parse::<f64>().ok())
-    };
-    (field(11).unwrap_or(0.0) + field(12).unwrap_or(0.0)) / TICKS_PER_SECOND
+    meshd_tests::cpu_of(pid).as_secs_f64()
+}
+
+/// This process has the processors that the relays have not, where there are several.
+fn leave_first_processor() {
+    let own = std::process::id().to_string();
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    if count > 1 {
+        let others = format!("1-{}", count - 1);
+        let done = Command::new("taskset")
+            .args(["-a", "-c", "-p", &others, &own])
+            .status();
+        assert!(done.is_ok_and(|done| done.success()), "taskset runs");
+    }
 }

@@ -13,8 +13,9 @@ use crate::machine::Machine;
 use crate::mesh::{Relay, words};
 use crate::nat::Nat;
 use crate::process::Process;
+use crate::site::Site;
 use crate::wait::{eventually, poll};
-use crate::world::{CLOUD_V4, Site, World};
+use crate::world::{CLOUD_V4, World};
 
 /// Name of the mesh's network.
 pub const NET: &str = "prod";

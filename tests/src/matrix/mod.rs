@@ -13,7 +13,8 @@ use serde_json::Value;
 use crate::mesh::{Node, Relay};
 use crate::nat::Nat;
 use crate::process::Process;
-use crate::world::{CLOUD_V4, CLOUD_V6, Site, World};
+use crate::site::Site;
+use crate::world::{CLOUD_V4, CLOUD_V6, World};
 
 pub use page::Page;
 pub use table::{Pair, Reach};

@@ -30,6 +30,14 @@ pub fn empty() -> Bed {
     with_relay(world, cloud, relay)
 }
 
+/// A relay at both of the cloud host's addresses, and the network: two observers, so that nodes can tell what NAT they have.
+pub fn relay_with_two_addresses(cloud: &Machine) -> Relay {
+    let flags = ["--public-addr", "203.0.113.1", "--public-addr", "203.0.113.2"];
+    let relay = Relay::start_with(cloud, &flags);
+    relay.create_network(NET, CIDR);
+    relay
+}
+
 /// The same where world, cloud host or relay are of a special kind; the network is there.
 pub fn with_relay(world: World, cloud: Machine, relay: Relay) -> Bed {
     Bed {

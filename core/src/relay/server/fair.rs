@@ -23,7 +23,7 @@ const OVERLOAD: u64 = 500;
 const BACK_PERCENT: u128 = 90;
 /// However long it goes on, no less than this of what left when it began: overflows that shedding does not end, such as by a
 /// flood of strangers, must not starve members.
-const FLOOR_PERCENT: u128 = 50;
+const FLOOR_PERCENT: u128 = 75;
 /// Per window without an overflow.
 const GROWTH_PERCENT: u128 = 101;
 
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn overflows_that_shedding_does_not_end_leave_half() {
+    fn overflows_that_shedding_does_not_end_leave_three_quarters() {
         let mut fairness = Fairness::default();
         for nth in 1..100 {
             let sent = fairness.share().map_or(1_000, |share| share.get() / 10);
@@ -218,7 +218,7 @@ mod tests {
             };
             fairness.settle(nth * WINDOW.as_nanos() as u64, [2_000].into_iter(), &strain);
         }
-        assert_eq!(fairness.share().map(NonZeroU64::get), Some(5_000));
+        assert_eq!(fairness.share().map(NonZeroU64::get), Some(7_500));
     }
 
     #[test]
