@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::{Cluster, NET, Parts, Plan, Pod, ProxyMode, get, guide};
 use crate::mesh::Node;
 use crate::nat::Nat;
+use crate::site::Site;
 use crate::wait::poll;
-use crate::world::Site;
 
 /// For what a cluster does by itself, on a busy computer.
 const PATIENCE: Duration = Duration::from_secs(180);
