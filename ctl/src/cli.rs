@@ -259,6 +259,7 @@ mod tests {
             "meshctl network create prod --cidr 10.77.0.0/16 --admin-key-file prod.key",
             "meshctl network create prod --cidr 10.77.0.0/16 --pod-cidr 10.42.0.0/16 --pod-cidr6 none --service-cidr 10.43.0.0/16",
             "meshctl network pods prod --pod-cidr 10.42.0.0/16 --pod-cidr6 fd42::/56 --pod-prefix 25",
+            "meshctl network pods prod --pod-cidr 10.42.0.0/16 --authority kubernetes --control-planes cp1,tag:cp",
             "meshctl network pods",
             "meshctl network list",
             "meshctl network show prod",

@@ -233,6 +233,9 @@ pub struct NodeInfo {
     /// Prefixes granted to it: other programs' routes through it count inside them.
     #[serde(default)]
     pub granted: Vec<String>,
+    /// What Kubernetes gave its pods, where that is not signed yet.
+    #[serde(default)]
+    pub pods_told: Vec<String>,
 }
 
 /// An admin act on a node: `POST .../nodes/{name}/approve|remove|rename|replace`.

@@ -104,6 +104,37 @@ pub struct Entries {
     pub entries: Vec<Base64Bytes>,
 }
 
+/// `POST /v1/networks/{id}/parts`: a control plane tells which parts of the pods' prefixes Kubernetes gave nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Parts {
+    /// One for each node; at most 1,024 count.
+    pub parts: Vec<NodePart>,
+}
+
+/// What Kubernetes gave a node (`Node.spec.podCIDRs`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NodePart {
+    /// The node's id in the network, 32 hex digits.
+    pub node: String,
+    /// IPv4 prefix of its pods.
+    pub cidr: String,
+    /// IPv6 prefix of its pods.
+    #[serde(default)]
+    pub cidr6: Option<String>,
+}
+
+/// Answer to [`Parts`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PartsTaken {
+    /// How many were news and are taken: signed, or to be signed by an admin where the root key is kept elsewhere.
+    pub taken: usize,
+    /// Why others are not, a sentence each.
+    pub refused: Vec<String>,
+}
+
 /// `POST /v1/networks/{id}/pong`: alive.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -174,6 +174,7 @@ fn overlap(a: &IpNet, b: &IpNet) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::statement::Tellers;
 
     fn terms(ipv4: &str, ipv6: Option<&str>, node_prefix: u8, services: &[&str]) -> PodTerms {
         PodTerms {
@@ -181,6 +182,7 @@ mod tests {
             ipv6: ipv6.map(|ipv6| ipv6.parse().unwrap()),
             node_prefix,
             services: services.iter().map(|s| s.parse().unwrap()).collect(),
+            tellers: Tellers::default(),
         }
     }
 

@@ -26,7 +26,7 @@ pub use enrolment::Enrolment;
 pub use grant::{Grant, Grantee};
 pub use map_header::{Digest, MapHeader};
 pub use params::{MTU_DEFAULT, MTU_MAX, MTU_MIN, MTU_STEP, Params, mtu_is_valid};
-pub use pods::{MAX_SERVICES, PodPrefixes, PodTerms};
+pub use pods::{MAX_SERVICES, PodPrefixes, PodTerms, Tellers};
 pub use record::{Candidate, CandidateKind, MAX_CANDIDATES, Record};
 pub use signed::{MAX_PAYLOAD, Signed, Statement, StatementError};
 

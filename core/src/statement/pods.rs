@@ -3,6 +3,10 @@
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::act::MAX_REACH;
+use super::text::{self, MAX_LABEL};
+use crate::id::NodeId;
+
 /// Most service prefixes of a cluster: one of each IP version.
 pub const MAX_SERVICES: usize = 2;
 
@@ -17,6 +21,41 @@ pub struct PodTerms {
     pub node_prefix: u8,
     /// Virtual addresses of services.
     pub services: Vec<IpNet>,
+    /// Who tells which part a node has, where that is not the mesh's own business.
+    pub tellers: Tellers,
+}
+
+/// Nodes that tell which parts Kubernetes gave nodes: its control planes. Where none are named, the mesh itself allots parts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tellers {
+    /// These nodes.
+    pub nodes: Vec<NodeId>,
+    /// Nodes with one of these tags.
+    pub tags: Vec<String>,
+}
+
+impl Tellers {
+    /// Whether nobody is named.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty() && self.tags.is_empty()
+    }
+
+    /// Whether a node with these tags is named.
+    pub fn name(&self, node: NodeId, tags: &[String]) -> bool {
+        self.nodes.contains(&node) || self.tags.iter().any(|tag| tags.contains(tag))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let (nodes, tags) = (self.nodes.len(), self.tags.len());
+        if nodes > MAX_REACH || tags > MAX_REACH {
+            return Err(format!(
+                "{nodes} nodes and {tags} tags tell of parts; at most {MAX_REACH} of each are allowed"
+            ));
+        }
+        self.tags
+            .iter()
+            .try_for_each(|tag| text::check("a tag", tag, MAX_LABEL))
+    }
 }
 
 /// One node's part of the pods' prefixes.
@@ -48,6 +87,7 @@ impl PodTerms {
                 "{count} service prefixes; at most {MAX_SERVICES} are allowed"
             ));
         }
+        self.tellers.check()?;
         self.all().try_for_each(|prefix| whole(&prefix))
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
-use meshd_api::coordinator::admin::{Done, GatewayAdd, GatewayInfo, GatewayRemove, NodeInfo};
+use meshd_api::coordinator::admin::{Done, GatewayAdd, GatewayInfo, GatewayRemove};
 use meshd_core::gateway::DEFAULT_PRIORITY;
 use meshd_core::id::NodeId;
 use meshd_core::statement::{Deed, GatewayTerms};
@@ -11,6 +11,7 @@ use crate::admin::{self, Admin};
 use crate::cli::{Global, OfNetwork, label};
 use crate::failure::Failure;
 use crate::table;
+use crate::verbs::reach::{self, Named, node};
 
 /// Egress gateways.
 #[derive(Debug, Subcommand)]
@@ -51,8 +52,8 @@ pub struct Add {
     #[arg(long, value_name = "N", default_value_t = DEFAULT_PRIORITY)]
     priority: u32,
     /// Only these may use it: nodes, or tag:NAME for all nodes with a tag [default: everybody]
-    #[arg(long, value_name = "NODE|tag:NAME", value_delimiter = ',', value_parser = user)]
-    to: Vec<User>,
+    #[arg(long, value_name = "NODE|tag:NAME", value_delimiter = ',', value_parser = reach::named)]
+    to: Vec<Named>,
     #[command(flatten)]
     network: OfNetwork,
 }
@@ -88,13 +89,6 @@ pub struct Remove {
     ranges: Ranges,
     #[command(flatten)]
     network: OfNetwork,
-}
-
-/// Who may use a gateway.
-#[derive(Debug, Clone)]
-enum User {
-    Node(String),
-    Tag(String),
 }
 
 impl Gateway {
@@ -137,13 +131,7 @@ impl Add {
 
     async fn add(&self, admin: &mut Admin, range: IpNet) -> Result<Done, Failure> {
         let network = admin.network(self.network.name()).await?;
-        let (mut to_nodes, mut to_tags) = (Vec::new(), Vec::new());
-        for user in &self.to {
-            match user {
-                User::Node(name) => to_nodes.push(node(admin, &network.name, name).await?),
-                User::Tag(tag) => to_tags.push(tag.clone()),
-            }
-        }
+        let (to_nodes, to_tags) = reach::resolve(admin, &network.name, &self.to).await?;
         let id = node(admin, &network.name, &self.node).await?;
         let mut request = GatewayAdd {
             node: id.to_string(),
@@ -194,12 +182,6 @@ impl Remove {
         }
         tell(global, &done)
     }
-}
-
-async fn node(admin: &mut Admin, network: &str, name: &str) -> Result<NodeId, Failure> {
-    let node: NodeInfo = admin.get(&format!("networks/{network}/nodes/{name}")).await?;
-    let id = node.id.parse();
-    id.map_err(|e| Failure::failed(format!("the coordinator's answer is odd: {e}")))
 }
 
 fn tell(global: &Global, done: &[Done]) -> Result<(), Failure> {
@@ -255,13 +237,5 @@ pub(super) fn prefix(text: &str) -> Result<IpNet, String> {
     match net == net.trunc() {
         true => Ok(net),
         false => Err(format!("that is a host, not a prefix; write {}", net.trunc())),
-    }
-}
-
-fn user(text: &str) -> Result<User, String> {
-    match text.strip_prefix("tag:") {
-        Some(tag) if !tag.is_empty() => Ok(User::Tag(tag.to_owned())),
-        Some(_) => Err("write tag:NAME".to_owned()),
-        None => label(text).map(User::Node),
     }
 }

@@ -18,6 +18,7 @@ pub mod network_pods;
 pub mod node;
 pub mod node_grant;
 pub mod ping;
+mod reach;
 pub mod relay;
 pub mod restore;
 pub mod status;

@@ -1,15 +1,16 @@
 //! `meshctl network pods`, and the same options of `network create`
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use meshd_api::coordinator::admin::{Done, NetworkInfo, NetworkPods, NodeInfo, NodePods, PodsInfo};
 use meshd_core::id::NodeId;
 use meshd_core::ipam::next_prefixes;
-use meshd_core::statement::{Deed, PodPrefixes, PodTerms};
+use meshd_core::statement::{Deed, PodPrefixes, PodTerms, Tellers};
 
 use crate::admin::{self, Admin};
 use crate::cli::{Global, label};
 use crate::failure::Failure;
+use crate::verbs::reach::{self, Named};
 
 /// Length of a node's part where none is given: what Kubernetes gives nodes.
 const NODE_PREFIX: u8 = 24;
@@ -43,9 +44,31 @@ pub struct PodArguments {
     /// The length of each node's part of --pod-cidr [default: 24]
     #[arg(long, value_name = "BITS", requires = "pod_cidr")]
     pod_prefix: Option<u8>,
+    /// Who allots nodes' parts: the mesh, or Kubernetes (Node.spec.podCIDRs); chosen before the first node has one [default:
+    /// mesh]
+    #[arg(long, value_name = "WHO", requires = "pod_cidr")]
+    authority: Option<Authority>,
+    /// The nodes whose meshd tells what Kubernetes allots: its control planes, or tag:NAME for all nodes with a tag
+    #[arg(
+        long,
+        value_name = "NODE|tag:NAME",
+        value_delimiter = ',',
+        value_parser = reach::named,
+        required_if_eq("authority", "kubernetes")
+    )]
+    control_planes: Vec<Named>,
     /// The addresses of its services; may be given once for each IP version
     #[arg(long = "service-cidr", value_name = "PREFIX", requires = "pod_cidr")]
     service_cidrs: Vec<IpNet>,
+}
+
+/// Who says which part of the pods' prefixes a node has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Authority {
+    /// The mesh.
+    Mesh,
+    /// Kubernetes' controller manager.
+    Kubernetes,
 }
 
 /// An IPv6 prefix, or none.
@@ -90,7 +113,24 @@ impl PodArguments {
             ipv6,
             node_prefix,
             services,
+            tellers: held.map(tellers).unwrap_or_default(),
         })
+    }
+
+    /// The same, with who allots parts where that is said.
+    async fn all_terms(&self, admin: &mut Admin, network: &NetworkInfo) -> Result<Option<PodTerms>, Failure> {
+        let Some(mut terms) = self.terms(network.pods.as_ref()) else {
+            return Ok(None);
+        };
+        match self.authority {
+            Some(Authority::Kubernetes) => {
+                let (nodes, tags) = reach::resolve(admin, &network.name, &self.control_planes).await?;
+                terms.tellers = Tellers { nodes, tags };
+            }
+            Some(Authority::Mesh) => terms.tellers = Tellers::default(),
+            None => {}
+        }
+        Ok(Some(terms))
     }
 
     /// Whether they say anything.
@@ -101,7 +141,7 @@ impl PodArguments {
     /// Sets them, where they say anything; the sentences to tell.
     pub async fn set(&self, admin: &mut Admin, network: &NetworkInfo) -> Result<Vec<String>, Failure> {
         let mut said = Vec::new();
-        if let Some(terms) = self.terms(network.pods.as_ref()) {
+        if let Some(terms) = self.all_terms(admin, network).await? {
             let path = format!("networks/{}/pods", network.name);
             let (done, ()): (Done, _) = admin
                 .post_signed(network, &path, |key, network| {
@@ -149,6 +189,9 @@ async fn allot(admin: &mut Admin, network: &str) -> Result<Vec<String>, Failure>
         return Ok(Vec::new());
     };
     let nodes: Vec<NodeInfo> = admin.get(&format!("networks/{network}/nodes")).await?;
+    if !terms.tellers.is_empty() {
+        return sign_told(admin, &info, &nodes).await;
+    }
     let gateways: Vec<meshd_api::coordinator::admin::GatewayInfo> =
         admin.get(&format!("networks/{network}/gateways")).await?;
     let mut used: Vec<IpNet> = nodes
@@ -177,6 +220,29 @@ async fn allot(admin: &mut Admin, network: &str) -> Result<Vec<String>, Failure>
         };
         used.extend(prefixes.all());
         said.push(give(admin, &info, node, prefixes).await?);
+    }
+    Ok(said)
+}
+
+/// Signs what Kubernetes gave nodes, as its control planes told the coordinator.
+async fn sign_told(
+    admin: &mut Admin,
+    network: &NetworkInfo,
+    nodes: &[NodeInfo],
+) -> Result<Vec<String>, Failure> {
+    let mut said = Vec::new();
+    for node in nodes.iter().filter(|node| !node.pods_told.is_empty()) {
+        let told = node.pods_told.iter().filter_map(|text| text.parse().ok());
+        let (mut ipv4, mut ipv6) = (None, None);
+        for prefix in told {
+            match prefix {
+                IpNet::V4(net) => ipv4 = Some(net),
+                IpNet::V6(net) => ipv6 = Some(net),
+            }
+        }
+        if let Some(ipv4) = ipv4 {
+            said.push(give(admin, network, node, PodPrefixes { ipv4, ipv6 }).await?);
+        }
     }
     Ok(said)
 }
@@ -213,6 +279,16 @@ fn shown(terms: &PodTerms) -> PodsInfo {
         cidr6: terms.ipv6.map(|ipv6| ipv6.to_string()),
         node_prefix: terms.node_prefix,
         services: terms.services.iter().map(ToString::to_string).collect(),
+        control_planes: terms.tellers.nodes.iter().map(NodeId::to_string).collect(),
+        control_plane_tags: terms.tellers.tags.clone(),
+    }
+}
+
+fn tellers(pods: &PodsInfo) -> Tellers {
+    let nodes = pods.control_planes.iter().filter_map(|text| text.parse().ok());
+    Tellers {
+        nodes: nodes.collect(),
+        tags: pods.control_plane_tags.clone(),
     }
 }
 
@@ -229,5 +305,6 @@ fn read(pods: &PodsInfo) -> Option<PodTerms> {
             .iter()
             .filter_map(|text| text.parse().ok())
             .collect(),
+        tellers: tellers(pods),
     })
 }

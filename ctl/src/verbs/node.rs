@@ -303,6 +303,7 @@ mod tests {
             relay: false,
             pods: Vec::new(),
             granted: vec!["10.244.0.0/16".into()],
+            pods_told: Vec::new(),
         }
     }
 

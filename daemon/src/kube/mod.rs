@@ -18,13 +18,15 @@ mod state;
 mod tests;
 mod watching;
 
+pub use objects::Node;
+
 use crate::state::NetworkFiles;
 use crate::supervisor::Reply;
 use meshd_api::Problem;
 use meshd_api::local::{Done, KubeCredentials, KubeStatus};
 use state::State;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
 
@@ -85,8 +87,27 @@ impl Handle {
         }
     }
 
+    /// Looks at the cluster's nodes.
+    pub fn with_nodes<R>(&self, look: impl FnOnce(&mut dyn Iterator<Item = &Node>) -> R) -> R {
+        look(&mut self.lock().nodes())
+    }
+
+    /// Another number when nodes changed.
+    pub fn nodes_version(&self) -> u64 {
+        self.lock().nodes_version()
+    }
+
+    /// This machine's node.
+    pub fn own_node(&self) -> Option<Node> {
+        self.lock().own().cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How the link is; none without credentials.
     pub fn status(&self) -> Option<KubeStatus> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).shown()
+        self.lock().shown()
     }
 }

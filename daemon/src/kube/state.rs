@@ -99,6 +99,7 @@ pub struct State {
     /// Whether it was connected then.
     connected: bool,
     nodes: BTreeMap<Box<str>, Node>,
+    nodes_version: u64,
     /// This machine's node.
     own: Option<Box<str>>,
 }
@@ -115,6 +116,7 @@ impl State {
             since: now,
             connected: false,
             nodes: BTreeMap::new(),
+            nodes_version: 0,
             own: None,
         }
     }
@@ -225,6 +227,7 @@ impl State {
 
     /// The cluster knows this machine by its address in the network.
     fn find_own(&mut self, (v4, v6): (Ipv4Addr, Ipv6Addr)) -> bool {
+        self.nodes_version = self.nodes_version.wrapping_add(1);
         let own = [IpAddr::from(v4), v6.into()];
         let found = self
             .nodes
@@ -239,6 +242,16 @@ impl State {
         }
         self.own = name;
         true
+    }
+
+    /// Another number when nodes changed.
+    pub fn nodes_version(&self) -> u64 {
+        self.nodes_version
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
     }
 
     /// This machine's node.

@@ -7,7 +7,9 @@
 use crate::state::Membership;
 use hyper::Method;
 use meshd_api::client::{ClientError, Connection, LineStream, pinned};
-use meshd_api::coordinator::node::{Entries, Leave, Pong, RecordUpdate, StreamLine};
+use meshd_api::coordinator::node::{
+    Entries, Leave, NodePart, Parts, PartsTaken, Pong, RecordUpdate, StreamLine,
+};
 use meshd_api::local::Done;
 use meshd_api::{Base64Bytes, Problem};
 use meshd_core::auth::NodeAuthorization;
@@ -40,6 +42,8 @@ pub enum FromCoordinator {
     Line(StreamLine),
     /// The coordinator took this request.
     Accepted(Request),
+    /// It took some of what was told of nodes' parts.
+    PartsTaken(PartsTaken),
     /// It refused this request for good.
     Refused(Request, Problem),
     /// The line is down.
@@ -62,6 +66,8 @@ pub enum Request {
     Pong(u64),
     /// Entries that the coordinator may lack.
     Entries(Vec<Vec<u8>>),
+    /// Parts of the pods' prefixes that Kubernetes gave nodes.
+    Parts(Vec<NodePart>),
 }
 
 impl Request {
@@ -72,6 +78,7 @@ impl Request {
             Self::Leave(_) => "this node's departure",
             Self::Pong(_) => "a sign of life",
             Self::Entries(_) => "what this node can prove",
+            Self::Parts(_) => "what Kubernetes says of nodes' pods",
         }
     }
 }
@@ -210,10 +217,33 @@ impl Line {
 
     /// Carries one request; a refusal is reported, a broken line ends the session.
     async fn carry(&self, connection: &mut Connection, request: Request) -> Result<(), ClientError> {
-        let done = deliver(connection, self.identity.network, &request).await;
-        let event = match done {
+        let network = self.identity.network;
+        if let Request::Parts(parts) = &request {
+            return self.carry_parts(connection, parts.clone()).await;
+        }
+        let event = match deliver(connection, network, &request).await {
             Ok(()) => FromCoordinator::Accepted(request),
             Err(ClientError::Refused { problem, .. }) => FromCoordinator::Refused(request, problem),
+            Err(broken) => return Err(broken),
+        };
+        let _ = self.events.send(event).await;
+        Ok(())
+    }
+}
+
+impl Line {
+    async fn carry_parts(
+        &self,
+        connection: &mut Connection,
+        parts: Vec<NodePart>,
+    ) -> Result<(), ClientError> {
+        let path = format!("/v1/networks/{}/parts", self.identity.network);
+        let told = Parts { parts };
+        let event = match connection.post::<_, PartsTaken>(&path, &told).await {
+            Ok(taken) => FromCoordinator::PartsTaken(taken),
+            Err(ClientError::Refused { problem, .. }) => {
+                FromCoordinator::Refused(Request::Parts(told.parts), problem)
+            }
             Err(broken) => return Err(broken),
         };
         let _ = self.events.send(event).await;
@@ -295,6 +325,13 @@ pub async fn deliver(
         Request::Entries(entries) => {
             let entries = entries.iter().map(|e| Base64Bytes::from(e.as_slice())).collect();
             connection.post(&path("statements"), &Entries { entries }).await?
+        }
+        Request::Parts(parts) => {
+            let told = Parts { parts: parts.clone() };
+            let taken: PartsTaken = connection.post(&path("parts"), &told).await?;
+            Done {
+                message: format!("{} are taken", taken.taken),
+            }
         }
     };
     Ok(())

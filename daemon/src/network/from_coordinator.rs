@@ -52,6 +52,7 @@ impl Task {
                 self.coordinator.published.send_replace(true);
             }
             FromCoordinator::Accepted(_) => {}
+            FromCoordinator::PartsTaken(taken) => self.parts_taken(taken.taken, &taken.refused),
             FromCoordinator::Refused(request, problem) => {
                 return self.refused(&request, &problem);
             }

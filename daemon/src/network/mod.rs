@@ -20,6 +20,7 @@ pub mod gateways;
 mod interface;
 mod line;
 mod map;
+mod parts;
 mod paths;
 mod pending;
 mod pods;

@@ -159,6 +159,7 @@ impl Task {
             .chain(self.yielded.iter().cloned())
             .chain(self.gateways.sentences())
             .chain(self.routes.sentences())
+            .chain(self.part_sentence())
             .chain(names)
             .chain(self.carriers.warnings())
             .chain(self.beacons.warnings())

@@ -15,6 +15,7 @@ use super::gateways::Gateways;
 use super::interface::Interface;
 use super::line::{Coordinator, identity, params, start_line};
 use super::map::MapKeeper;
+use super::parts::Told;
 use super::pods::Pods;
 use super::port_mapping::PortMapping;
 use super::questions::Pings;
@@ -78,6 +79,8 @@ pub struct Task {
     pub(super) pods_keeper: crate::pods::Handle,
     /// The link to Kubernetes.
     pub(super) kube: crate::kube::Handle,
+    /// What of it was told to the coordinator.
+    pub(super) told: Told,
     /// Measurements of what is between this node and the internet.
     pub(super) checks: Checks,
     /// Pings that people wait for.
@@ -152,6 +155,7 @@ impl Task {
             routes: AdoptedRoutes::default(),
             pods_keeper,
             kube,
+            told: Told::default(),
             checks: Checks::default(),
             pings: Pings::default(),
             floods: Floods::default(),
@@ -269,6 +273,7 @@ impl Task {
             self.map.save_when_due(now);
             self.beacons.retry_when_due(now);
             if now >= sample {
+                self.tell_parts(now);
                 sample = now + if self.sample(now) { BUSY_TICK } else { IDLE_TICK };
             }
         }

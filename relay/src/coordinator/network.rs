@@ -10,7 +10,7 @@ use meshd_core::admission::{Facts, Holders, Names, Returning, TokenState};
 use meshd_core::id::{NetworkId, NodeId, TokenId};
 use meshd_core::keys::{IdentityPublic, RootSecret};
 use meshd_core::map::{Body, Entry, MapBuilder, NodeEntry};
-use meshd_core::statement::{Act, Delegation, Enrolment, Params, Record, Signed};
+use meshd_core::statement::{Act, Delegation, Enrolment, Params, PodPrefixes, Record, Signed};
 
 use super::effects::{Block, Effects};
 use super::hub::Hub;
@@ -41,6 +41,8 @@ pub struct Network {
     pub last_serial: u64,
     /// Who is connected.
     pub hub: Hub,
+    /// Parts that Kubernetes gave nodes, which an admin has to sign: the root key is not here.
+    pub told: BTreeMap<NodeId, PodPrefixes>,
 }
 
 /// A token.
@@ -139,6 +141,7 @@ impl Network {
             blocks: BTreeMap::new(),
             last_serial: params.value().serial,
             hub: Hub::default(),
+            told: BTreeMap::new(),
             params,
         }
     }

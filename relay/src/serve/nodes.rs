@@ -8,7 +8,9 @@ use axum::response::Response;
 use ipnet::Ipv4Net;
 use meshd_api::Base64Bytes;
 use meshd_api::coordinator::admin::Done;
-use meshd_api::coordinator::node::{Entries, JoinPreview, JoinReply, JoinRequest, Leave, Pong, RecordUpdate};
+use meshd_api::coordinator::node::{
+    Entries, JoinPreview, JoinReply, JoinRequest, Leave, Parts, PartsTaken, Pong, RecordUpdate,
+};
 use meshd_core::admission::Facts;
 use meshd_core::id::{NetworkId, NodeId};
 use meshd_core::map::Entry;
@@ -192,6 +194,18 @@ pub async fn pong(
         .call(move |state| state.pong(member.network, member.node, pong.nonce))
         .await?;
     done("noted")
+}
+
+/// `POST /v1/networks/{id}/parts`.
+pub async fn parts(
+    State(coordinator): State<Coordinator>,
+    member: Member,
+    Body(parts): Body<Parts>,
+) -> Answer<Json<PartsTaken>> {
+    let taken = coordinator
+        .call(move |state| state.tell_parts(member.network, member.node, &parts))
+        .await?;
+    Ok(Json(taken))
 }
 
 /// The map that a node holds, and its machine.

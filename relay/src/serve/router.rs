@@ -15,7 +15,7 @@ use meshd_api::coordinator::admin::{
     TokenCreated, TokenInfo, TokenRevoke,
 };
 use meshd_api::coordinator::node::{
-    Entries, JoinPreview, JoinReply, JoinRequest, Leave, Pong, RecordUpdate, StreamLine,
+    Entries, JoinPreview, JoinReply, JoinRequest, Leave, Parts, PartsTaken, Pong, RecordUpdate, StreamLine,
 };
 use meshd_api::coordinator::relay::RelayLine;
 use serde_json::Value;
@@ -75,6 +75,8 @@ fn node_routes() -> Table {
         (at("post", "/v1/networks/{id}/statements", "A node hands in what it can prove").takes::<Entries>()
             .gives::<Done>(), post(nodes::statements)),
         (at("post", "/v1/networks/{id}/pong", "A node is alive").takes::<Pong>().gives::<Done>(), post(nodes::pong)),
+        (at("post", "/v1/networks/{id}/parts", "A control plane tells which prefixes Kubernetes gave nodes' pods")
+            .takes::<Parts>().gives::<PartsTaken>(), post(nodes::parts)),
         (at("get", "/v1/networks/{id}/map", "The map, and each of its changes")
             .query(&[("epoch", "integer"), ("version", "integer"), ("facts", "string")])
             .gives_lines::<StreamLine>(), get(nodes::map)),

@@ -22,6 +22,23 @@ pub const NET: &str = "prod";
 /// Time for nodes to reach one another, on a busy computer.
 const SOON: Duration = Duration::from_secs(30);
 
+/// The network where Kubernetes allots nodes' prefixes.
+const CREATE_ALLOTTED: [&str; 13] = [
+    "network",
+    "create",
+    NET,
+    "--cidr",
+    "10.77.0.0/16",
+    "--pod-cidr",
+    "10.244.0.0/16",
+    "--pod-cidr6",
+    "none",
+    "--authority",
+    "kubernetes",
+    "--control-planes",
+    "tag:control-plane",
+];
+
 /// Where a cluster's machines are. Each node has a network of its own; the first one has the control plane.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -31,9 +48,19 @@ pub struct Plan {
     pub cut: bool,
     /// Whether the cloud host has one address alone.
     pub one_address: bool,
+    /// Whether Kubernetes allots nodes' prefixes of pods' addresses, and not the mesh.
+    pub kubernetes_allots: bool,
 }
 
 impl Plan {
+    /// Options of the controller manager besides the usual ones.
+    fn manager(&self) -> &'static [&'static str] {
+        match self.kubernetes_allots {
+            true => &["--allocate-node-cidrs=true", "--cluster-cidr=10.244.0.0/16"],
+            false => &[],
+        }
+    }
+
     /// Public; behind a port-restricted NAT; behind a symmetric one. The last two reach each other by the relay only.
     pub const PUBLIC: Self = Self {
         nats: [
@@ -43,6 +70,12 @@ impl Plan {
         ],
         cut: true,
         one_address: false,
+        kubernetes_allots: false,
+    };
+    /// The same, where Kubernetes allots nodes' prefixes.
+    pub const ALLOTTED: Self = Self {
+        kubernetes_allots: true,
+        ..Self::PUBLIC
     };
     /// All behind NATs, of which one keeps a port open for everybody, and a cloud host with one address.
     pub const HOMES: Self = Self {
@@ -53,6 +86,7 @@ impl Plan {
         ],
         cut: false,
         one_address: true,
+        kubernetes_allots: false,
     };
 }
 
@@ -91,14 +125,22 @@ impl Cluster {
                 Relay::start_with(&cloud, &["--public-addr", CLOUD_V4])
             }
         };
-        relay.ctl(&guide::words(guide::CREATE));
+        match plan.kubernetes_allots {
+            false => relay.ctl(&guide::words(guide::CREATE)),
+            true => relay.ctl(&CREATE_ALLOTTED),
+        };
         let token = relay.ctl(&guide::words(guide::TOKEN)).trim().to_owned();
         let sites: Vec<Site> = plan.nats.iter().map(|(_, nat)| world.site(*nat)).collect();
         if plan.cut {
             world.cut_between(&sites[1], &sites[2]);
         }
-        let places = plan.nats.iter().zip(&sites);
-        let nodes = places.map(|((name, _), site)| Worker::join(&site.machine(name, 2), parts, mode, &token));
+        let tagged = plan
+            .kubernetes_allots
+            .then(|| relay.token(NET, &["--tags", "control-plane"]));
+        let tokens = tagged.iter().chain(std::iter::repeat(&token));
+        let places = plan.nats.iter().zip(&sites).zip(tokens);
+        let nodes =
+            places.map(|(((name, _), site), token)| Worker::join(&site.machine(name, 2), parts, mode, token));
         let mut cluster = Self {
             control_plane: None,
             nodes: nodes.collect(),
@@ -134,12 +176,13 @@ impl Cluster {
 
     /// Power off and on for every node, the control plane's too.
     pub fn power_cycle(&mut self) {
+        let manager = self.plan.manager();
         self.control_plane = None;
         for (node, site) in self.nodes.iter().zip(&self.sites) {
             node.reboot(|machine| site.plug(machine, 2));
         }
         let (first, parts) = (&self.nodes[0], &self.parts);
-        let control_plane = first.on_host(|host| ControlPlane::start(host, parts, first.address()));
+        let control_plane = first.on_host(|host| ControlPlane::start(host, parts, first.address(), manager));
         self.control_plane = Some(control_plane);
         self.nodes.iter().for_each(Worker::start_again);
     }
@@ -286,6 +329,7 @@ impl Cluster {
 
     /// Certificates, control plane, and each node's programs.
     fn bring_up(&mut self) {
+        let manager = self.plan.manager();
         let (first, parts) = (&self.nodes[0], &self.parts);
         let control_plane = first.on_host(|host| {
             ControlPlane::init(host, parts, first.address());
@@ -296,7 +340,7 @@ impl Cluster {
                 let kubelet = ControlPlane::credentials(host, parts, &name, "system:nodes");
                 node.configure(&authority, &kubelet, &proxy);
             }
-            ControlPlane::start(host, parts, first.address())
+            ControlPlane::start(host, parts, first.address(), manager)
         });
         self.control_plane = Some(control_plane);
         // since 1.36 the API server's own client is nobody special to a kubelet
@@ -307,9 +351,15 @@ impl Cluster {
             "--clusterrole=system:kubelet-api-admin",
             "--user=kube-apiserver-kubelet-client",
         ]);
+        if self.plan.kubernetes_allots {
+            self.give_credentials();
+        }
         std::thread::scope(|scope| {
             for node in &self.nodes {
-                scope.spawn(|| node.start());
+                scope.spawn(|| match self.plan.kubernetes_allots {
+                    true => node.start_kubelet_first(),
+                    false => node.start(),
+                });
             }
         });
     }

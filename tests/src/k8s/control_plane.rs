@@ -51,8 +51,8 @@ impl ControlPlane {
         kubeadm(host, parts, &[&user[..], &config].concat()).stdout
     }
 
-    /// Starts the programs; returns when the API server is ready.
-    pub fn start(host: &Host, parts: &Parts, address: IpAddr) -> Self {
+    /// Starts the programs, the controller manager with more options; returns when the API server is ready.
+    pub fn start(host: &Host, parts: &Parts, address: IpAddr, manager: &[&str]) -> Self {
         let etcd = [
             "--data-dir=/var/lib/etcd",
             "--unsafe-no-fsync",
@@ -69,9 +69,11 @@ impl ControlPlane {
             "--leader-elect=false",
         ]
         .map(str::to_owned);
-        let manager = files::controller_manager();
+        let mut usual = files::controller_manager();
+        // of an option that is given twice the last one counts
+        usual.extend(manager.iter().map(|&option| option.to_owned()));
         let others = [
-            ("kube-controller-manager", &manager[..]),
+            ("kube-controller-manager", &usual[..]),
             ("kube-scheduler", &scheduler),
         ];
         let others = others.map(|(name, flags)| spawn(host, parts, name, flags));

@@ -94,6 +94,15 @@ impl Worker {
         self.start_proxy();
     }
 
+    /// The same in the order in which a node comes up whose prefix Kubernetes allots: when its kubelet has told of it.
+    pub fn start_kubelet_first(&self) {
+        self.start_containerd();
+        self.import_images();
+        self.start_kubelet();
+        self.install_cni();
+        self.start_proxy();
+    }
+
     /// Starts its programs over what is on its disk, as a service manager does.
     pub fn start_again(&self) {
         self.start_containerd();

@@ -1,5 +1,6 @@
 //! Real Kubernetes on the mesh: each test is a cluster of three nodes on three networks.
 
+mod authority;
 mod bed;
 mod homes;
 mod kinds;

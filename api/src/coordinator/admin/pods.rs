@@ -17,6 +17,13 @@ pub struct PodsInfo {
     /// Prefixes of services, at most one of each IP version.
     #[serde(default)]
     pub services: Vec<String>,
+    /// Ids of the nodes that tell which parts Kubernetes gave nodes; where neither nodes nor tags are named, the mesh allots
+    /// parts itself.
+    #[serde(default)]
+    pub control_planes: Vec<String>,
+    /// Tags of such nodes.
+    #[serde(default)]
+    pub control_plane_tags: Vec<String>,
 }
 
 /// `POST /v1/admin/networks/{name}/pods`: gives the network's pods and services prefixes, or changes them. Each node gets a

@@ -2,7 +2,7 @@
 
 use super::world::*;
 use crate::map::{Cause, Entry};
-use crate::statement::{Deed, PodPrefixes, PodTerms};
+use crate::statement::{Deed, PodPrefixes, PodTerms, Tellers};
 
 fn pods(world: &World, ipv4: &str) -> Entry {
     world.act(Deed::PodNetwork {
@@ -11,6 +11,7 @@ fn pods(world: &World, ipv4: &str) -> Entry {
             ipv6: Some("fd42::/56".parse().unwrap()),
             node_prefix: 24,
             services: vec!["10.43.0.0/16".parse().unwrap()],
+            tellers: Tellers::default(),
         },
     })
 }
@@ -96,4 +97,26 @@ fn pods_never_take_nodes_addresses() {
             .iter()
             .any(|r| matches!(r.cause, Cause::PodsUnfit(_)))
     );
+}
+
+#[test]
+fn who_tells_of_kubernetes_prefixes_is_the_roots_word() {
+    let world = World::new();
+    let tellers = Tellers {
+        nodes: vec![node_id(1)],
+        tags: vec!["cp".into()],
+    };
+    let terms = PodTerms {
+        ipv4: "10.42.0.0/16".parse().unwrap(),
+        ipv6: None,
+        node_prefix: 24,
+        services: Vec::new(),
+        tellers: tellers.clone(),
+    };
+    let (params, act) = (world.params(), world.act(Deed::PodNetwork { terms }));
+    let told = Told::new(&world, &[&params, &act]);
+    let view = told.holder.view().unwrap();
+    assert_eq!(view.pods.as_ref().unwrap().tellers, tellers);
+    assert!(tellers.name(node_id(1), &[]) && tellers.name(node_id(2), &["cp".into()]));
+    assert!(!tellers.name(node_id(2), &["other".into()]) && !Tellers::default().name(node_id(1), &[]));
 }

@@ -5,7 +5,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 use super::{Act, Deed, GatewayTerms};
 use crate::id::{NetworkId, NodeId, TokenId};
 use crate::statement::grant::{Grant, Grantee};
-use crate::statement::pods::{PodPrefixes, PodTerms};
+use crate::statement::pods::{PodPrefixes, PodTerms, Tellers};
 
 /// The map on the wire, with its keys.
 #[derive(Default, Encode, Decode)]
@@ -48,6 +48,8 @@ impl From<&PodTerms> for Wire {
             published: terms.ipv6.map(|ipv6| ipv6.to_string()),
             node_prefix: Some(terms.node_prefix),
             services: terms.services.iter().map(ToString::to_string).collect(),
+            to_nodes: terms.tellers.nodes.clone(),
+            to_tags: terms.tellers.tags.clone(),
             ..Self::default()
         }
     }
@@ -147,6 +149,10 @@ impl Wire {
                 minicbor::decode::Error::message("the act names no length of nodes' prefixes")
             })?,
             services: services.collect::<Result<_, _>>()?,
+            tellers: Tellers {
+                nodes: self.to_nodes.clone(),
+                tags: self.to_tags.clone(),
+            },
         })
     }
 }

@@ -6,6 +6,7 @@ mod gateways;
 mod grants;
 mod networks;
 mod nodes;
+mod parts;
 mod pods;
 mod tokens;
 

@@ -246,6 +246,7 @@ impl Network {
             relay: self.effects.relays(id),
             pods: self.part_shown(id),
             granted: self.granted_shown(id, node),
+            pods_told: self.told_shown(id),
         })
     }
 }

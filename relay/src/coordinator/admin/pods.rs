@@ -7,9 +7,10 @@ use ipnet::IpNet;
 use meshd_api::coordinator::admin::{Done, NetworkPods, NodePods, PodsInfo};
 use meshd_core::id::{NetworkId, NodeId};
 use meshd_core::ipam::{check_terms, fits, next_prefixes};
-use meshd_core::statement::{Deed, PodPrefixes, PodTerms};
+use meshd_core::statement::{Deed, PodPrefixes, PodTerms, Tellers};
 
 use super::gateways::prefix;
+use super::shown;
 use crate::coordinator::network::Network;
 use crate::coordinator::refusal::Refusal;
 use crate::coordinator::state::{Effect, State};
@@ -21,16 +22,7 @@ impl State {
         self.write(network, |network, batch| {
             let terms = terms(&wanted.pods)?;
             network.check_pods(&terms)?;
-            let message = format!(
-                "pods of {} have addresses in {}, each node a /{} of it",
-                network.name(),
-                terms
-                    .pods()
-                    .map(|prefix| prefix.to_string())
-                    .collect::<Vec<_>>()
-                    .join(" and "),
-                terms.node_prefix
-            );
+            let message = set(network.name(), &terms);
             let act = network.act(Deed::PodNetwork { terms }, wanted.statement.as_ref())?;
             network.take_act(&act, batch)?;
             let effect = Effect::audited(network, &message);
@@ -64,7 +56,8 @@ impl Network {
     /// Gives every node that is in and has none its part, around everything in use and `avoid`. Does nothing where the root
     /// key is elsewhere, and leaves out whom nothing is left for.
     pub fn allot_pods(&mut self, avoid: &[IpNet], batch: &mut Batch) -> Result<(), Refusal> {
-        let Some(terms) = self.effects.pods().filter(|_| self.root.is_some()).cloned() else {
+        let ours = |terms: &&PodTerms| self.root.is_some() && terms.tellers.is_empty();
+        let Some(terms) = self.effects.pods().filter(ours).cloned() else {
             return Ok(());
         };
         let without: Vec<NodeId> = self
@@ -95,7 +88,17 @@ impl Network {
             cidr6: terms.ipv6.map(|ipv6| ipv6.to_string()),
             node_prefix: terms.node_prefix,
             services: terms.services.iter().map(ToString::to_string).collect(),
+            control_planes: terms.tellers.nodes.iter().map(NodeId::to_string).collect(),
+            control_plane_tags: terms.tellers.tags.clone(),
         })
+    }
+
+    /// What Kubernetes gave a node and is not signed yet, as an admin sees it.
+    pub(super) fn told_shown(&self, node: NodeId) -> Vec<String> {
+        let told = self.told.get(&node).copied();
+        let news = told.filter(|told| self.effects.part(node) != Some(*told));
+        let all = news.into_iter().flat_map(|part| part.all());
+        all.map(|prefix| prefix.to_string()).collect()
     }
 
     /// A node's part, as an admin sees it.
@@ -109,8 +112,13 @@ impl Network {
 
     /// The parts of all nodes that are in.
     pub(super) fn parts_in_use(&self) -> Vec<IpNet> {
+        self.parts_in_use_but(None)
+    }
+
+    fn parts_in_use_but(&self, node: Option<NodeId>) -> Vec<IpNet> {
         self.nodes
             .keys()
+            .filter(|other| Some(**other) != node)
             .filter_map(|node| self.effects.part(*node))
             .flat_map(|part| part.all())
             .collect()
@@ -118,7 +126,12 @@ impl Network {
 
     /// Everything that a new part must leave alone.
     fn in_use(&self) -> Vec<IpNet> {
-        let mut used = self.parts_in_use();
+        self.in_use_but(None)
+    }
+
+    /// The same, for a new part of a node that may have one.
+    pub(super) fn in_use_but(&self, node: Option<NodeId>) -> Vec<IpNet> {
+        let mut used = self.parts_in_use_but(node);
         for (_, terms) in self.gateways().filter(|(_, terms)| terms.range.prefix_len() > 0) {
             used.extend([terms.range, terms.published.unwrap_or(terms.range)]);
         }
@@ -130,6 +143,14 @@ impl Network {
         let params = self.params.value();
         let mesh = [params.ipv4.into(), params.ipv6.into()];
         check_terms(terms, &mesh).map_err(|why| Refusal::Invalid(why.to_string()))?;
+        let by_mesh = self.effects.pods().map(|held| held.tellers.is_empty());
+        if !self.parts_in_use().is_empty()
+            && by_mesh.is_some_and(|by_mesh| by_mesh != terms.tellers.is_empty())
+        {
+            return Err(Refusal::Conflict(
+                "nodes have their parts already; who allots them, the mesh or Kubernetes, is chosen before the first one has".into(),
+            ));
+        }
         for node in self.nodes.keys() {
             let Some(part) = self.effects.part(*node).filter(|part| !fits(terms, part)) else {
                 continue;
@@ -149,7 +170,8 @@ impl Network {
                 "this network's pods have no prefix yet: `meshctl network pods NAME --pod-cidr PREFIX`";
             return Err(Refusal::Conflict(text.into()));
         };
-        if let Some(held) = self.effects.part(node) {
+        let by_mesh = terms.tellers.is_empty();
+        if let Some(held) = self.effects.part(node).filter(|_| by_mesh) {
             let text = format!("it has {} already, and keeps it as long as it is in", held.ipv4);
             return Err(Refusal::Conflict(text));
         }
@@ -159,7 +181,7 @@ impl Network {
         }
         let overlap = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
         let met = part.all().find_map(|one| {
-            let used = self.in_use();
+            let used = self.in_use_but(Some(node));
             used.into_iter().find(|used| overlap(used, &one))
         });
         match met {
@@ -174,12 +196,36 @@ impl Network {
 
 fn terms(wanted: &PodsInfo) -> Result<PodTerms, Refusal> {
     let services = wanted.services.iter().map(|text| prefix(text));
+    let odd = |text: &str| Refusal::Invalid(format!("\"{}\" is no node's id", shown(text)));
+    let nodes = wanted
+        .control_planes
+        .iter()
+        .map(|text| text.parse().map_err(|_| odd(text)));
     Ok(PodTerms {
         ipv4: ipv4(&wanted.cidr)?,
         ipv6: wanted.cidr6.as_deref().map(ipv6).transpose()?,
         node_prefix: wanted.node_prefix,
         services: services.collect::<Result<_, _>>()?,
+        tellers: Tellers {
+            nodes: nodes.collect::<Result<_, _>>()?,
+            tags: wanted.control_plane_tags.clone(),
+        },
     })
+}
+
+/// What an admin is told.
+fn set(network: &str, terms: &PodTerms) -> String {
+    let prefixes: Vec<String> = terms.pods().map(|prefix| prefix.to_string()).collect();
+    let prefixes = prefixes.join(" and ");
+    match terms.tellers.is_empty() {
+        true => format!(
+            "pods of {network} have addresses in {prefixes}, each node a /{} of it",
+            terms.node_prefix
+        ),
+        false => format!(
+            "pods of {network} have addresses in {prefixes}, each node what Kubernetes gives it, as its control planes tell"
+        ),
+    }
 }
 
 fn ipv4(text: &str) -> Result<ipnet::Ipv4Net, Refusal> {
