@@ -8,7 +8,8 @@ use crate::machine;
 use crate::network::Shared;
 use crate::state::StateDir;
 use anyhow::{Context, bail};
-use meshd_net::netlink::Netlink;
+use meshd_net::netlink::{Netlink, POD_PROTOCOL, Route};
+use std::collections::BTreeSet;
 
 /// `meshd clean`: for a meshd that does not run.
 ///
@@ -95,14 +96,27 @@ async fn tables(config: &Config, netlink: &Netlink) -> Vec<String> {
     }
     match netlink.routes(Default::default()).await {
         Ok(routes) => {
-            for route in routes
+            let ours = |route: &&Route| range(config.table(0)).contains(&route.table);
+            let (pods, others): (Vec<&Route>, Vec<&Route>) = routes
                 .iter()
-                .filter(|route| range(config.table(0)).contains(&route.table))
-            {
+                .filter(ours)
+                .partition(|route| route.protocol == POD_PROTOCOL);
+            left.extend(cables(&pods, netlink).await);
+            for route in others {
                 left.extend(netlink.delete_route(route).await.err().map(|e| e.to_string()));
             }
         }
         Err(error) => left.push(error.to_string()),
+    }
+    left
+}
+
+/// Deletes the interfaces of pods that are still connected; these routes end with them.
+async fn cables(routes: &[&Route], netlink: &Netlink) -> Vec<String> {
+    let mut left = Vec::new();
+    let interfaces: BTreeSet<u32> = routes.iter().filter_map(|route| route.interface).collect();
+    for interface in interfaces {
+        left.extend(netlink.delete_link(interface).await.err().map(|e| e.to_string()));
     }
     left
 }

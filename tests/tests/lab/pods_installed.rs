@@ -107,6 +107,29 @@ fn leaving_with_pods_is_refused_and_forced_leaves_no_route_behind() {
     });
 }
 
+#[test]
+fn while_the_network_is_down_no_pod_is_added_and_clean_takes_their_interfaces_away() {
+    let bed = bed::together(&["n", "m"]);
+    give_prefixes(&bed, "10.42.0.0/16");
+    let (node, none) = (&bed.nodes[0], json!({}));
+    let (pod, _) = Pod::added(node, "p");
+    let (gone, _) = Pod::added(node, "gone");
+    let other = bed.nodes[1].ipv4(NET);
+    eventually(SOON, "the pod reaches the other node", || {
+        pod.pings(other).then_some(())
+    });
+    node.ctl(&["down"]);
+    let codes = ["STATUS", "ADD", "DEL"].map(|command| gone.cni(command, &none).code());
+    assert_eq!(codes, [Some(50), Some(11), None]);
+    node.ctl(&["up"]);
+    eventually(SOON, "the pod reaches the other node again", || {
+        pod.pings(other).then_some(())
+    });
+    assert!(gone.cni("STATUS", &none).success);
+    node.ctl(&["clean"]);
+    assert_eq!(leftovers(node.machine()), "");
+}
+
 /// The reference client and plugins that `tests/k8s/build` made; none where they were not built.
 fn reference(program: &str) -> Option<String> {
     let parts = std::env::var_os("MESHD_K8S_PARTS")?;
