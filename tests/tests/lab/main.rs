@@ -5,6 +5,7 @@ mod admin;
 mod backup;
 mod bed;
 mod beside;
+mod beside_bgp;
 mod beside_flannel;
 mod blocked;
 mod bystander;
