@@ -87,6 +87,12 @@ impl Relays {
             .find_map(|client| client.peer_of(session))
     }
 
+    /// Whether a control frame from `from` is awaited.
+    pub(super) fn awaits(&self, from: SocketAddr, datagram: &[u8]) -> bool {
+        let mut clients = self.clients.iter().filter(|client| client.has_address(from));
+        clients.any(|client| client.awaits(datagram))
+    }
+
     pub(super) fn handle_frame(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
         for client in self.clients.iter_mut().filter(|client| client.has_address(from)) {
             client.handle_frame(now, from, datagram);

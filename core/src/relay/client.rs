@@ -215,6 +215,26 @@ impl RelayClient {
         self.pump(now);
     }
 
+    /// Whether a frame answers a request of ours, or speaks of a session of ours: nobody makes such a one up who does not see
+    /// our packets.
+    pub fn awaits(&self, datagram: &[u8]) -> bool {
+        let Some(Frame::Control(control)) = parse(datagram) else {
+            return false;
+        };
+        let asked = |nonce| self.binding.asked(nonce) || self.over_tls.asked(nonce);
+        match control {
+            Control::BindCookie { nonce, .. } | Control::Bound { nonce, .. } => asked(nonce),
+            Control::Opened { nonce, .. } => self.openings.asked(nonce).is_some(),
+            Control::Refused { subject, .. } => {
+                let session = u64::from_le_bytes(subject);
+                asked(subject)
+                    || self.openings.asked(subject).is_some()
+                    || self.openings.peer_of(session).is_some()
+            }
+            Control::BindRequest { .. } | Control::OpenRequest { .. } => false,
+        }
+    }
+
     /// Takes a control frame that came from one of the relay's addresses.
     pub fn handle_frame(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
         let Some(Frame::Control(control)) = parse(datagram) else {

@@ -103,7 +103,10 @@ impl Bench {
             let Some(relay) = self.relay.as_mut() else {
                 continue;
             };
-            if let Verdict::Reply(reply) = relay.handle_datagram(self.now, from, &mut frame.to_vec()) {
+            // what is not awaited may be dropped, as a node does that is flooded in the relay's name
+            if let Verdict::Reply(reply) = relay.handle_datagram(self.now, from, &mut frame.to_vec())
+                && client.awaits(&reply)
+            {
                 client.handle_frame(self.now, to, &reply);
             }
         }
@@ -135,6 +138,7 @@ impl Bench {
         {
             Some(Verdict::Forward { .. }) => true,
             Some(Verdict::Reply(reply)) => {
+                assert!(client.awaits(&reply), "it names the session");
                 client.handle_frame(self.now, relay_address(), &reply);
                 false
             }
@@ -246,6 +250,7 @@ fn forged_answers_change_nothing() {
     ] {
         let before = (bench.events.len(), bench.requests);
         let now = bench.now;
+        assert!(!bench.clients[0].1.awaits(&forged), "{forged:?}");
         bench.clients[0].1.handle_frame(now, relay_address(), &forged);
         bench.run(20);
         assert_eq!((bench.events.len(), bench.requests), before, "{forged:?}");

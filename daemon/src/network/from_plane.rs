@@ -7,6 +7,7 @@ use meshd_core::id::NodeId;
 use meshd_core::path::{Endpoint, Source};
 use meshd_net::udp::Beacon;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 use tracing::{debug, error, warn};
@@ -38,17 +39,7 @@ impl Task {
         match event {
             ControlEvent::Datagram {
                 from, local, bytes, ..
-            } if self.floods.admit(now, from.into()) => {
-                if self.relay_request(from, local, &bytes) {
-                    return ControlFlow::Continue(());
-                }
-                let source = match from {
-                    Endpoint::Direct(remote) => Source::Socket(remote),
-                    Endpoint::Relay { relay, session } => Source::Relay { relay, session },
-                };
-                self.agent.handle_datagram(now, source, &bytes);
-            }
-            ControlEvent::Datagram { .. } => {}
+            } => self.datagram(now, from, local, &bytes),
             ControlEvent::Handshake { node, from } => {
                 debug!(peer = %self.name_of(node), from = %from.address(), "handshake");
                 self.agent.note_received(now, node, from);
@@ -71,6 +62,20 @@ impl Task {
             ControlEvent::SocketGone => self.rebind(),
         }
         ControlFlow::Continue(())
+    }
+
+    /// A control datagram came: from who floods this node it counts only where it was asked for.
+    fn datagram(&mut self, now: Instant, from: Endpoint, local: Option<IpAddr>, bytes: &[u8]) {
+        let source = match from {
+            Endpoint::Direct(remote) => Source::Socket(remote),
+            Endpoint::Relay { relay, session } => Source::Relay { relay, session },
+        };
+        if !self.floods.admit(now, from.into()) && !self.agent.awaits(source, bytes) {
+            return;
+        }
+        if !self.relay_request(from, local, bytes) {
+            self.agent.handle_datagram(now, source, bytes);
+        }
     }
 
     /// Opens the sockets anew, on the same port.

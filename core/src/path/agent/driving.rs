@@ -48,6 +48,17 @@ impl Agent {
         self.settle(now);
     }
 
+    /// Whether a datagram is a relay's answer to this node. Whoever forges a relay's address to have what comes from it taken for a
+    /// flood cannot forge that: it is let in, however many others come.
+    pub fn awaits(&self, source: Source, bytes: &[u8]) -> bool {
+        match source {
+            Source::Socket(from) if from.socket.is_primary() => {
+                self.shared.relays.awaits(from.address, bytes)
+            }
+            _ => false,
+        }
+    }
+
     /// The node's network changed (an address, a route, a link): everything is tried anew, at once.
     pub fn network_changed(&mut self, now: Instant) {
         let shared = &mut self.shared;

@@ -96,6 +96,11 @@ impl OverTls {
         udp.iter().map(|&to| self.ask(now, to, [0; 16], rng)).collect()
     }
 
+    /// Whether a question with this nonce is under way.
+    pub(super) fn asked(&self, nonce: Nonce) -> bool {
+        self.asked.iter().any(|asked| asked.nonce == nonce)
+    }
+
     /// A cookie came: where it answers a question of ours, the question that shows it.
     pub(super) fn cookie(
         &mut self,
