@@ -144,7 +144,7 @@ impl Agent {
             peer.close_sockets(&mut self.shared);
             self.by_key.remove(&(peer.info().discovery, node));
             self.timers.set(node, None);
-            self.shared.relays.forget(node);
+            self.shared.forget(node);
         }
     }
 

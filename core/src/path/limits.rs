@@ -5,12 +5,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use crate::id::NodeId;
+
 /// Datagrams to one address a minute.
 pub const PER_ADDRESS: usize = 8;
 /// Datagrams to all ports of one IP address a minute: several peers may live behind it.
 pub const PER_HOST: usize = 64;
 /// Datagrams to all such addresses a second.
 pub const PER_SECOND: usize = 200;
+/// Answers that one peer can cause in [`PEER_WINDOW_MS`], so that who plays its packets again from many addresses uses up neither
+/// what there is for all peers nor the tables.
+pub const PER_PEER: usize = 100;
 /// Datagrams of a birthday search a second, of which one runs at a time, to the one IP address that the peer has named;
 /// they are not counted with the others.
 pub const PER_SECOND_BIRTHDAY: usize = 500;
@@ -21,6 +26,7 @@ const TRIES_PERCENT: usize = 75;
 
 const MINUTE_MS: u64 = 60_000;
 const SECOND_MS: u64 = 1_000;
+const PEER_WINDOW_MS: u64 = 10_000;
 const MAX_ADDRESSES: usize = 4096;
 const MAX_HOSTS: usize = 1024;
 
@@ -45,9 +51,11 @@ impl Purpose {
 /// The times of the last few datagrams, oldest first, in milliseconds.
 type Recent = VecDeque<u64>;
 
-/// All three limits.
+/// All limits.
 pub(super) struct Budget {
     start: Instant,
+    /// Answers by peer.
+    peers: BTreeMap<NodeId, Recent>,
     addresses: BTreeMap<SocketAddr, Recent>,
     hosts: BTreeMap<IpAddr, Recent>,
     all: Recent,
@@ -59,6 +67,7 @@ impl Budget {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             start: now,
+            peers: BTreeMap::new(),
             addresses: BTreeMap::new(),
             hosts: BTreeMap::new(),
             all: Recent::new(),
@@ -67,17 +76,25 @@ impl Budget {
         }
     }
 
-    /// Takes one datagram to `to`.
+    /// Takes one datagram to `to`, an address of `peer`'s.
     ///
     /// # Errors
     /// How long to wait where a limit is reached.
-    pub(super) fn take(&mut self, now: Instant, to: SocketAddr, purpose: Purpose) -> Result<(), Duration> {
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        peer: NodeId,
+        to: SocketAddr,
+        purpose: Purpose,
+    ) -> Result<(), Duration> {
         let clock = now.saturating_duration_since(self.start).as_millis() as u64;
         self.make_room(clock);
         let (address, host) = (self.addresses.get(&to), self.hosts.get(&to.ip()));
         let full = address.is_none() && self.addresses.len() >= MAX_ADDRESSES
             || host.is_none() && self.hosts.len() >= MAX_HOSTS;
+        let answers = self.peers.get(&peer).filter(|_| purpose == Purpose::Answer);
         let wait = [
+            wait(answers, clock, PER_PEER, PEER_WINDOW_MS),
             wait(address, clock, purpose.share(PER_ADDRESS), MINUTE_MS),
             wait(host, clock, purpose.share(PER_HOST), MINUTE_MS),
             wait(Some(&self.all), clock, purpose.share(PER_SECOND), SECOND_MS),
@@ -86,6 +103,9 @@ impl Budget {
         match wait.into_iter().max() {
             Some(longest) if longest > 0 => Err(Duration::from_millis(longest)),
             _ => {
+                if purpose == Purpose::Answer {
+                    note(self.peers.entry(peer).or_default(), clock, PER_PEER);
+                }
                 note(self.addresses.entry(to).or_default(), clock, PER_ADDRESS);
                 note(self.hosts.entry(to.ip()).or_default(), clock, PER_HOST);
                 note(&mut self.all, clock, PER_SECOND);
@@ -102,6 +122,11 @@ impl Budget {
             note(&mut self.birthday, clock, PER_SECOND_BIRTHDAY);
         }
         free
+    }
+
+    /// Forgets a peer that is none any more.
+    pub(super) fn forget(&mut self, peer: NodeId) {
+        self.peers.remove(&peer);
     }
 
     /// Forgets addresses that got nothing for a minute, once the tables are full and at most once a second.

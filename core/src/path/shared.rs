@@ -126,10 +126,22 @@ impl Shared {
     ///
     /// # Errors
     /// How long to wait where a limit is reached.
-    pub(super) fn charge(&mut self, now: Instant, to: SocketAddr, purpose: Purpose) -> Result<(), Duration> {
+    pub(super) fn charge(
+        &mut self,
+        now: Instant,
+        peer: NodeId,
+        to: SocketAddr,
+        purpose: Purpose,
+    ) -> Result<(), Duration> {
         self.budget
-            .take(now, to, purpose)
+            .take(now, peer, to, purpose)
             .inspect_err(|_| self.counters.limited += 1)
+    }
+
+    /// A peer is none any more.
+    pub(super) fn forget(&mut self, peer: NodeId) {
+        self.relays.forget(peer);
+        self.budget.forget(peer);
     }
 
     /// Charges a datagram of a birthday search; whether it may be sent now.

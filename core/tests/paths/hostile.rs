@@ -146,6 +146,50 @@ fn forged_bytes_change_nothing() {
     assert!(arrived(&world, ann, bob) >= before + 9);
 }
 
+/// A ping of a life that is over is answered, for it may be of the next one. Played again and again from ever new addresses it
+/// uses up what that peer may cause, and nobody else's tries.
+#[test]
+fn an_old_ping_from_ever_new_addresses_keeps_no_other_peer_from_becoming_direct() {
+    let (mut world, ann, bob) = two_public();
+    let eve = world.add_node(INTERNET, &["203.0.113.50/24"]);
+    world.record();
+    world.run(2 * S);
+    world.flow(eve, ann, 100 * MS, 60 * S);
+    world.run(2 * S);
+    let is_ping = |bytes: &[u8]| classify(bytes) == Class::Discovery;
+    let of_eve = |from: SocketAddr| from.ip() == "203.0.113.50".parse::<std::net::IpAddr>().unwrap();
+    let old: Vec<_> = world
+        .record()
+        .into_iter()
+        .filter(|packet| packet.to == ann && of_eve(packet.from) && is_ping(&packet.bytes))
+        .collect();
+    assert!(!old.is_empty());
+    let addresses = world.addresses(eve);
+    let hints = world.kill(eve);
+    world.run(S);
+    world.boot(eve, &addresses, &hints);
+    world.flow(eve, ann, 100 * MS, 60 * S);
+    world.run(5 * S);
+    let mut from = 0_u32;
+    let mut flood = |world: &mut World, times: u32| {
+        for _ in 0..times {
+            for _ in 0..8 {
+                from += 1;
+                let [_, a, b, c] = from.to_be_bytes();
+                let from = SocketAddr::from(([100, a, b, c], 4444));
+                let packet = &old[c as usize % old.len()];
+                world.inject(ann, from, packet.bytes.clone());
+            }
+            world.run(20 * MS);
+        }
+    };
+    flood(&mut world, 400);
+    world.flow(ann, bob, 100 * MS, 60 * S);
+    world.flow(bob, ann, 100 * MS, 60 * S);
+    flood(&mut world, 100);
+    assert_eq!(kind(&world, ann, bob), PathKind::Direct);
+}
+
 /// The packet path may hand over what came by a socket that was closed meanwhile.
 #[test]
 fn what_comes_by_a_closed_socket_makes_no_path() {

@@ -115,7 +115,7 @@ impl Peer {
                 let free = shared.charge_birthday(now);
                 free.then_some(()).ok_or(Duration::from_millis(20))
             }
-            Endpoint::Direct(address) => shared.charge(now, address.address, purpose),
+            Endpoint::Direct(address) => shared.charge(now, self.info.node, address.address, purpose),
             Endpoint::Relay { .. } => Ok(()),
         }
     }
