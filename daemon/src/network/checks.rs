@@ -125,10 +125,11 @@ impl Task {
             return Err(Problem::new("no-relays", sentence));
         };
         let home = self.paths.home_relay().map(|relay| relay.to_string());
+        let has_ipv6 = self.agent.candidates().iter().any(|known| known.addr.is_ipv6());
         let mut relays: Vec<_> = report
             .relays
             .iter()
-            .map(|seen| relay_check(seen, home.as_deref()))
+            .map(|seen| relay_check(seen, home.as_deref(), has_ipv6))
             .collect();
         relays.extend(unresolved.iter().map(|(relay, name, why)| local::RelayCheck {
             relay: relay.clone(),
@@ -193,14 +194,15 @@ impl Task {
     }
 }
 
-fn relay_check(seen: &RelaySeen, home: Option<&str>) -> local::RelayCheck {
+fn relay_check(seen: &RelaySeen, home: Option<&str>, has_ipv6: bool) -> local::RelayCheck {
     let relay = seen.observer.relay.to_string();
     let address = seen.observer.address;
-    let problem = seen.rtt.is_none().then(|| {
-        format!(
+    let problem = seen.rtt.is_none().then(|| match address.is_ipv4() || has_ipv6 {
+        true => format!(
             "does not answer: it is down, {address} is not its address, or UDP to port {} is blocked",
             address.port()
-        )
+        ),
+        false => "out of reach: this node has no IPv6 address".to_owned(),
     });
     local::RelayCheck {
         home: home == Some(relay.as_str()),

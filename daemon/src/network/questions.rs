@@ -45,13 +45,15 @@ impl Task {
         }
     }
 
-    /// The peer that a person means, by name, id or address in the network.
+    /// The peer that a person means, by name, full name, id or address in the network.
     pub(super) fn peer_called(&self, called: &str) -> Result<NodeId, Problem> {
         let view = self.map.view();
         let nodes = view.iter().flat_map(|view| view.nodes.values());
         let address: Option<IpAddr> = called.parse().ok();
+        let domain = format!(".{}.mesh", self.membership.name);
+        let short = called.strip_suffix(&domain).unwrap_or(called);
         let found = nodes.clone().find(|node| {
-            node.name == called
+            node.name == short
                 || node.id.to_string() == called
                 || address.is_some_and(|ip| ip == IpAddr::from(node.ipv4) || ip == IpAddr::from(node.ipv6))
         });
@@ -233,7 +235,7 @@ fn because(explained: &Explanation, peer: &str) -> String {
         .iter()
         .any(|attempt| attempt.outcome == Outcome::UnderWay);
     match explained.path.kind() {
-        PathKind::Direct => format!("the path to {peer} is direct: it answered there"),
+        PathKind::Direct => "it answered there, and nothing is better".into(),
         PathKind::None => {
             format!("there is no path to {peer}: no packet went to it yet, or neither it nor a relay answers")
         }

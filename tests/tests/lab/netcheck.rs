@@ -198,7 +198,7 @@ fn ping_shows_the_path_of_each_pong_and_waits_for_a_direct_one() {
         .map(|ping| ping["path"].clone())
         .collect();
     assert_eq!(paths, ["relay", "relay"], "{relayed}");
-    let text = bed.nodes[0].ctl(&["ping", "b", "-c", "1"]);
+    let text = bed.nodes[0].ctl(&["ping", "b.prod.mesh", "-c", "1"]);
     assert!(
         text.starts_with("pong from b in ") && text.contains("direct"),
         "{text}"
