@@ -160,8 +160,13 @@ fn receive(socket: &UdpSocket, stop: &AtomicBool, arriving: &AtomicBool) -> Arri
     let begin = Instant::now();
     let mut last = begin;
     let mut buffer = [0; SIZE + 1];
-    while !stop.load(Ordering::Relaxed) {
+    loop {
+        // what waits when the time is over has arrived, too
+        let over = stop.load(Ordering::Relaxed);
         let Ok((SIZE, _)) = socket.recv_from(&mut buffer) else {
+            if over {
+                break;
+            }
             continue;
         };
         let now = Instant::now();

@@ -149,14 +149,10 @@ impl Shared {
         self.budget.take_birthday(now)
     }
 
-    /// Has IPv4 sockets opened on fresh ports for a peer; gives the first's id.
-    pub(super) fn open_sockets(&mut self, owner: NodeId, count: u16) -> Option<SocketId> {
+    /// Has sockets opened on fresh ports for a peer; gives the first's id.
+    pub(super) fn open_sockets(&mut self, owner: NodeId, count: u16, ipv6: bool) -> Option<SocketId> {
         let first = self.sockets.open(owner, count)?;
-        self.event(Event::OpenSockets {
-            first,
-            count,
-            ipv6: false,
-        });
+        self.event(Event::OpenSockets { first, count, ipv6 });
         Some(first)
     }
 
@@ -168,10 +164,10 @@ impl Shared {
         }
     }
 
-    /// Who tells what address a socket has, over IPv4, counted round: relays answer STUN. Not one that is reached through
-    /// the node itself, such as a relay over TLS.
-    pub(super) fn observer(&self, nth: usize) -> Option<SocketAddr> {
-        let fit = |address: &SocketAddr| address.is_ipv4() && !address.ip().is_loopback();
+    /// Who tells what address a socket has, over IPv4 or IPv6, counted round: relays answer STUN. Not one that is reached
+    /// through the node itself, such as a relay over TLS.
+    pub(super) fn observer(&self, nth: usize, ipv6: bool) -> Option<SocketAddr> {
+        let fit = |address: &SocketAddr| address.is_ipv6() == ipv6 && !address.ip().is_loopback();
         let count = self.relays.addresses().filter(fit).count();
         self.relays.addresses().filter(fit).nth(nth.checked_rem(count)?)
     }

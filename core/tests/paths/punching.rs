@@ -326,3 +326,25 @@ fn a_linux_router_that_was_restarted_is_got_over_by_a_fresh_port() {
     assert!(gap <= S, "{gap:?}");
     assert!(both_direct(&world, ann, bob), "not for the relay's sake");
 }
+
+/// The same over IPv6, where there is no other way.
+#[test]
+fn a_router_that_was_restarted_is_got_over_by_a_fresh_port_over_ipv6_too() {
+    let mut world = World::new(start(), 4);
+    world.add_relay(&["2001:db8::1"]);
+    let home = world.add_site(Some((NatKind::LINUX, "2001:db8:1::1")), Link::delay_ms(10));
+    let office = world.add_site(Some((NatKind::HOME, "2001:db8:2::1")), Link::delay_ms(10));
+    let ann = world.add_node(home, &["fd00:1::10/64"]);
+    let bob = world.add_node(office, &["fd00:2::10/64"]);
+    world.run(2 * S);
+    world.flow(bob, ann, 20 * MS, 100 * S);
+    assert!(world.run_until(2 * S, |world| both_direct(world, ann, bob)));
+    world.run(5 * S);
+    world.reboot_nat(SiteId::nth(1));
+    world.run(30 * S);
+    let gap = longest_gap(&world, bob, ann, 8 * S);
+    assert!(gap <= S, "{gap:?}");
+    assert!(both_direct(&world, ann, bob), "not for the relay's sake");
+    let way = world.node(bob).unwrap().path(node_id(ann)).primary.unwrap();
+    assert!(way.address().is_ipv6() && !way.socket().is_primary());
+}

@@ -95,7 +95,7 @@ impl Peer {
             self.campaign.open_at = Some(now + WAIT_FOR_OTHERS);
             return;
         }
-        let Some(first) = shared.open_sockets(self.info.node, BIRTHDAY_SOCKETS) else {
+        let Some(first) = shared.open_sockets(self.info.node, BIRTHDAY_SOCKETS, false) else {
             return;
         };
         shared.searching = Some(self.info.node);

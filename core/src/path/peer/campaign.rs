@@ -159,7 +159,8 @@ impl Peer {
             if before > Some(method) || before == Some(method) && !again {
                 continue;
             }
-            if !may_work(method, shared.nat, theirs) {
+            let six = method == Method::FreshPort && self.next_is_ipv6(shared);
+            if !six && !may_work(method, shared.nat, theirs) {
                 self.campaign.begin(now, method, Outcome::Hopeless);
                 continue;
             }
@@ -171,6 +172,19 @@ impl Peer {
         }
     }
 
+    /// Whether the next fresh port is to be one over IPv6: every second one where both have it, and each where there is no IPv4, or
+    /// their NATs make it hopeless, unless there is something better to try there.
+    fn next_is_ipv6(&self, shared: &Shared) -> bool {
+        let theirs = self.theirs.unwrap_or_default();
+        let may = |method| may_work(method, shared.nat, theirs);
+        let turn = if may(Method::FreshPort) {
+            self.campaign.fresh_tries % 2 == 1 || shared.observer(0, false).is_none()
+        } else {
+            !may(Method::Birthday)
+        };
+        turn && self.may_go_fresh_over_ipv6(shared)
+    }
+
     /// Whether it could be begun: both of these need a relay through which the two agree.
     fn begin_method(&mut self, now: Instant, method: Method, shared: &mut Shared) -> bool {
         if self.relay_way(shared).is_none() || !self.is_active() {
@@ -179,11 +193,12 @@ impl Peer {
         match method {
             Method::Punch => {}
             Method::FreshPort => {
-                self.campaign.fresh_tries += 1;
                 // one of the two begins; the other's part comes by its call
                 if shared.me.node < self.info.node {
-                    self.open_fresh(now, None, shared);
+                    let ipv6 = self.next_is_ipv6(shared);
+                    self.open_fresh(now, ipv6, shared);
                 }
+                self.campaign.fresh_tries += 1;
             }
             Method::Birthday => {
                 // who has the many ports opens them; the other's part comes by its call

@@ -4,6 +4,8 @@
 //! 2. B does the same, primes A's fresh address by its own fresh socket, and tells A.
 //! 3. A pings B's fresh address at once, and tells B, which pings A's: each NAT has seen its own host's packet first.
 //!
+//! Over IPv6 it is the same: firewalls, and now and then a NAT, stand there too, and the old port may be spoilt.
+//!
 //! Where a NAT counts its ports, the address that the observer saw is followed by the one that the peer will see: the next
 //! few are primed and pinged, and since both sides do so in the same order, two that count meet as well.
 
@@ -17,7 +19,7 @@ use crate::path::{Destination, Endpoint, Method, Remote, SocketId, Transmit};
 use crate::statement::CandidateKind;
 use crate::stun;
 
-use super::direct::Origin;
+use super::direct::{Direct, Origin};
 use super::{FIRST_TRIES, Peer};
 
 /// Ports tried of a NAT that counts: flows of others come in between.
@@ -36,6 +38,7 @@ const HALF_TRIP: Duration = Duration::from_millis(150);
 /// The fresh socket.
 pub(super) struct Fresh {
     socket: SocketId,
+    ipv6: bool,
     transaction: [u8; 12],
     asks: usize,
     next: Option<Instant>,
@@ -58,9 +61,14 @@ impl Fresh {
 }
 
 impl Peer {
-    /// Opens a fresh socket and asks where it is seen; `theirs` is the peer's, where that has begun.
-    pub(super) fn open_fresh(&mut self, now: Instant, theirs: Option<SocketAddr>, shared: &mut Shared) {
-        let Some(socket) = shared.open_sockets(self.info.node, 1) else {
+    /// Opens a fresh socket, over IPv6 or not, and asks where it is seen.
+    pub(super) fn open_fresh(&mut self, now: Instant, ipv6: bool, shared: &mut Shared) {
+        self.open_fresh_for(now, ipv6, None, shared);
+    }
+
+    /// The same; `theirs` is the peer's, where that has begun.
+    fn open_fresh_for(&mut self, now: Instant, ipv6: bool, theirs: Option<SocketAddr>, shared: &mut Shared) {
+        let Some(socket) = shared.open_sockets(self.info.node, 1, ipv6) else {
             return;
         };
         if let Some(before) = self.campaign.fresh.take() {
@@ -69,6 +77,7 @@ impl Peer {
         let transaction = shared.random();
         self.campaign.fresh = Some(Fresh {
             socket,
+            ipv6,
             transaction,
             asks: 0,
             next: Some(now),
@@ -88,7 +97,7 @@ impl Peer {
             return;
         }
         fresh.next = (fresh.asks < MAX_ASKS).then(|| now + ASK_EVERY);
-        if let (Some(address), true) = (shared.observer(fresh.asks), fresh.next.is_some()) {
+        if let (Some(address), true) = (shared.observer(fresh.asks, fresh.ipv6), fresh.next.is_some()) {
             let socket = fresh.socket;
             shared.transmit(Transmit {
                 to: Destination::Socket(Remote { address, socket }),
@@ -133,7 +142,7 @@ impl Peer {
     pub(super) fn on_fresh_asked(&mut self, now: Instant, theirs: SocketAddr, shared: &mut Shared) {
         if !self.has_sure_direct(now) && !self.is_searching() {
             self.join_method(now, Method::FreshPort, shared);
-            self.open_fresh(now, Some(theirs), shared);
+            self.open_fresh_for(now, theirs.is_ipv6(), Some(theirs), shared);
         }
     }
 
@@ -165,10 +174,22 @@ impl Peer {
     /// Where the peer's fresh port may be for us, as far as it makes sense to send there.
     fn guesses(&self, socket: SocketId, seen: SocketAddr, shared: &Shared) -> Vec<Remote> {
         let vicinity = shared.vicinity(&self.info.candidates);
-        guess(seen, self.theirs.unwrap_or_default())
+        // what was measured of its NAT is true of IPv4
+        let nat = if seen.is_ipv4() { self.theirs } else { None };
+        guess(seen, nat.unwrap_or_default())
             .filter(|address| vicinity.makes_sense(CandidateKind::ServerReflexive, *address))
             .map(|address| Remote { address, socket })
             .collect()
+    }
+
+    /// Whether a fresh port makes sense over IPv6: both have it, and somebody tells where ours is seen.
+    pub(super) fn may_go_fresh_over_ipv6(&self, shared: &Shared) -> bool {
+        let vicinity = shared.vicinity(&self.info.candidates);
+        let six = |direct: &Direct| {
+            let (kind, address) = (direct.kind, direct.remote.address);
+            direct.is_named() && address.is_ipv6() && vicinity.makes_sense(kind, address)
+        };
+        shared.observer(0, true).is_some() && self.directs.iter().any(six)
     }
 
     fn try_fresh(&mut self, start: Instant, remotes: &[Remote]) {
