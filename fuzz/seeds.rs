@@ -240,6 +240,7 @@ fn entries() -> Result<Vec<(&'static str, Entry)>, StatementError> {
                     priority: 10,
                     to_nodes: vec![other],
                     to_tags: vec![name()],
+                    pods: None,
                 },
             },
         ),

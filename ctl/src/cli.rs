@@ -277,6 +277,7 @@ mod tests {
             "meshctl gateway add gw1 --range 192.168.50.0/24",
             "meshctl gateway add gw1 --range 192.168.50.0/24 --range 2001:db8:50::/64 --no-nat --priority 20",
             "meshctl gateway add gw1 --range 192.168.50.0/24 --as 10.200.1.0/24 --nat --to laptop,tag:office",
+            "meshctl gateway add gw1 --range 10.8.0.0/24 --pods app=web,!old",
             "meshctl gateway add gw1 --exit",
             "meshctl gateway list --network prod",
             "meshctl exit use gw1 --network prod",

@@ -18,7 +18,7 @@ use meshd_core::ipam::HOST_PREFIX;
 use meshd_net::nft::{Nft, NftError};
 use meshd_net::nft_changes::NftChanges;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -79,6 +79,8 @@ impl Fenced {
 pub struct FencedPods {
     /// This machine's part of the pods' prefixes.
     pub part: Vec<IpNet>,
+    /// Ranges into which only some of this machine's pods may send, and their addresses.
+    pub limits: Vec<(IpNet, Vec<IpAddr>)>,
 }
 
 /// The machine's firewall, for the networks of this instance. Cheap to clone.

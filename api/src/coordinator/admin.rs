@@ -293,6 +293,9 @@ pub struct GatewayAdd {
     /// Tags of the nodes that may use it. Where neither nodes nor tags are named, everybody may.
     #[serde(default)]
     pub to_tags: Vec<String>,
+    /// Where it is set only pods with these labels may use it, on those nodes: a label selector, e.g. `app=web,tier in (a,b)`.
+    #[serde(default)]
+    pub pods: Option<String>,
     /// Whether everything is meant where `range` is everything.
     #[serde(default)]
     pub exit: bool,
@@ -334,6 +337,9 @@ pub struct GatewayInfo {
     pub to_nodes: Vec<String>,
     /// Tags of the nodes that may use it; everybody may where both are empty.
     pub to_tags: Vec<String>,
+    /// The label selector of the pods that alone may use it.
+    #[serde(default)]
+    pub pods: Option<String>,
     /// Whether the node is connected to the coordinator now.
     pub connected: bool,
 }

@@ -1,13 +1,14 @@
 //! What one node has to do with the network's gateways: which ranges it reaches through others, and which it serves.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Gateway;
+use super::{Gateway, parse_selector};
 use crate::id::NodeId;
 use crate::map::View;
+use crate::policy::Selector;
+use crate::statement::PodPrefixes;
 
 /// What follows for one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,17 @@ pub struct Duties {
     pub ranges: Vec<Range>,
     /// Ranges for which it is a gateway.
     pub services: Vec<Service>,
+    /// Ranges into which not every pod of this node may send.
+    pub limits: Vec<PodLimit>,
+}
+
+/// A range into which only pods with certain labels may send. Of several for one range each must allow it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodLimit {
+    /// The prefix to which pods of this node write.
+    pub prefix: IpNet,
+    /// The pods that may; none where the text of the act cannot be read: then no pod may.
+    pub pods: Option<Selector>,
 }
 
 /// A range behind gateways, as one node sees it.
@@ -47,8 +59,8 @@ pub struct Service {
     pub published: IpNet,
     /// Whether the range sees this node's address.
     pub nat: bool,
-    /// Mesh addresses that may use it; none where everybody may.
-    pub sources: Option<Vec<IpAddr>>,
+    /// Addresses that may use it, of nodes or of pods; none where everybody may.
+    pub sources: Option<Vec<IpNet>>,
 }
 
 impl Duties {
@@ -56,8 +68,11 @@ impl Duties {
     pub fn of(view: &View, own: NodeId, exits: &[NodeId]) -> Self {
         let tags = tags(view, own);
         let mut ranges: BTreeMap<IpNet, Vec<Member>> = BTreeMap::new();
-        let mut services = Vec::new();
+        let (mut services, mut limits) = (Vec::new(), Vec::new());
         for gateway in &view.gateways {
+            if let Some(limit) = limit(gateway, own) {
+                limits.push(limit);
+            }
             if gateway.node == own {
                 services.push(service(view, gateway));
             } else if gateway.serves(own, tags)
@@ -84,6 +99,7 @@ impl Duties {
         Self {
             ranges: ranges.collect(),
             services,
+            limits,
         }
     }
 }
@@ -104,21 +120,44 @@ fn tags(view: &View, node: NodeId) -> &[String] {
         .map_or(&[], |node| &node.membership.terms.tags)
 }
 
+/// What a gateway for pods means to the pods of `own`. On the gateway itself they reach the range as it is.
+fn limit(gateway: &Gateway, own: NodeId) -> Option<PodLimit> {
+    let pods = gateway.terms.pods.as_ref()?;
+    let prefix = match gateway.node == own {
+        true => gateway.terms.range,
+        false => gateway.published(),
+    };
+    Some(PodLimit {
+        prefix,
+        pods: parse_selector(pods).ok(),
+    })
+}
+
 fn service(view: &View, gateway: &Gateway) -> Service {
     let limited = !gateway.terms.to_nodes.is_empty() || !gateway.terms.to_tags.is_empty();
-    let users = || {
-        let may = view
-            .nodes
+    let for_pods = gateway.terms.pods.is_some();
+    let v4 = gateway.terms.range.addr().is_ipv4();
+    let may = || {
+        view.nodes
             .values()
-            .filter(|node| gateway.serves(node.id, &node.membership.terms.tags));
-        let v4 = gateway.terms.range.addr().is_ipv4();
-        may.map(|node| if v4 { node.ipv4.into() } else { node.ipv6.into() })
-            .collect()
+            .filter(|node| gateway.serves(node.id, &node.membership.terms.tags))
+    };
+    let nodes = || may().map(|node| if v4 { node.ipv4.into() } else { node.ipv6.into() });
+    let nodes = || nodes().map(|ip: std::net::IpAddr| IpNet::from(ip)).collect();
+    // which of its pods may is each node's to see to
+    let pods = || {
+        let parts = may().filter_map(|node| view.parts.get(&node.id));
+        let all = parts.flat_map(PodPrefixes::all);
+        all.filter(|part| part.addr().is_ipv4() == v4).collect()
     };
     Service {
         range: gateway.terms.range,
         published: gateway.published(),
         nat: gateway.terms.nat,
-        sources: limited.then(users),
+        sources: match (for_pods, limited) {
+            (true, _) => Some(pods()),
+            (false, true) => Some(nodes()),
+            (false, false) => None,
+        },
     }
 }

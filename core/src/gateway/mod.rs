@@ -13,12 +13,14 @@
 
 mod choice;
 mod duties;
+mod pods;
 pub mod probe;
 mod range;
 
 pub use choice::Choices;
 
-pub use duties::{Duties, Member, Range, Service};
+pub use duties::{Duties, Member, PodLimit, Range, Service};
+pub use pods::{MAX_SELECTOR, SelectorError, parse_selector};
 pub use range::{Published, RangeError, apart_from_pods, check, routable};
 
 use ipnet::IpNet;

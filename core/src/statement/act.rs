@@ -126,6 +126,8 @@ pub struct GatewayTerms {
     pub to_nodes: Vec<NodeId>,
     /// The tags whose nodes may use it. Where neither nodes nor tags are named, everybody may.
     pub to_tags: Vec<String>,
+    /// Where it is set only pods with these labels may use it, on those nodes: a label selector of Kubernetes, as text.
+    pub pods: Option<String>,
 }
 
 impl GatewayTerms {
@@ -139,6 +141,7 @@ impl GatewayTerms {
         self.to_tags
             .iter()
             .try_for_each(|tag| text::check("a tag", tag, MAX_LABEL))?;
+        text::check_some("the label selector", self.pods.as_ref(), MAX_TEXT)?;
         self.published.iter().chain([&self.range]).try_for_each(whole)
     }
 }

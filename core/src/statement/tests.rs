@@ -133,6 +133,7 @@ fn deeds() -> [Deed; 13] {
                 priority: 20,
                 to_nodes: vec![NODE],
                 to_tags: vec!["office".into()],
+                pods: None,
             },
         },
         Deed::WithdrawGateway {

@@ -32,6 +32,7 @@ Examples:
   meshctl gateway add gw1 --range 10.8.0.0/24 --no-nat   hosts see the nodes
   meshctl gateway add gw3 --range 192.168.50.0/24 --as 10.200.1.0/24
   meshctl gateway add gw1 --range 10.8.0.0/24 --to laptop,tag:office
+  meshctl gateway add gw1 --range 10.8.0.0/24 --pods app=web
   meshctl gateway add gw1 --exit")]
 pub struct Add {
     /// The node: its name or id
@@ -54,6 +55,10 @@ pub struct Add {
     /// Only these may use it: nodes, or tag:NAME for all nodes with a tag [default: everybody]
     #[arg(long, value_name = "NODE|tag:NAME", value_delimiter = ',', value_parser = reach::named)]
     to: Vec<Named>,
+    /// Only pods with these labels may use it, e.g. 'app=web,tier in (a,b)'; no node's own programs, and no pod of a node
+    /// without credentials for Kubernetes
+    #[arg(long, value_name = "SELECTOR", value_parser = selector, conflicts_with = "exit")]
+    pods: Option<String>,
     #[command(flatten)]
     network: OfNetwork,
 }
@@ -141,6 +146,7 @@ impl Add {
             priority: self.priority,
             to_nodes: to_nodes.iter().map(NodeId::to_string).collect(),
             to_tags: to_tags.clone(),
+            pods: self.pods.clone(),
             exit: self.ranges.exit,
             statement: None,
         };
@@ -152,6 +158,7 @@ impl Add {
                 priority: self.priority,
                 to_nodes,
                 to_tags,
+                pods: self.pods.clone(),
             };
             request.statement = Some(admin::act(key, &network, Deed::Gateway { node: id, terms })?);
         }
@@ -227,6 +234,9 @@ fn more(gateway: &GatewayInfo) -> String {
     if !users.is_empty() {
         text += &format!("{what} is only for {}\n", users.join(", "));
     }
+    if let Some(pods) = &gateway.pods {
+        text += &format!("{what} is only for pods with {pods}\n");
+    }
     text
 }
 
@@ -238,4 +248,10 @@ pub(super) fn prefix(text: &str) -> Result<IpNet, String> {
         true => Ok(net),
         false => Err(format!("that is a host, not a prefix; write {}", net.trunc())),
     }
+}
+
+fn selector(text: &str) -> Result<String, String> {
+    meshd_core::gateway::parse_selector(text)
+        .map(|_| text.trim().to_owned())
+        .map_err(|why| why.to_string())
 }

@@ -100,12 +100,15 @@ impl Chains {
     /// A pod sends from the addresses that are routed to its interface, and from no other (RFC 3704's strict reverse path, for
     /// these interfaces alone). To pods lead: the mesh, this machine, each other, and what kube-proxy or portmap sends there.
     fn pods(&mut self, fenced: &Fenced) {
-        let Some(FencedPods { part }) = &fenced.pods else {
+        let Some(FencedPods { part, limits }) = &fenced.pods else {
             return;
         };
         let (mesh, pod) = (&fenced.interface, format!("\"{HOST_PREFIX}*\""));
         self.pods
             .push(format!("iifname {pod} fib saddr . iif oif missing counter drop"));
+        limits
+            .iter()
+            .for_each(|limit| self.forward.push(limited(&pod, limit)));
         self.forward
             .push(format!("iifname \"{mesh}\" ct status dnat counter accept"));
         for part in part {
@@ -209,6 +212,20 @@ impl Chains {
     }
 }
 
+/// Packets of pods that are not among those that may never go into a range; also those of connections that began before.
+fn limited(pod: &str, (range, may): &(IpNet, Vec<IpAddr>)) -> String {
+    let ip = ip(range);
+    let same = may
+        .iter()
+        .filter(|address| address.is_ipv4() == range.addr().is_ipv4());
+    let may: Vec<String> = same.map(IpAddr::to_string).collect();
+    let but = match may.is_empty() {
+        true => String::new(),
+        false => format!("{ip} saddr != {{ {} }} ", may.join(", ")),
+    };
+    format!("iifname {pod} {ip} daddr {range} {but}counter drop")
+}
+
 /// The names as elements of a set, without those that nft cannot quote.
 fn plain(names: &BTreeSet<String>) -> String {
     let quoted: Vec<String> = names
@@ -252,14 +269,22 @@ fn whither(service: &Service) -> String {
 }
 
 /// Whose packets pass, as a match with a space after it; `None` where nobody's do.
-fn who(ip: &str, sources: Option<&[IpAddr]>) -> Option<String> {
+fn who(ip: &str, sources: Option<&[IpNet]>) -> Option<String> {
     match sources {
         None => Some(String::new()),
         Some([]) => None,
         Some(sources) => {
-            let all: Vec<String> = sources.iter().map(IpAddr::to_string).collect();
+            let all: Vec<String> = sources.iter().map(element).collect();
             Some(format!("{ip} saddr {{ {} }} ", all.join(", ")))
         }
+    }
+}
+
+/// A prefix as an element of a set: one address without its length.
+fn element(prefix: &IpNet) -> String {
+    match prefix.prefix_len() == prefix.max_prefix_len() {
+        true => prefix.addr().to_string(),
+        false => prefix.to_string(),
     }
 }
 

@@ -24,8 +24,9 @@ use crate::state::NetworkFiles;
 use crate::supervisor::Reply;
 use meshd_api::Problem;
 use meshd_api::local::{Done, KubeCredentials, KubeStatus};
+use meshd_core::policy::Selector;
 use state::State;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -85,6 +86,11 @@ impl Handle {
                 "others change the credentials for Kubernetes; try again",
             ));
         }
+    }
+
+    /// Addresses of this machine's pods that have such labels.
+    pub fn selected(&self, selector: Option<&Selector>) -> Vec<IpAddr> {
+        self.lock().selected(selector)
     }
 
     /// Looks at the cluster's nodes.

@@ -2,7 +2,7 @@
 
 use super::objects::Node;
 use meshd_api::local::KubeStatus;
-use meshd_core::policy::{MAX_NAMESPACES, MAX_PODS, MAX_POLICIES, Name, Namespace, Pod, Policy};
+use meshd_core::policy::{MAX_NAMESPACES, MAX_PODS, MAX_POLICIES, Name, Namespace, Pod, Policy, Selector};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
@@ -242,6 +242,17 @@ impl State {
         }
         self.own = name;
         true
+    }
+
+    /// Addresses of this machine's pods that have such labels; none for no selector.
+    pub fn selected(&self, selector: Option<&Selector>) -> Vec<IpAddr> {
+        let Some(selector) = selector else {
+            return Vec::new();
+        };
+        let all = self.pods.values().filter(|pod| !pod.host_network);
+        let selected = all.filter(|pod| selector.matches(&pod.labels));
+        let addresses: BTreeSet<IpAddr> = selected.flat_map(|pod| pod.addresses.iter().copied()).collect();
+        addresses.into_iter().collect()
     }
 
     /// Another number when nodes changed.

@@ -6,7 +6,7 @@ use crate::firewall::FencedPods;
 use crate::pods::Setting;
 use ipnet::IpNet;
 use meshd_api::local::NodePods;
-use meshd_core::gateway::Service;
+use meshd_core::gateway::{PodLimit, Service};
 use meshd_core::id::NodeId;
 use meshd_core::map::View;
 use meshd_core::statement::{PodPrefixes, PodTerms};
@@ -49,13 +49,22 @@ impl Pods {
     }
 
     /// What our firewall table has to know. A gateway for services sends packets on to pods, also where it has none itself.
-    pub fn fenced(&self, served: &[Service]) -> Option<FencedPods> {
+    pub fn fenced(
+        &self,
+        served: &[Service],
+        limits: &[PodLimit],
+        kube: &crate::kube::Handle,
+    ) -> Option<FencedPods> {
         let services = self.terms.iter().flat_map(|terms| &terms.services);
         let mut served = served.iter().map(|service| service.range);
         let leads_to_pods = served.any(|range| services.clone().any(|prefix| prefix.contains(&range)));
         let part = self.part.filter(|_| self.open || leads_to_pods)?;
         Some(FencedPods {
             part: part.all().collect(),
+            limits: limits
+                .iter()
+                .map(|limit| (limit.prefix, kube.selected(limit.pods.as_ref())))
+                .collect(),
         })
     }
 }
@@ -102,6 +111,23 @@ impl Task {
             leases: self.pods_keeper.leases(),
             // whoever asks for the status asks the keeper of rules himself: this task waits for nobody
             policy: None,
+        })
+    }
+
+    /// Pods may have come, gone or changed their labels, by which they may send into ranges.
+    pub(super) async fn fence_pods(&mut self) {
+        if self.gateways.has_limits() && self.pods.is_open() {
+            self.fence().await;
+        }
+    }
+
+    /// Ranges for pods with labels, where this node cannot know its pods' labels.
+    pub(super) fn limit_sentence(&self) -> Option<String> {
+        let unknown = self.gateways.has_limits() && self.pods.is_open() && self.kube.status().is_none();
+        unknown.then(|| {
+            "ranges behind gateways are for pods with certain labels, and this node does not know its pods' labels: no pod of it gets there \
+             until `meshctl cni credentials --kubeconfig FILE`"
+                .to_owned()
         })
     }
 }

@@ -160,6 +160,7 @@ impl Task {
             .chain(self.gateways.sentences())
             .chain(self.routes.sentences())
             .chain(self.part_sentence())
+            .chain(self.limit_sentence())
             .chain(names)
             .chain(self.carriers.warnings())
             .chain(self.beacons.warnings())

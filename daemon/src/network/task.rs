@@ -274,6 +274,7 @@ impl Task {
             self.beacons.retry_when_due(now);
             if now >= sample {
                 self.tell_parts(now);
+                self.fence_pods().await;
                 sample = now + if self.sample(now) { BUSY_TICK } else { IDLE_TICK };
             }
         }

@@ -13,6 +13,7 @@ fn gateway(world: &World, node: u8, range: &str, change: impl FnOnce(&mut Gatewa
         priority: 10,
         to_nodes: Vec::new(),
         to_tags: Vec::new(),
+        pods: None,
     };
     change(&mut terms);
     world.act(Deed::Gateway {

@@ -39,6 +39,8 @@ struct Wire {
     node_prefix: Option<u8>,
     #[cbor(n(13), skip_if = "Vec::is_empty")]
     services: Vec<String>,
+    #[n(14)]
+    pods: Option<String>,
 }
 
 impl From<&PodTerms> for Wire {
@@ -74,6 +76,7 @@ impl From<&GatewayTerms> for Wire {
             priority: Some(terms.priority),
             to_nodes: terms.to_nodes.clone(),
             to_tags: terms.to_tags.clone(),
+            pods: terms.pods.clone(),
             ..Self::default()
         }
     }
@@ -111,6 +114,7 @@ impl Wire {
             priority: self.priority.unwrap_or(0),
             to_nodes: self.to_nodes.clone(),
             to_tags: self.to_tags.clone(),
+            pods: self.pods.clone(),
         })
     }
 

@@ -100,7 +100,12 @@ fn what_is_served_passes_before_the_rest_is_dropped() {
 #[test]
 fn a_limited_range_lets_named_sources_through_and_an_empty_list_nobody() {
     let limited = |sources: &[&str]| Service {
-        sources: Some(sources.iter().map(|s| s.parse().unwrap()).collect()),
+        sources: Some(
+            sources
+                .iter()
+                .map(|s| IpNet::from(s.parse::<IpAddr>().unwrap()))
+                .collect(),
+        ),
         ..service("192.168.50.0/24", "192.168.50.0/24", true)
     };
     let script = with(vec![limited(&["10.77.0.2", "10.77.0.3"])]);
@@ -162,4 +167,30 @@ fn what_was_granted_to_this_node_is_reached_through_it_and_the_tunnel_never_runs
     place(&script, "oifname \"meshd0\" meta mark 0x6d736801 counter drop");
     let without = table("meshd-0", [fenced("meshd0", [10, 77, 0, 1])].iter());
     assert!(!without.contains("hook output"), "{without}");
+}
+
+#[test]
+fn into_a_range_for_some_pods_the_others_do_not_send() {
+    let range = |text: &str| text.parse::<IpNet>().unwrap();
+    let fenced = Fenced {
+        pods: Some(FencedPods {
+            part: vec![range("10.42.1.0/24")],
+            limits: vec![
+                (
+                    range("192.168.50.0/24"),
+                    vec![[10, 42, 1, 7].into(), Ipv6Addr::LOCALHOST.into()],
+                ),
+                (range("fd50::/64"), Vec::new()),
+            ],
+        }),
+        ..fenced("meshd0", [10, 77, 0, 1])
+    };
+    let script = table("meshd-0", [fenced].iter());
+    let limit = place(
+        &script,
+        "iifname \"mpod*\" ip daddr 192.168.50.0/24 ip saddr != { 10.42.1.7 } counter drop",
+    );
+    place(&script, "iifname \"mpod*\" ip6 daddr fd50::/64 counter drop");
+    let first = "oifname \"mpod*\" ct state established,related counter accept";
+    assert!(limit < place(&script, first), "{script}");
 }

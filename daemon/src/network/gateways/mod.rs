@@ -87,6 +87,11 @@ impl Gateways {
         self.stale
     }
 
+    /// Whether there are ranges into which not every pod may send.
+    pub fn has_limits(&self) -> bool {
+        !self.duties.limits.is_empty()
+    }
+
     /// To be looked at again.
     pub fn touch(&mut self) {
         self.stale = true;
@@ -278,7 +283,11 @@ impl Task {
             prefixes: self.interface.prefixes,
             lans: self.interface.throws().to_vec(),
             underlay: self.underlay.names.clone(),
-            pods: self.pods.fenced(&self.gateways.duties.services),
+            pods: self.pods.fenced(
+                &self.gateways.duties.services,
+                &self.gateways.duties.limits,
+                &self.kube,
+            ),
             granted: self.routes.granted().to_vec(),
             adopts: self.routes.is_any(),
         };

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use meshd_api::coordinator::admin::{Done, GatewayAdd, GatewayInfo, GatewayRemove};
-use meshd_core::gateway::{Published, RangeError, apart_from_pods, check};
+use meshd_core::gateway::{Published, RangeError, apart_from_pods, check, parse_selector};
 use meshd_core::id::{NetworkId, NodeId};
 use meshd_core::statement::{Deed, GatewayTerms};
 
@@ -77,10 +77,15 @@ impl Network {
             priority: wanted.priority,
             to_nodes,
             to_tags: wanted.to_tags.clone(),
+            pods: wanted.pods.clone(),
         })
     }
 
     fn check_range(&self, node: NodeId, terms: &GatewayTerms, exit: bool) -> Result<(), Refusal> {
+        if let Some(pods) = &terms.pods {
+            parse_selector(pods)
+                .map_err(|why| Refusal::Invalid(format!("the pods that may use it: {why}")))?;
+        }
         let params = self.params.value();
         let mesh: [IpNet; 2] = [params.ipv4.into(), params.ipv6.into()];
         if terms.range.prefix_len() == 0 && !exit {
@@ -117,6 +122,7 @@ impl Network {
             priority: terms.priority,
             to_nodes: terms.to_nodes.iter().map(|to| self.shown_name(*to)).collect(),
             to_tags: terms.to_tags.clone(),
+            pods: terms.pods.clone(),
             connected: self.hub.is_connected(node),
         }
     }
