@@ -34,6 +34,7 @@ mod pods_cni;
 mod pods_installed;
 mod pods_kept;
 mod pods_restart;
+mod policy;
 mod port_mapping;
 mod reflectors;
 mod relays;
