@@ -6,6 +6,7 @@ mod homes;
 mod kinds;
 mod nodes;
 mod pods;
+mod policies;
 mod storm;
 mod trouble;
 mod watch;
