@@ -87,7 +87,7 @@ impl Site {
         &self.router
     }
 
-    /// Changes what the uplink of a [`World::slow_site`] does to packets.
+    /// Changes what the uplink of a [`crate::World::slow_site`] does to packets.
     ///
     /// # Panics
     /// If the site's uplink is a plain cable.

@@ -24,6 +24,20 @@ spec:
     ports: [{port: 8000, endPort: 8090}]
 ";
 
+/// Web pods are reached from every pod's address but one.
+fn all_but(address: &str) -> String {
+    format!(
+        "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {{name: block}}
+spec:
+  podSelector: {{matchLabels: {{app: web}}}}
+  ingress:
+  - from: [{{ipBlock: {{cidr: 10.244.0.0/16, except: [{address}/32]}}}}]
+"
+    )
+}
+
 /// Web pods reach nothing but DNS.
 const EGRESS: &str = "apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -39,9 +53,10 @@ fn network_policies_hold_under_nftables_and_under_iptables() {
     let Some(parts) = bed::parts("network policies") else {
         return;
     };
-    let bed = bed::start(&parts, ProxyMode::Nftables);
+    let mut bed = bed::start(&parts, ProxyMode::Nftables);
     bed.cluster.give_credentials();
     policies(&bed);
+    outlives_meshd_and_the_api_server(&mut bed);
     for node in &bed.cluster.nodes {
         node.set_proxy_mode(ProxyMode::Iptables);
     }
@@ -62,9 +77,7 @@ fn policies(bed: &Bed) {
     bed.hears(asking, (&service, 80), "hostname", 1);
     bed.cluster.apply(DENY);
     wait_for(&bed.cluster, 1);
-    bed.cluster.wait(LONG, "it is denied by its address", || {
-        (!dials(bed, asking, (&address, WEB))).then_some(())
-    });
+    denied(bed, asking, (&address, WEB));
     for _ in 0..5 {
         let heard = dial(bed, asking, (&service, 80)).unwrap_or_default();
         assert!(
@@ -75,16 +88,55 @@ fn policies(bed: &Bed) {
     bed.cluster.apply(ALLOW);
     bed.hears(asking, (&address, WEB), "hostname", 1);
     bed.hears(asking, (&service, 80), "hostname", 1);
+    bed.cluster.kubectl(&["delete", "networkpolicy", "allow"]);
+    bed.cluster.apply(&all_but(&asking.address().to_string()));
+    denied(bed, asking, (&address, WEB));
+    bed.hears(&bed.pods[0], (&address, WEB), "hostname", 1);
+    bed.cluster.kubectl(&["delete", "networkpolicy", "block"]);
+    bed.cluster.apply(ALLOW);
+    bed.hears(asking, (&address, WEB), "hostname", 1);
     bed.cluster.apply(EGRESS);
     wait_for(&bed.cluster, 3);
-    // the rules follow the news by a moment
-    bed.cluster.wait(LONG, "it is denied where it leaves", || {
-        (!dials(bed, asking, (&address, WEB))).then_some(())
-    });
+    denied(bed, asking, (&address, WEB));
     let ready = bed.cluster.wait_for_pods(LONG, "app=web", bed.pods.len());
     assert_eq!(ready.len(), bed.pods.len(), "probes pass");
     bed.cluster.kubectl(&["delete", "networkpolicies", "--all"]);
     bed.hears(asking, (&service, 80), "hostname", 1);
+}
+
+/// What is denied stays denied, and what is allowed allowed, while meshd is killed and started and while the API server is away.
+fn outlives_meshd_and_the_api_server(bed: &mut Bed) {
+    let (pods, address) = (bed.pods.clone(), bed.pods[2].address().to_string());
+    bed.cluster.apply(&all_but(&pods[1].address().to_string()));
+    denied(bed, &pods[1], (&address, WEB));
+    let node = bed.cluster.node(&pods[2].node).mesh();
+    node.kill();
+    assert!(!dials(bed, &pods[1], (&address, WEB)), "while meshd is away");
+    let mut others = Vec::new();
+    bed.cluster.without_api_server(|cluster| {
+        let node = cluster.node(&pods[2].node).mesh();
+        node.start_again();
+        for (from, allowed) in [(&pods[0], true), (&pods[1], false)] {
+            let machine = cluster.node(&from.node).mesh().machine();
+            let heard = cluster.wait(LONG, "the mesh carries pods again", || {
+                let heard = from.dial(machine, (&address, WEB), "hostname", 1);
+                (heard.is_ok() == allowed).then_some(heard.is_ok())
+            });
+            others.push(heard);
+        }
+    });
+    assert_eq!(others, [true, false], "by what meshd had kept");
+    bed.cluster.kubectl(&["delete", "networkpolicies", "--all"]);
+    bed.hears(&pods[1], (&address, WEB), "hostname", 1);
+}
+
+/// Waits until a pod is denied: the rules follow the news by a moment.
+#[track_caller]
+fn denied(bed: &Bed, pod: &Pod, to: (&str, u16)) {
+    bed.cluster
+        .wait(LONG, &format!("{} does not reach {to:?}", pod.name), || {
+            (!dials(bed, pod, to)).then_some(())
+        });
 }
 
 /// Waits until every node knows so many policies, and has isolated its web pod.
