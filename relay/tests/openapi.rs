@@ -26,6 +26,7 @@ async fn every_documented_path_is_served_and_every_answer_fits_its_schema() {
     };
     admins(&mut checked, &world).await;
     nodes(&mut checked, &world).await;
+    control_planes(&mut checked, &world).await;
     relays(&mut checked, &world).await;
     ends(&mut checked, &world).await;
     let paths = checked.document["paths"].as_object().unwrap();
@@ -277,6 +278,25 @@ async fn nodes(checked: &mut Checked, world: &World) {
     .unwrap();
     checked
         .node(world, &node, Method::POST, "/v1/networks/{id}/leave", leave)
+        .await;
+}
+
+/// A node of a network in which Kubernetes allots the pods' prefixes.
+async fn control_planes(checked: &mut Checked, world: &World) {
+    let network = json!({ "name": "kube", "cidr": "10.78.0.0/16" });
+    let _: Value = world.post("/networks", &network).await.unwrap();
+    let pods =
+        json!({ "pods": { "cidr": "10.244.0.0/16", "node_prefix": 24, "control_plane_tags": ["cp"] } });
+    let _: Value = world.post("/networks/kube/pods", &pods).await.unwrap();
+    let tagged = TokenCreate {
+        tags: vec!["cp".into()],
+        ..TokenCreate::default()
+    };
+    let node = TestNode::enter(&world.token("kube", tagged).await, world.https(), "cp").await;
+    let part = json!({ "node": node.id.to_string(), "cidr": "10.244.1.0/24", "cidr6": null });
+    let path = "/v1/networks/{id}/parts";
+    checked
+        .node(world, &node, Method::POST, path, json!({ "parts": [part] }))
         .await;
 }
 
