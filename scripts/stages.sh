@@ -61,7 +61,7 @@ stage_fmt() {
 
 stage_clippy() {
   as_builder cargo clippy --version >/dev/null 2>&1 || { skip_stage "cargo clippy is not installed"; return; }
-  as_builder cargo clippy --locked --workspace --all-targets -- -D warnings
+  as_builder cargo clippy --locked --workspace --all-targets --test lab --test k8s -- -D warnings
 }
 
 stage_doc() { as_builder env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps; }

@@ -34,18 +34,19 @@ impl Gauge {
     pub fn read(&mut self, shared: &Shared) -> Strain {
         let counted = shared.counters.read();
         let dropped = |socket: &UdpSocket| u64::from(socket.kernel_drops().unwrap_or(0));
-        let received = shared.sockets.iter().map(dropped).sum::<u64>();
         let now = Strain {
             sent: counted.forwarded_bytes,
             handled: counted.received,
-            lost: received + self.refused().unwrap_or(counted.no_room),
+            missed: shared.sockets.iter().map(dropped).sum(),
+            refused: self.refused().unwrap_or(counted.no_room),
         };
         let before = std::mem::replace(&mut self.before, now);
         Strain {
             sent: now.sent.saturating_sub(before.sent),
             handled: now.handled.saturating_sub(before.handled),
             // a socket's count is of 32 bits
-            lost: now.lost.saturating_sub(before.lost),
+            missed: now.missed.saturating_sub(before.missed),
+            refused: now.refused.saturating_sub(before.refused),
         }
     }
 

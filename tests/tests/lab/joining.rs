@@ -64,7 +64,7 @@ fn the_first_packet_passes_within_a_second_of_the_join_and_a_lan_is_direct_withi
         (node.path_kind(NET, "db1") == "direct").then_some(())
     })
     .1;
-    let first = joined + flow.stop().first_arrival.expect("packets arrive");
+    let first = joined + flow.arriving().stop().first_arrival.expect("packets arrive");
     figure(
         "join to first packet through",
         format!("{} ms", first.as_millis()),

@@ -21,26 +21,40 @@ const LIFT_PERCENT: u128 = 90;
 const OVERLOAD: u64 = 500;
 /// After an overflow, of what left; what is over empties the queue.
 const BACK_PERCENT: u128 = 90;
-/// However long it goes on, no less than this of what left when it began: overflows that shedding does not end, such as by a
-/// flood of strangers, must not starve members.
+/// However long a queue for what comes in overflows, no less than this of what left when it began: overflows that shedding does
+/// not end, such as by a flood of strangers, must not starve members.
 const FLOOR_PERCENT: u128 = 75;
+/// The same for queues of what goes out, which strangers do not fill. A device may drop what it has taken: of what left then,
+/// little may have.
+const FLOOR_OUT_PERCENT: u128 = 5;
 /// Per window without an overflow.
 const GROWTH_PERCENT: u128 = 101;
 
 /// What became of datagrams since shares were last made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Strain {
-    /// Bytes of frames that left.
+    /// Bytes of frames that left. Where a device dropped some of them, these are among them.
     pub sent: u64,
     /// Datagrams that were taken in hand.
     pub handled: u64,
-    /// Datagrams for which there was no room: in a queue, or at the device.
-    pub lost: u64,
+    /// Datagrams that were not: there was no room in the queue of what came in.
+    pub missed: u64,
+    /// Datagrams that had no room on their way out: in the socket, or at the device.
+    pub refused: u64,
 }
 
 impl Strain {
     fn is_overload(&self) -> bool {
-        self.lost.saturating_mul(OVERLOAD) > self.handled
+        (self.missed.saturating_add(self.refused)).saturating_mul(OVERLOAD) > self.handled
+    }
+
+    /// How far shedding may go, percent of what left when it began.
+    fn floor(&self) -> u128 {
+        if self.refused > self.missed {
+            FLOOR_OUT_PERCENT
+        } else {
+            FLOOR_PERCENT
+        }
     }
 }
 
@@ -48,7 +62,8 @@ impl Strain {
 #[derive(Clone, Copy, Debug)]
 struct Measured {
     room: u64,
-    floor: u64,
+    /// What left when it began.
+    begun: u64,
 }
 
 /// The relay's room, and how it is shared.
@@ -92,7 +107,7 @@ impl Fairness {
         let rate = |bytes: u64| (u128::from(bytes) * 1_000_000_000 / u128::from(elapsed)) as u64;
         // nothing came for a while: what left in that time says nothing of the room
         if u128::from(elapsed) <= 2 * WINDOW.as_nanos() {
-            self.measure(rate(strain.sent), strain.is_overload());
+            self.measure(rate(strain.sent), strain);
         }
         self.begun = clock;
         self.ends.store(clock + WINDOW.as_nanos() as u64, Relaxed);
@@ -112,20 +127,25 @@ impl Fairness {
         self.share.store(share, Relaxed);
     }
 
-    /// So much left, bytes/s, and whether more had no room.
-    fn measure(&mut self, sent: u64, overload: bool) {
+    /// So much left, bytes/s, under such a strain.
+    fn measure(&mut self, sent: u64, strain: &Strain) {
         let percent = |of: u64, percent: u128| (u128::from(of) * percent / 100) as u64;
+        let overload = strain.is_overload();
         let again = std::mem::replace(&mut self.overflowed, overload);
         self.measured = match (self.measured, overload) {
             (None, true) if again => Some(Measured {
                 room: percent(sent, BACK_PERCENT).max(1),
-                floor: percent(sent, FLOOR_PERCENT).max(1),
+                begun: sent,
             }),
             (None, _) => None,
-            (Some(measured), true) => Some(Measured {
-                room: percent(sent.min(measured.room), BACK_PERCENT).max(measured.floor),
-                ..measured
-            }),
+            (Some(measured), true) => {
+                let floor = percent(measured.begun, strain.floor()).max(1);
+                let back = percent(sent.min(measured.room), BACK_PERCENT);
+                Some(Measured {
+                    room: back.max(floor.min(measured.room)),
+                    ..measured
+                })
+            }
             (Some(measured), false) => Some(Measured {
                 room: percent(measured.room, GROWTH_PERCENT).max(measured.room + 1),
                 ..measured
@@ -184,7 +204,8 @@ mod tests {
                 let strain = Strain {
                     sent: allowed.min(1_000),
                     handled: offer,
-                    lost: allowed.saturating_sub(1_000),
+                    missed: allowed.saturating_sub(1_000),
+                    refused: 0,
                 };
                 fairness.settle(clock, [offer].into_iter(), &strain);
                 fairness.measured.map(|measured| measured.room)
@@ -214,11 +235,34 @@ mod tests {
             let strain = Strain {
                 sent,
                 handled: 1_000,
-                lost: 1_000,
+                missed: 1_000,
+                refused: 0,
             };
             fairness.settle(nth * WINDOW.as_nanos() as u64, [2_000].into_iter(), &strain);
         }
         assert_eq!(fairness.share().map(NonZeroU64::get), Some(7_500));
+    }
+
+    #[test]
+    fn the_room_of_a_device_that_drops_what_it_took_is_found() {
+        let mut fairness = Fairness::default();
+        let rooms: Vec<_> = (1..100)
+            .map(|nth| {
+                let sent = fairness.share().map_or(3_000, |share| share.get() / 10);
+                let strain = Strain {
+                    sent,
+                    handled: 3_000,
+                    missed: 0,
+                    refused: sent.saturating_sub(1_000),
+                };
+                fairness.settle(nth * WINDOW.as_nanos() as u64, [3_000].into_iter(), &strain);
+                fairness.share().map_or(0, NonZeroU64::get)
+            })
+            .collect();
+        assert!(
+            rooms[20..].iter().all(|room| (8_900..=10_200).contains(room)),
+            "{rooms:?}"
+        );
     }
 
     #[test]
@@ -227,7 +271,8 @@ mod tests {
         let strain = Strain {
             sent: 1_000,
             handled: 10,
-            lost: 10,
+            missed: 10,
+            refused: 0,
         };
         fairness.settle(10_000_000_000, [5_000].into_iter(), &strain);
         assert_eq!(fairness.share(), None);
