@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::{Cluster, NET, Parts, Plan, Pod, ProxyMode, get, guide};
-use crate::mesh::Node;
+use crate::mesh::{Node, words};
 use crate::nat::Nat;
 use crate::site::Site;
 use crate::wait::poll;
@@ -200,7 +200,9 @@ impl Show {
         });
         assert!(
             heard.is_some(),
-            "the laptop is answered: {last}\n{}",
+            "the laptop is answered: {last}\n{}{}\n{}",
+            words(&self.laptop.try_ctl(&["why", "cp"])),
+            words(&self.laptop.try_ctl(&["why", "w1"])),
             self.cluster.description()
         );
     }
