@@ -74,7 +74,8 @@ proptest! {
     }
 
     /// Whatever an honest coordinator is told, in whatever order: its map is believed without a complaint, and deltas
-    /// lead to the same view as whole maps.
+    /// lead to the same view as whole maps. Left out: a node replaces another and is put out with its token before anybody was
+    /// told of it. Who was told nothing keeps the replaced one, and says so, until an admin removes it.
     #[test]
     fn an_honest_map_is_believed(order in prop::collection::vec((0usize..30, any::<bool>()), 1..40)) {
         let world = World::new();
@@ -82,9 +83,14 @@ proptest! {
         let mut builder = world.builder();
         let mut follower = world.holder();
         builder.put(entries[0].clone()).unwrap();
-        let mut version = 0;
+        let (mut version, mut replaced_in_secret) = (0, false);
         for (index, commit) in order {
             let Some(entry) = entries.get(index) else { continue };
+            let act = |entry: &Entry, is: fn(&Deed) -> bool| matches!(entry.body(), crate::map::Body::Act(act) if is(&act.value().deed));
+            if replaced_in_secret && act(entry, |deed| matches!(deed, Deed::RevokeTokenAndNodes { .. })) {
+                continue;
+            }
+            replaced_in_secret |= entry.as_node().is_some_and(|node| node.node() == node_id(2));
             // addresses are the coordinator's care, not the builder's
             let clash = entry.as_node().is_some_and(|node| {
                 let wanted = node.record.value();
@@ -93,7 +99,7 @@ proptest! {
                     held.node != wanted.node && (held.ipv4 == wanted.ipv4 || held.host_name == wanted.host_name)
                 })
             });
-            if !clash && !matches!(entry.body(), crate::map::Body::Act(act) if matches!(act.value().deed, Deed::Rename { .. })) {
+            if !clash && !act(entry, |deed| matches!(deed, Deed::Rename { .. })) {
                 let _ = builder.put(entry.clone());
             }
             if commit && builder.commit(&world.coordinator).unwrap() {
@@ -102,7 +108,7 @@ proptest! {
                     Some(delta) => drop(follower.apply_delta(&delta).unwrap()),
                     None => drop(follower.apply_full(map.clone()).unwrap()),
                 }
-                version = builder.at().1;
+                (version, replaced_in_secret) = (builder.at().1, false);
                 let mut fresh = world.holder();
                 fresh.apply_full(map).unwrap();
                 let sentences = |holder: &crate::map::MapHolder| -> Vec<String> {
