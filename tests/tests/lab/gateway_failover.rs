@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use meshd_tests::{TcpFlow, UdpFlow, eventually, figure, keeps};
+use meshd_tests::{FlowReport, TcpFlow, UdpFlow, eventually, figure, keeps};
 
 use crate::bed::{NET, SOON};
 use crate::gateways::{Office, gateway_of};
@@ -15,18 +15,31 @@ const RETURN: Duration = Duration::from_secs(1);
 /// And when the one in use says that it goes: a goodbye is on its way for the time of one packet.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-#[test]
-fn a_second_gateway_takes_over_within_three_seconds_and_connections_go_on() {
+/// An office with a better gateway and another, and a laptop; answers come back by the other: each sees half of every connection.
+fn two_gateways() -> Office {
     let mut office = Office::new();
     let site = office.site.clone();
     office.bed.add(&site, "gw2", 3);
     office.bed.settle();
-    let (range, laptop) = (office.v4(), office.node("laptop"));
+    let range = office.v4();
     office.admin(&format!("gateway add gw1 --range {range} --no-nat --priority 10"));
     office.admin(&format!("gateway add gw2 --range {range} --no-nat --priority 20"));
-    // answers come back by the other gateway: each sees half of every connection
-    let (mesh, back) = (laptop.ipv4(NET), office.site.v4(3));
+    let (mesh, back) = (office.node("laptop").ipv4(NET), office.site.v4(3));
     office.printer.sh(&format!("ip route add {mesh} via {back}"));
+    office
+}
+
+#[track_caller]
+fn gap_keeps(what: &str, report: &FlowReport, bound: Duration, bar: &str) {
+    let (gap, lost) = (report.longest_silence, report.lost());
+    figure(what, format!("{} ms, {lost} lost", gap.as_millis()), bar);
+    assert!(keeps(gap, bound), "{what}: {report:?}");
+}
+
+#[test]
+fn a_second_gateway_takes_over_within_three_seconds_and_connections_go_on() {
+    let office = two_gateways();
+    let (range, laptop) = (office.v4(), office.node("laptop"));
     let printer = office.site.v4(9);
     eventually(SOON, "the printer answers", || {
         laptop.pings(&printer).then_some(())
@@ -48,16 +61,12 @@ fn a_second_gateway_takes_over_within_three_seconds_and_connections_go_on() {
         (stream.received() > so_far + 100_000).then_some(())
     });
     let numbered = numbered.stop();
-    figure(
+    gap_keeps(
         "gateway failover: longest gap in 200 numbered packets/s",
-        format!(
-            "{} ms, {} lost",
-            numbered.longest_silence.as_millis(),
-            numbered.lost()
-        ),
+        &numbered,
+        FAILOVER,
         "3,000 ms",
     );
-    assert!(keeps(numbered.longest_silence, FAILOVER), "{numbered:?}");
 
     // and back, without a gap
     let numbered = UdpFlow::start(laptop, &office.printer, address(9200), 200);
@@ -66,16 +75,12 @@ fn a_second_gateway_takes_over_within_three_seconds_and_connections_go_on() {
         (gateway_of(laptop, &range)? == "gw1").then_some(())
     });
     let numbered = numbered.stop();
-    figure(
+    gap_keeps(
         "back to the better gateway: longest gap",
-        format!(
-            "{} ms, {} lost",
-            numbered.longest_silence.as_millis(),
-            numbered.lost()
-        ),
+        &numbered,
+        RETURN,
         "1,000 ms",
     );
-    assert!(keeps(numbered.longest_silence, RETURN), "{numbered:?}");
     let report = stream.stop();
     assert!(
         report.broken.is_none(),
@@ -85,15 +90,8 @@ fn a_second_gateway_takes_over_within_three_seconds_and_connections_go_on() {
 
 #[test]
 fn a_gateway_that_goes_down_or_leaves_is_left_at_once() {
-    let mut office = Office::new();
-    let site = office.site.clone();
-    office.bed.add(&site, "gw2", 3);
-    office.bed.settle();
+    let office = two_gateways();
     let (range, laptop) = (office.v4(), office.node("laptop"));
-    office.admin(&format!("gateway add gw1 --range {range} --no-nat --priority 10"));
-    office.admin(&format!("gateway add gw2 --range {range} --no-nat --priority 20"));
-    let (mesh, back) = (laptop.ipv4(NET), office.site.v4(3));
-    office.printer.sh(&format!("ip route add {mesh} via {back}"));
     let printer = office.site.v4(9);
     let to = SocketAddr::new(printer.parse().expect("an address"), 9200);
     let uses = |gateway: &str| {
@@ -107,16 +105,12 @@ fn a_gateway_that_goes_down_or_leaves_is_left_at_once() {
         disturb();
         uses("gw2");
         let report = numbered.stop();
-        figure(
+        gap_keeps(
             &format!("{what}: longest gap in 200 numbered packets/s"),
-            format!(
-                "{} ms, {} lost",
-                report.longest_silence.as_millis(),
-                report.lost()
-            ),
+            &report,
+            GOODBYE,
             "500 ms",
         );
-        assert!(keeps(report.longest_silence, GOODBYE), "{what}: {report:?}");
     };
     let gw1 = office.node("gw1");
     disturbed("a gateway goes down", &|| drop(gw1.ctl(&["down"])));

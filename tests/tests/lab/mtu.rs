@@ -7,7 +7,7 @@ use std::time::Duration;
 use meshd_tests::mesh::{Node, Relay};
 use meshd_tests::{Nat, TcpFlow, World, eventually, figure, keeps};
 
-use crate::bed::{self, CIDR, NET, SOON};
+use crate::bed::{self, Bed, CIDR, NET, SOON};
 
 /// The longest time in which a transfer may stand still.
 const STALL: Duration = Duration::from_secs(2);
@@ -82,24 +82,15 @@ fn tcp_through_a_relay_and_a_narrow_uplink_that_says_nothing_does_not_stall() {
 
 #[test]
 fn a_path_that_becomes_narrow_under_tcp_and_says_nothing_is_a_short_stall() {
-    let bed = bed::apart(&[("a", Nat::PortRestricted), ("b", Nat::PortRestricted)]);
-    bed.wait_for_paths("direct");
-    wait_for_mtu(&bed.nodes, 1468..=1468);
-    let (a, b) = (&bed.nodes[0], &bed.nodes[1]);
-    let stream = TcpFlow::start(a, b, b.at(NET, 9001), 200_000);
-    thread::sleep(A_WHILE);
-    for site in &bed.sites {
-        site.narrow_uplink(bed.world.internet(), 1300, true);
-    }
-    thread::sleep(A_WHILE * 2);
-    let report = stream.stop();
-    figure(
+    let bed = stalls_shortly(
         "path MTU from 1500 to 1300 under TCP, without ICMP, longest stall",
-        format!("{} ms", report.longest_stall.as_millis()),
-        "2,000 ms",
+        |bed| {
+            for site in &bed.sites {
+                site.narrow_uplink(bed.world.internet(), 1300, true);
+            }
+        },
     );
-    assert_eq!(report.broken, None, "{report:?}");
-    assert!(keeps(report.longest_stall, STALL), "{report:?}");
+    let a = &bed.nodes[0];
     assert_eq!(
         a.path_kind(NET, "b"),
         "direct",
@@ -168,26 +159,39 @@ fn ipv6_datagrams_of_1280_bytes_pass_a_path_that_has_no_room_for_them() {
     }
 }
 
-/// The kernel refuses what is larger than the link of its own machine takes (EMSGSIZE), and no router drops anything.
-#[test]
-fn a_link_of_the_machine_that_becomes_narrow_under_tcp_is_a_short_stall() {
+/// Two nodes whose direct path becomes narrow under TCP: the stream stalls for a short time at most.
+#[track_caller]
+fn stalls_shortly(what: &str, narrow: impl FnOnce(&Bed)) -> Bed {
     let bed = bed::apart(&[("a", Nat::PortRestricted), ("b", Nat::PortRestricted)]);
     bed.wait_for_paths("direct");
     wait_for_mtu(&bed.nodes, 1468..=1468);
     let (a, b) = (&bed.nodes[0], &bed.nodes[1]);
     let stream = TcpFlow::start(a, b, b.at(NET, 9001), 200_000);
     thread::sleep(A_WHILE);
-    a.machine()
-        .run(&["ip", "link", "set", "dev", "eth0", "mtu", "1300"]);
+    narrow(&bed);
     thread::sleep(A_WHILE * 2);
     let report = stream.stop();
     figure(
-        "MTU of the machine's own link from 1500 to 1300 under TCP, longest stall",
+        what,
         format!("{} ms", report.longest_stall.as_millis()),
         "2,000 ms",
     );
     assert_eq!(report.broken, None, "{report:?}");
     assert!(keeps(report.longest_stall, STALL), "{report:?}");
+    bed
+}
+
+/// The kernel refuses what is larger than the link of its own machine takes (EMSGSIZE), and no router drops anything.
+#[test]
+fn a_link_of_the_machine_that_becomes_narrow_under_tcp_is_a_short_stall() {
+    let bed = stalls_shortly(
+        "MTU of the machine's own link from 1500 to 1300 under TCP, longest stall",
+        |bed| {
+            let narrow = ["ip", "link", "set", "dev", "eth0", "mtu", "1300"];
+            drop(bed.nodes[0].machine().run(&narrow));
+        },
+    );
+    let a = &bed.nodes[0];
     assert!(mtu(a, "b").is_some_and(|mtu| mtu <= 1300));
     let drops = a
         .network(NET)
