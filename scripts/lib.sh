@@ -105,6 +105,29 @@ get_peers() {
   printf '%s' "$folder"
 }
 
+# gotatun-cli, for the comparison of tunnels, kept in the same way. Prints the program's path; exits 3 where it cannot be built
+gotatun_version=0.10.2
+get_gotatun() {
+  local root; root=$(cache_dir)/gotatun-cli-$gotatun_version
+  [ -x "$root/bin/gotatun" ] || as_builder cargo install --quiet --locked --root "$root" "gotatun-cli@$gotatun_version" >&2 || return 3
+  printf '%s' "$root/bin/gotatun"
+}
+
+# Debian's nebula, unpacked in the cache under its version: its service is not to run here. Prints the program's path, beside which
+# nebula-cert lies; exits 3 where the package cannot be had
+get_nebula() {
+  local version folder
+  have apt-get && have dpkg-deb || return 3
+  ls /var/lib/apt/lists/*Packages* >/dev/null 2>&1 || as_root apt-get update -qq >&2
+  version=$(apt-cache policy nebula | sed -n 's/^ *Candidate: //p')
+  [ -n "$version" ] && [ "$version" != "(none)" ] || return 3
+  folder=$(cache_dir)/nebula-$version
+  if [ ! -x "$folder/usr/bin/nebula" ]; then
+    as_builder mkdir -p "$folder" && (cd "$folder" && as_builder apt-get -o APT::Sandbox::User= download -qq nebula && as_builder dpkg-deb -x nebula_*.deb .) >&2 || return 3
+  fi
+  printf '%s' "$folder/usr/bin/nebula"
+}
+
 # real parts of Kubernetes, for the tests of clusters: built once, kept in the cache under the release and what they are made
 # from. Prints the folder. Exits 3 where the sources cannot be had.
 get_k8s() {

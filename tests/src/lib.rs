@@ -27,6 +27,7 @@ pub mod k8s;
 pub mod liar;
 pub mod machine;
 pub mod matrix;
+pub mod measure;
 pub mod member;
 pub mod mesh;
 pub mod meter;

@@ -82,6 +82,22 @@ impl World {
         (cloud, delay)
     }
 
+    /// A machine that nothing is plugged into yet.
+    pub fn machine(&self, name: &str) -> Machine {
+        let machine = Machine::start(&self.id, name);
+        self.keep(&machine);
+        machine
+    }
+
+    /// A cable between two machines: of each end the interface's name and its addresses with their lengths.
+    pub fn cable(
+        &self,
+        (a, of_a, at_a): (&Machine, &str, &[&str]),
+        (b, of_b, at_b): (&Machine, &str, &[&str]),
+    ) {
+        link((a, of_a, at_a), (b, of_b, at_b));
+    }
+
     /// Drops every IPv4 packet between two sites from now on; what goes by the cloud host still passes.
     pub fn cut_between(&self, a: &Site, b: &Site) {
         let sites = format!("{{ {}, {} }}", a.public_v4(), b.public_v4());

@@ -21,6 +21,7 @@ use meshd_core::id::{NetworkId, NodeId};
 use meshd_core::keys::BindKey;
 use meshd_core::relay::frame::{Control, ControlFrame, Frame, parse};
 use meshd_net::udp::{RecvBatch, Transmit, UdpConfig, UdpSocket};
+use meshd_tests::measure::spread::{Spread, short};
 use meshd_tests::member::Member;
 use meshd_tests::mesh::Relay;
 use meshd_tests::{Machine, Process, World};
@@ -89,10 +90,10 @@ fn main() {
     for (who, all) in [("meshrelay", &own), ("coturn", &coturn)] {
         println!("{who}, {PAIRS} pairs, {PAYLOAD} B, median (least-most) of {rounds}:");
         for (what, value) in FIGURES {
-            println!("  {what}: {}", spread(all.iter().map(value).collect()));
+            println!("  {what}: {}", Spread::of(all.iter().map(value)));
         }
     }
-    let per_cpu = |all: &[Measured]| median(all.iter().map(Measured::per_cpu_second).collect());
+    let per_cpu = |all: &[Measured]| Spread::of(all.iter().map(Measured::per_cpu_second)).median;
     println!(
         "packets per CPU-second, meshrelay over coturn: {:.2} x",
         per_cpu(&own) / per_cpu(&coturn)
@@ -128,25 +129,6 @@ fn report(who: &str, round: u64, measured: Option<&Measured>) {
         .map(|(what, value)| format!("{what} {}", short(value(m))))
         .collect();
     println!("round {round}: {who}: {}", values.join(", "));
-}
-
-fn spread(mut values: Vec<f64>) -> String {
-    values.sort_by(f64::total_cmp);
-    let (least, most) = (values[0], values[values.len() - 1]);
-    format!("{} ({}-{})", short(median(values)), short(least), short(most))
-}
-
-fn short(value: f64) -> String {
-    if value < 100.0 {
-        format!("{value:.2}")
-    } else {
-        format!("{value:.0}")
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn round_of(

@@ -4,18 +4,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use meshd_tests::measure::wireguard::{PORT, started};
 use meshd_tests::mesh::program;
-use meshd_tests::{Machine, Nat, Process, Site, TcpFlow, World, eventually, figure, poll, skip};
+use meshd_tests::{Machine, Nat, Process, Site, TcpFlow, World, eventually, figure, skip};
 
 use crate::bed::SOON;
 
 /// Addresses inside the tunnel.
 const OURS: &str = "10.99.0.1";
 const THEIRS: &str = "10.99.0.2";
-/// Where both listen.
-const PORT: u16 = 51820;
-/// How often the other program is started before the test gives up.
-const STARTS: usize = 4;
 
 /// Another WireGuard program, if it could be had: its command line for an interface `wg0` in the foreground. boringtun-cli
 /// binds a socket for each peer to its first own address, and would not survive losing that.
@@ -41,23 +38,6 @@ struct Pair {
     site: Site,
     we_begin: bool,
     _world: World,
-}
-
-/// Starts the other program and waits until it takes its configuration. Now and then one does not after a start; it is
-/// then started again, as a service manager would.
-fn started(peer: &Machine, argv: &[&str]) -> Process {
-    for _ in 0..STARTS {
-        let theirs = peer.spawn(argv, &[("WG_PROCESS_FOREGROUND", "1"), ("LOG_LEVEL", "error")]);
-        if poll(SOON / 4, || peer.succeeds(&["wg", "show", "wg0"]).then_some(())).is_some() {
-            return theirs;
-        }
-        theirs.kill();
-        theirs.wait(SOON);
-    }
-    panic!(
-        "{} does not take its configuration, started {STARTS} times",
-        argv[0]
-    );
 }
 
 /// `we_begin`: only we know the other's endpoint, or only they know ours.

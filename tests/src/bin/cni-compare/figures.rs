@@ -1,6 +1,4 @@
-//! Values of several rounds, and how they are told.
-
-use serde_json::{Value, json};
+//! What one round measures, and how it is called.
 
 /// What one round measured of one way.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,65 +41,3 @@ pub const FIGURES: [(&str, &str, Figure); 10] = [
     ("dropped per GB", "dropped_gb", |r| r.dropped),
     ("others' CPU, %", "others_percent", |r| r.others * 100.0),
 ];
-
-/// Median, least and most.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Spread {
-    /// The middle value.
-    pub median: f64,
-    /// The smallest.
-    pub least: f64,
-    /// The largest.
-    pub most: f64,
-}
-
-impl Spread {
-    /// Of at least one value.
-    pub fn of(values: impl Iterator<Item = f64>) -> Self {
-        let mut values: Vec<f64> = values.collect();
-        values.sort_by(f64::total_cmp);
-        match values[..] {
-            [] => Self::default(),
-            [least, .., most] => Self {
-                median: values[values.len() / 2],
-                least,
-                most,
-            },
-            [only] => Self {
-                median: only,
-                least: only,
-                most: only,
-            },
-        }
-    }
-
-    /// For machines.
-    pub fn json(&self) -> Value {
-        let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
-        json!({"median": rounded(self.median), "min": rounded(self.least), "max": rounded(self.most)})
-    }
-}
-
-impl std::fmt::Display for Spread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.most == 0.0 {
-            return f.write_str("-");
-        }
-        write!(
-            f,
-            "{} ({}-{})",
-            short(self.median),
-            short(self.least),
-            short(self.most)
-        )
-    }
-}
-
-/// A value with as many digits as anybody reads.
-pub fn short(value: f64) -> String {
-    if value < 100.0 {
-        format!("{value:.2}")
-    } else {
-        format!("{value:.0}")
-    }
-}

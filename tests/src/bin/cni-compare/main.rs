@@ -9,9 +9,6 @@
 
 mod beds;
 mod figures;
-mod load;
-mod plot;
-mod usage;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,11 +18,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use beds::{Beds, NODE, POD, Way};
-use figures::{FIGURES, Round, Spread, short};
+use figures::{FIGURES, Round};
 use meshd_tests::World;
-use plot::Panel;
+use meshd_tests::measure::load;
+use meshd_tests::measure::plot::{self, Panel};
+use meshd_tests::measure::spread::{Spread, short};
+use meshd_tests::measure::usage::{self, Cpu};
 use serde_json::{Value, json};
-use usage::Cpu;
 
 const ROUNDS: usize = 5;
 const SECONDS: f64 = 3.0;
@@ -154,11 +153,11 @@ fn write(results: &[(&Way, Vec<Round>)], folder: &Path) {
     });
     let text = serde_json::to_string_pretty(&ways.collect::<Vec<Value>>()).expect("plain values");
     std::fs::write(folder.join("cni-compare.json"), text + "\n").expect("the folder is writable");
-    let panel = |title, value: fn(&Round) -> f64| Panel {
-        title,
+    let panel = |title: &str, value: fn(&Round) -> f64| Panel {
+        title: title.to_owned(),
         bars: results
             .iter()
-            .map(|(way, rounds)| (way.name, spread(rounds, value)))
+            .map(|(way, rounds)| (way.name.to_owned(), spread(rounds, value)))
             .collect(),
     };
     let memory = |way: &Way| Spread::of(std::iter::once(way.memory()));
@@ -173,8 +172,11 @@ fn write(results: &[(&Way, Vec<Round>)], folder: &Path) {
             |r| r.latency,
         ),
         Panel {
-            title: "peak memory of a node's agents, MiB",
-            bars: results.iter().map(|(way, _)| (way.name, memory(way))).collect(),
+            title: "peak memory of a node's agents, MiB".to_owned(),
+            bars: results
+                .iter()
+                .map(|(way, _)| (way.name.to_owned(), memory(way)))
+                .collect(),
         },
     ];
     std::fs::write(folder.join("cni-compare.svg"), plot::draw(&panels)).expect("the folder is writable");

@@ -10,8 +10,9 @@ use meshd_tests::pods::Pod;
 use meshd_tests::{Machine, Nat, Process, Site, World, eventually, eventually_or_last};
 use others::Flannel;
 
-use crate::load::Place;
-use crate::usage::{Reads, peak_rss};
+use meshd_tests::measure::load::Place;
+use meshd_tests::measure::usage::{Reads, peak_rss};
+use meshd_tests::measure::wireguard::{INTERFACE, WireGuard};
 
 /// For what takes a moment on a busy computer.
 const SOON: Duration = Duration::from_secs(30);
@@ -60,6 +61,7 @@ pub struct Beds<'a> {
     pub ways: Vec<Way>,
     nodes: Vec<Node>,
     others: Vec<Process>,
+    wireguards: Vec<WireGuard>,
     relay: Relay,
     cloud: Machine,
     world: &'a World,
@@ -72,11 +74,12 @@ impl<'a> Beds<'a> {
         let relay = Relay::start(&cloud);
         relay.create_network(NET, "10.77.0.0/16");
         relay.ctl(&["network", "pods", NET, "--pod-cidr", "10.42.0.0/16"]);
-        let (ways, nodes, others) = (Vec::new(), Vec::new(), Vec::new());
+        let (ways, nodes, others, wireguards) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut beds = Self {
             ways,
             nodes,
             others,
+            wireguards,
             relay,
             cloud,
             world,
@@ -173,10 +176,10 @@ impl<'a> Beds<'a> {
         let machines = machines_on_a_lan(self.world, ["g", "h"]);
         let (started, [(from, _), (to, ip)]) = others::wireguard_go(&machines, wireguard_go);
         reach(&from, ip);
-        let agents = started.each_ref().map(Process::pid).to_vec();
-        let reads = Some(Reads::of(&machines[0], "wg0"));
+        let agents = started.each_ref().map(|own| own.process().pid()).to_vec();
+        let reads = Some(Reads::of(&machines[0], INTERFACE));
         self.add(WIREGUARD, [from, to].map(Place::Pod), ip, (agents, reads));
-        self.others.extend(started);
+        self.wireguards.extend(started);
     }
 
     fn add(

@@ -8,6 +8,7 @@ use std::net::{IpAddr, TcpStream};
 use std::time::Duration;
 
 use data_encoding::BASE64;
+use meshd_tests::measure::wireguard::{INTERFACE, WireGuard};
 use meshd_tests::pods::Pod;
 use meshd_tests::{CLOUD_V4, Machine, Process, eventually};
 use serde_json::json;
@@ -16,6 +17,8 @@ use super::SOON;
 
 /// Where etcd listens on the cloud host.
 const ETCD_PORT: u16 = 2379;
+/// Of wireguard-go's interface, and of pods behind it.
+const MTU: u16 = 1420;
 
 /// etcd on the cloud host, where flanneld keeps who has which subnet.
 pub fn etcd(cloud: &Machine, program: &str) -> Process {
@@ -133,48 +136,27 @@ fn bridged(machine: &Machine, name: &str, subnet: &str, mtu: &str) -> (Pod, IpAd
 }
 
 /// wireguard-go between two machines, with pods in 10.104.1.0/24 and 10.104.2.0/24.
-pub fn wireguard_go(machines: &[Machine; 2], program: &str) -> ([Process; 2], [(Pod, IpAddr); 2]) {
-    let started = machines
-        .each_ref()
-        .map(|machine| start_wireguard(machine, program));
-    let [one, other] = machines;
-    let [(_, one_key), (_, other_key)] = &started;
-    point(one, 2, other_key, other);
-    point(other, 1, one_key, one);
+pub fn wireguard_go(machines: &[Machine; 2], program: &str) -> ([WireGuard; 2], [(Pod, IpAddr); 2]) {
+    let started = machines.each_ref().map(|machine| {
+        machine.sh("echo 1 > /proc/sys/net/ipv4/ip_forward");
+        // as Flannel's wireguard backend sets the MTU: 80 bytes for headers
+        WireGuard::start(machine, &[program, "-f", INTERFACE], MTU)
+    });
+    let [one, other] = &started;
+    for (own, peer, (machine, far), subnet) in [
+        (one, other, (&machines[0], &machines[1]), 2),
+        (other, one, (&machines[1], &machines[0]), 1),
+    ] {
+        let address = far.sh("ip -o -4 addr show dev eth0 | sed 's/.*inet \\([0-9.]*\\).*/\\1/'");
+        let prefix = format!("10.104.{subnet}.0/24");
+        own.add_peer(peer, address.trim().parse().expect("an address"), &prefix);
+        machine.run(&["ip", "route", "add", &prefix, "dev", INTERFACE]);
+    }
     let mut number = 0;
     let pods = machines.each_ref().map(|machine| {
         number += 1;
-        // as Flannel's wireguard backend sets it: 80 bytes for headers
-        bridged(
-            machine,
-            &format!("wgpod{number}"),
-            &format!("10.104.{number}.1/24"),
-            "1420",
-        )
+        let (name, subnet) = (format!("wgpod{number}"), format!("10.104.{number}.1/24"));
+        bridged(machine, &name, &subnet, &MTU.to_string())
     });
-    (started.map(|(process, _)| process), pods)
-}
-
-/// The process and its public key.
-fn start_wireguard(machine: &Machine, program: &str) -> (Process, String) {
-    machine.sh("mkdir -p /run/wireguard; echo 1 > /proc/sys/net/ipv4/ip_forward");
-    let process = machine.spawn(&[program, "-f", "wg0"], &[("LOG_LEVEL", "error")]);
-    eventually(SOON, "wireguard-go answers", || {
-        assert!(process.is_running(), "wireguard-go ended: {}", process.log());
-        machine.succeeds(&["wg", "show", "wg0"]).then_some(())
-    });
-    let key = machine.sh(
-        "wg genkey > /run/wg.key; wg set wg0 private-key /run/wg.key listen-port 51820
-         ip link set wg0 mtu 1420 up; wg pubkey < /run/wg.key",
-    );
-    (process, key.trim().to_owned())
-}
-
-fn point(machine: &Machine, subnet: u8, key: &str, peer: &Machine) {
-    let address = peer.sh("ip -o -4 addr show dev eth0 | sed 's/.*inet \\([0-9.]*\\).*/\\1/'");
-    machine.sh(&format!(
-        "wg set wg0 peer {key} endpoint {}:51820 allowed-ips 10.104.{subnet}.0/24
-         ip route add 10.104.{subnet}.0/24 dev wg0",
-        address.trim()
-    ));
+    (started, pods)
 }

@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use meshd_tests::Machine;
-use meshd_tests::pods::Pod;
+use crate::machine::Machine;
+use crate::pods::Pod;
 
 /// Bytes written and read at a time.
 const CHUNK: usize = 128 * 1024;
 /// Time to connect, and the longest that a stream may stand still.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long streams run before anything is counted: slow start is over then.
-const WARM_UP: Duration = Duration::from_millis(400);
+pub(super) const WARM_UP: Duration = Duration::from_millis(400);
 
 /// Where a program runs.
 #[derive(Clone)]
@@ -29,7 +29,8 @@ pub enum Place {
 }
 
 impl Place {
-    fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    /// Runs `work` on a thread of its own there; sockets opened in it stay there.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         match self {
             Self::Node(machine) => machine.inside(work),
             Self::Pod(pod) => pod.inside(work),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use meshd_tests::Machine;
+use crate::machine::Machine;
 
 /// Of `/proc/PID/stat` and `/proc/stat`, on every Linux that Debian runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -93,8 +93,17 @@ fn softirq_threads() -> Vec<u32> {
 
 /// The highest resident memory of a process so far, MiB.
 pub fn peak_rss(pid: u32) -> f64 {
+    memory(pid, "VmHWM:")
+}
+
+/// The resident memory of a process now, MiB.
+pub fn rss(pid: u32) -> f64 {
+    memory(pid, "VmRSS:")
+}
+
+fn memory(pid: u32, field: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
     kib.unwrap_or(0.0) / 1024.0
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::figures::{Spread, short};
+use super::spread::{Spread, short};
 
 const WIDTH: f64 = 760.0;
 const LABELS: f64 = 250.0;
@@ -13,9 +13,9 @@ const TITLE: f64 = 34.0;
 /// One panel: what it shows, and a bar for each way, with its name.
 pub struct Panel {
     /// The figure and its unit.
-    pub title: &'static str,
+    pub title: String,
     /// In the order of the table.
-    pub bars: Vec<(&'static str, Spread)>,
+    pub bars: Vec<(String, Spread)>,
 }
 
 /// The SVG document.

@@ -1,0 +1,74 @@
+//! What is measured, and how it is called.
+
+/// Whether more of it is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// Throughput.
+    More,
+    /// Cost, time, memory.
+    Less,
+}
+
+/// One figure: a row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Figure {
+    /// Its name in the JSON.
+    pub key: &'static str,
+    /// What it is, with its unit.
+    pub title: &'static str,
+    /// Which direction is better.
+    pub better: Better,
+}
+
+const fn more(key: &'static str, title: &'static str) -> Figure {
+    Figure {
+        key,
+        title,
+        better: Better::More,
+    }
+}
+
+const fn less(key: &'static str, title: &'static str) -> Figure {
+    Figure {
+        key,
+        title,
+        better: Better::Less,
+    }
+}
+
+/// In the order of the table.
+pub const FIGURES: &[Figure] = &[
+    more("tcp1_gbit", "TCP, 1 stream, Gbit/s"),
+    less("tcp1_cpu", "TCP, 1 stream, CPU-s/GB"),
+    more("tcp8_gbit", "TCP, 8 streams, Gbit/s"),
+    less("tcp8_cpu", "TCP, 8 streams, CPU-s/GB"),
+    more("tcp1r_gbit", "TCP back, 1 stream, Gbit/s"),
+    less("tcp1r_cpu", "TCP back, 1 stream, CPU-s/GB"),
+    more("tcp8r_gbit", "TCP back, 8 streams, Gbit/s"),
+    less("tcp8r_cpu", "TCP back, 8 streams, CPU-s/GB"),
+    more("both_gbit", "TCP, one stream each way at once, Gbit/s together"),
+    less("both_cpu", "TCP, one stream each way at once, CPU-s/GB"),
+    more("udp64_kpps", "UDP 64 B, delivered kpps"),
+    less("udp64_us", "UDP 64 B, CPU microseconds per delivered packet"),
+    more("udp64_cpu_kp", "UDP 64 B, thousand packets per CPU-second"),
+    more("udp1372_kpps", "UDP 1372 B, delivered kpps"),
+    less("udp1372_us", "UDP 1372 B, CPU microseconds per delivered packet"),
+    more("udp1372_cpu_kp", "UDP 1372 B, thousand packets per CPU-second"),
+    less("idle_p50", "round trip idle, p50, microseconds"),
+    less("idle_p99", "round trip idle, p99, microseconds"),
+    less("loaded_p50", "round trip under TCP load, p50, microseconds"),
+    less("loaded_p99", "round trip under TCP load, p99, microseconds"),
+    less("rss_idle", "memory idle, 1 peer, MiB"),
+    less("rss_100", "memory idle, 100 peers, MiB"),
+    less("rss_1000", "memory idle, 1,000 peers, MiB"),
+    less("rss_peak", "memory peak, MiB"),
+];
+
+/// The figure of this name.
+///
+/// # Panics
+/// If there is none.
+pub fn figure(key: &str) -> &'static Figure {
+    let found = FIGURES.iter().find(|figure| figure.key == key);
+    found.unwrap_or_else(|| panic!("no figure is called {key}"))
+}
