@@ -24,6 +24,15 @@ struct Question {
     next: Instant,
 }
 
+/// What is new of where an observer sees us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// We are seen at an IP address at which nobody saw us.
+    Address,
+    /// We are seen at another port.
+    Port,
+}
+
 /// What observers said, and who is being asked.
 #[derive(Default)]
 pub(super) struct Reflexive {
@@ -68,22 +77,24 @@ impl Reflexive {
         self.seen.contains_key(&observer)
     }
 
-    /// An observer sees us at `address`; whether that is news.
-    pub(super) fn saw(&mut self, observer: SocketAddr, address: SocketAddr) -> bool {
+    /// An observer sees us at `address`; what of that is news.
+    pub(super) fn saw(&mut self, observer: SocketAddr, address: SocketAddr) -> Option<News> {
         self.asking.remove(&observer);
         if self.seen.len() >= MAX_OBSERVERS && !self.seen.contains_key(&observer) {
-            return false;
+            return None;
         }
-        self.seen.insert(observer, address) != Some(address)
+        let known = self.seen.values().any(|seen| seen.ip() == address.ip());
+        let changed = self.seen.insert(observer, address) != Some(address);
+        changed.then_some(if known { News::Port } else { News::Address })
     }
 
     /// Takes a STUN answer; the address where it answers a question of ours and is news.
-    pub(super) fn handle_answer(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<SocketAddr> {
+    pub(super) fn handle_answer(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<(SocketAddr, News)> {
         let (transaction, address) = stun::parse_answer(datagram)?;
         self.asking
             .get(&from)
             .filter(|question| question.transaction == transaction)?;
-        self.saw(from, address).then_some(address)
+        Some((address, self.saw(from, address)?))
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {

@@ -8,6 +8,7 @@ mod lossless;
 mod moving;
 mod mtu;
 mod mtu_search;
+mod pace;
 mod places;
 mod punching;
 mod quiet;

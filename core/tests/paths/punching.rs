@@ -139,9 +139,24 @@ fn both_direct(world: &World, ann: HostId, bob: HostId) -> bool {
 
 /// How long the pair needed, if it became direct.
 fn time_to_direct(sites: [Site; 2], delays: [u64; 2], seed: u64) -> Option<Duration> {
+    time_to_direct_without((0, 0), sites, delays, seed)
+}
+
+/// The same where the relay carries so many of their discovery packets, and loses the next ones.
+fn time_to_direct_without(
+    (through, lost): (u64, u64),
+    sites: [Site; 2],
+    delays: [u64; 2],
+    seed: u64,
+) -> Option<Duration> {
     let (mut world, ann, bob) = meet(sites, delays, seed);
+    world.lose(through, lost);
     let begin = world.elapsed();
     world.flow(ann, bob, 50 * MS, 12 * S);
+    if lost > 0 {
+        // who hears something asks nothing
+        world.flow(bob, ann, 50 * MS, 12 * S);
+    }
     assert!(
         world.run_until(S, |world| arrived(world, ann, bob) > 0),
         "{sites:?}: the first packet goes through the relay"
@@ -178,6 +193,28 @@ fn birthday_probing_hardly_ever_fails() {
         let found = (0..20).filter(|&seed| time_to_direct(sites, [10, 10], seed).is_some());
         let found = found.count();
         assert!(found >= 19, "{sites:?}: {found} of 20");
+    }
+}
+
+#[test]
+fn whatever_packets_the_relay_loses_the_bars_hold() {
+    for (sites, bar) in [
+        ([Home, Home], 2 * S),
+        ([Linux, Linux], 2 * S),
+        ([Home, Linux], 2 * S),
+        ([Public, Home], 2 * S),
+        ([Cone, Symmetric], 2 * S),
+        ([CarrierHome, Firewall], 2 * S),
+        ([Counting, Home], 10 * S),
+        ([Symmetric, Home], 10 * S),
+    ] {
+        for (through, lost) in (0..14).flat_map(|through| [(through, 1), (through, 3)]) {
+            let time = time_to_direct_without((through, lost), sites, [10, 15], through);
+            assert!(
+                time.is_some_and(|time| time <= bar),
+                "{sites:?}: {time:?}, without {lost} packets after {through}"
+            );
+        }
     }
 }
 

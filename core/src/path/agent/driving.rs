@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::demux::{Class, RELAY_CONTROL_SESSION, classify, split_relay};
 use crate::id::NodeId;
 use crate::path::beacon::{self, Beacon};
+use crate::path::reflexive::News;
 use crate::path::{Destination, Endpoint, Event, Source, Transmit, discovery};
 use crate::relay::RelayEvent;
 
@@ -25,11 +26,8 @@ impl Agent {
             }
             (Source::Socket(from), Class::Stun) if from.socket.is_primary() => {
                 let from = from.address;
-                if let Some(address) = self.shared.reflexive.handle_answer(from, bytes) {
-                    self.shared.event(Event::ReflexiveAddress {
-                        observer: from,
-                        address,
-                    });
+                if let Some((address, news)) = self.shared.reflexive.handle_answer(from, bytes) {
+                    self.seen_at(now, from, address, news);
                 }
             }
             (Source::Relay { relay, session }, Class::Discovery) => {
@@ -204,11 +202,10 @@ impl Agent {
                         let stale = relays.is_far(relay) && reflexive.knows(*by);
                         !stale && !seen.ip().is_loopback() && !seen.ip().is_unspecified()
                     });
-                    if let Some(observer) = observer.filter(|&by| self.shared.reflexive.saw(by, seen)) {
-                        self.shared.event(Event::ReflexiveAddress {
-                            observer,
-                            address: seen,
-                        });
+                    if let Some(observer) = observer
+                        && let Some(news) = self.shared.reflexive.saw(observer, seen)
+                    {
+                        self.seen_at(now, observer, seen, news);
                     }
                     if anew {
                         self.with_all(now, |peer, shared| peer.relay_bound(now, shared));
@@ -227,6 +224,15 @@ impl Agent {
                     self.with_peer(now, peer, |peer, shared| peer.relays_changed(now, shared));
                 }
             }
+        }
+    }
+
+    /// An observer tells a new address of ours. Another port of a NAT that has one for each remote address says nothing to
+    /// anybody; it would be told without end.
+    fn seen_at(&mut self, now: Instant, observer: SocketAddr, address: SocketAddr, news: News) {
+        self.shared.event(Event::ReflexiveAddress { observer, address });
+        if news == News::Address || !self.shared.nat.is_dependent() {
+            self.with_all(now, |peer, shared| peer.own_address_changed(now, shared));
         }
     }
 

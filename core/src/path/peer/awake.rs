@@ -86,7 +86,7 @@ impl Peer {
         self.activity = Activity::default();
         self.watch = Watch::default();
         self.relayed.rest();
-        self.rounds.next = None;
+        self.rounds.end();
         self.calls = Calls::default();
         self.handshake.rest();
         for direct in self.directs.iter_mut() {
@@ -107,6 +107,7 @@ impl Peer {
             self.abandon_campaign(shared);
             // our own address is another one: what was searched in vain from the old one may be found
             self.campaign.searched = None;
+            self.calls.has_news();
             self.start_round(now, shared);
         }
         self.refresh(now, shared);

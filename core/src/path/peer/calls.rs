@@ -6,6 +6,10 @@
 //!
 //! Each step follows from the one before and from no clock, so that a busy computer or a slow relay delays the pings and does
 //! not spoil them. Where a step is lost the call is repeated; where nobody answers they go out after [`HOLD`] all the same.
+//!
+//! A call goes out when a round of tries begins, when there is news (our addresses, our NAT, another life of the peer), and at
+//! no other time: a pair that stays relayed is left alone from one round to the next. It waits for a pong by the relay, which
+//! tells the peer's present life, and which is asked for again where it does not come.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -34,6 +38,11 @@ const PRIMED_FOR: Duration = Duration::from_secs(5);
 /// What was said, and what is waited for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Calls {
+    /// The peer is to be called with the next pong that comes by the relay.
+    wanted: bool,
+    /// When that pong is asked for again, and how often it was.
+    ask_again: Option<Instant>,
+    asked: u8,
     /// When the peer was last told our addresses.
     called: Option<Instant>,
     /// When it was last told that its own are primed.
@@ -45,24 +54,41 @@ pub(super) struct Calls {
 
 impl Calls {
     pub(super) fn next(&self) -> Option<Instant> {
-        self.again
+        [self.again, self.ask_again].into_iter().flatten().min()
     }
 
-    /// What is told next is news, however lately the peer was called.
+    /// The peer is to be called.
+    pub(super) fn want(&mut self) {
+        (self.wanted, self.asked) = (true, 0);
+    }
+
+    /// The peer is to be called, however lately it was.
     pub(super) fn has_news(&mut self) {
         self.called = None;
+        self.want();
     }
 }
 
 impl Peer {
-    /// Tells the peer our addresses through the relay, so that both try at the same time.
-    pub(super) fn call(&mut self, now: Instant, shared: &mut Shared) {
-        let lately = |called: Instant| now.saturating_duration_since(called) < CALL_EVERY;
-        if self.calls.called.is_some_and(lately) {
+    /// The peer was pinged by the relay: where a call waits for the pong, that is asked for again should it be lost.
+    pub(super) fn await_pong(&mut self, now: Instant) {
+        if self.calls.wanted && self.calls.asked < MAX_CALLS {
+            self.calls.asked += 1;
+            self.calls.ask_again = Some(now + self.half_trip() * 2 + CALL_AGAIN);
+        }
+    }
+
+    /// The peer answered by the relay. Where it is to be called it is told our addresses, so that both try at the same time.
+    pub(super) fn call_if_wanted(&mut self, now: Instant, shared: &mut Shared) {
+        if !self.calls.wanted {
             return;
         }
-        self.calls.count = 0;
-        self.call_now(now, shared);
+        let next = self.calls.called.map(|called| called + CALL_EVERY);
+        self.calls.ask_again = next.filter(|next| now < *next);
+        if self.calls.ask_again.is_none() {
+            (self.calls.wanted, self.calls.count) = (false, 0);
+            self.call_now(now, shared);
+        }
     }
 
     fn call_now(&mut self, now: Instant, shared: &mut Shared) {
@@ -79,8 +105,11 @@ impl Peer {
         self.call_with(shared, Stage::Candidates, candidates);
     }
 
-    /// Repeats a call to which nothing was said.
+    /// Repeats a call to which nothing was said, and the ping whose pong a call waits for.
     pub(super) fn call_again(&mut self, now: Instant, shared: &mut Shared) {
+        if self.calls.ask_again.take_if(|at| now >= *at).is_some() && !self.has_sure_direct(now) {
+            self.ping_relay(now, shared);
+        }
         if self.calls.again.is_some_and(|again| now >= again) {
             self.call_now(now, shared);
         }
@@ -135,6 +164,7 @@ impl Peer {
     fn say_primed(&mut self, now: Instant, shared: &mut Shared) {
         // it says all that a call does
         (self.calls.called, self.calls.said_primed) = (Some(now), Some(now));
+        (self.calls.wanted, self.calls.ask_again) = (false, None);
         let candidates = own_candidates(shared);
         self.call_with(shared, Stage::Primed, candidates);
         self.hasten_punching(now);

@@ -54,6 +54,9 @@ const LATER_TRIES: usize = 3;
 /// Between rounds while a relay carries the packets: doubled from one to the next.
 const ROUND_EVERY: Duration = Duration::from_secs(60);
 const ROUND_EVERY_MAX: Duration = Duration::from_secs(3600);
+/// Between tries of addresses that have answered lately, while a relay carries the packets: a way that was cut for a moment
+/// comes back without a round.
+const RETRY_EVERY: Duration = Duration::from_secs(10);
 /// Between rounds, of one try each, while there is no way at all.
 const ROUND_EVERY_LOST: Duration = Duration::from_secs(5);
 /// A proven address that is not in use and has been silent for so long is in doubt.
@@ -79,7 +82,19 @@ pub struct PeerInfo {
 struct Rounds {
     count: u32,
     next: Option<Instant>,
+    /// When addresses that have answered lately are tried again.
+    retry: Option<Instant>,
     followed: Option<Instant>,
+}
+
+impl Rounds {
+    fn next(&self) -> Option<Instant> {
+        [self.next, self.retry].into_iter().flatten().min()
+    }
+
+    fn end(&mut self) {
+        (self.next, self.retry) = (None, None);
+    }
 }
 
 /// One peer.
@@ -189,6 +204,15 @@ impl Peer {
         if self.is_active() && !self.has_sure_direct(now) {
             self.rounds.count = 0;
             self.start_round(now, shared);
+        }
+    }
+
+    /// An observer sees us at another address than before: who is relayed is told, but no address of its own is tried again for
+    /// that.
+    pub(super) fn own_address_changed(&mut self, now: Instant, shared: &mut Shared) {
+        if self.is_active() && !self.has_sure_direct(now) {
+            self.calls.want();
+            self.ping_relay(now, shared);
         }
     }
 

@@ -112,6 +112,7 @@ impl Peer {
         }
         if lesson != Lesson::Same {
             self.wake(now, CALLED_FOR, shared);
+            self.calls.has_news();
         }
         match way {
             Endpoint::Direct(remote) => {
@@ -122,7 +123,7 @@ impl Peer {
             Endpoint::Relay { .. } => {
                 let in_use = self.is_active().then_some(now);
                 self.relayed.answered(in_use, rtt);
-                self.call(now, shared);
+                self.call_if_wanted(now, shared);
             }
         }
         self.refresh(now, shared);

@@ -10,8 +10,8 @@ use crate::path::{Endpoint, Remote};
 use super::direct::Direct;
 use super::watch::{Demand, Watch};
 use super::{
-    FIRST_TRIES, LATER_TRIES, Peer, ROUND_EVERY, ROUND_EVERY_LOST, ROUND_EVERY_MAX, SPARE_SILENCE, handshake,
-    relayed,
+    FIRST_TRIES, LATER_TRIES, Peer, RETRY_EVERY, ROUND_EVERY, ROUND_EVERY_LOST, ROUND_EVERY_MAX,
+    SPARE_SILENCE, handshake, relayed,
 };
 
 /// Pings whose pong is still welcome.
@@ -208,7 +208,7 @@ impl Peer {
     /// Begins a round: the relay is pinged, so that the peer tries too, and every address that makes sense is tried.
     pub(super) fn start_round(&mut self, now: Instant, shared: &mut Shared) {
         if self.has_sure_direct(now) {
-            self.rounds.next = None;
+            self.rounds.end();
             return;
         }
         // while there is no way at all, those that have answered lately are tried in every round, others in every third
@@ -230,9 +230,22 @@ impl Peer {
         };
         self.rounds.count += 1;
         self.rounds.next = Some(now + wait);
+        self.rounds.retry = self.path.primary.map(|_| now + RETRY_EVERY);
         self.prime_held(now, shared);
         self.begin_campaign(now, shared);
+        self.calls.want();
         self.ping_relay(now, shared);
+    }
+
+    /// Tries addresses that have answered lately, if that is due.
+    pub(super) fn retry(&mut self, now: Instant, shared: &Shared) {
+        if self.rounds.retry.take_if(|at| now >= *at).is_none() || self.has_sure_direct(now) {
+            return;
+        }
+        if self.directs.iter().any(|direct| direct.has_answered(now)) {
+            self.try_addresses(now, 1, true, shared);
+            self.rounds.retry = Some(now + RETRY_EVERY);
+        }
     }
 
     /// Pings through the relay, where there is one.
@@ -240,6 +253,7 @@ impl Peer {
         match self.relay_way(shared) {
             Some(way) => {
                 let _ = self.ping(now, shared, way);
+                self.await_pong(now);
             }
             None => self.open_relay(now, shared),
         }

@@ -26,6 +26,7 @@ impl Peer {
             if self.rounds.next.is_some_and(|next| now >= next) {
                 self.start_round(now, shared);
             }
+            self.retry(now, shared);
             self.watch_handshake(now, shared);
         }
         self.measure(now, shared);
@@ -50,7 +51,7 @@ impl Peer {
             quiet,
             self.watch.next(),
             self.relayed.next(),
-            self.rounds.next,
+            self.rounds.next(),
             self.calls.next(),
             self.handshake.next(),
             self.campaign.next(),

@@ -35,8 +35,8 @@ impl Peer {
             self.handshake.take_stale();
             shared.event(Event::Initiate { peer: self.info.node });
         }
-        let lost_direct = before.primary.is_some_and(|primary| !primary.is_relay());
-        if self.is_active() && (found || lost_direct) && !self.has_sure_direct(now) {
+        let lost = path.primary.is_none() || before.primary.is_some_and(|primary| !primary.is_relay());
+        if self.is_active() && (found || lost) && !self.has_sure_direct(now) {
             self.rounds.count = 0;
             self.start_round(now, shared);
         }

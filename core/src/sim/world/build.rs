@@ -172,6 +172,11 @@ impl World {
         self.relays[relay].restarts += 1;
     }
 
+    /// Of the discovery packets that relays forward from now on, so many come `through`, and so many after them are `lost`.
+    pub fn lose(&mut self, through: u64, lost: u64) {
+        self.loses = (through, lost);
+    }
+
     /// Nothing from `a` arrives directly at `b` any more, nor back.
     pub fn cut(&mut self, a: HostId, b: HostId) {
         self.net.cut(a, b);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::demux::{Class, classify};
+use crate::demux::{Class, classify, split_relay};
 use crate::path::{Destination, Remote, SocketId};
 use crate::relay::{Channel, Verdict};
 use crate::sim::net::HostId;
@@ -66,10 +66,28 @@ impl World {
             local: None,
         };
         match server.handle_datagram(now, channel, &mut bytes) {
+            Verdict::Forward { .. } if self.is_lost(&bytes) => {}
             Verdict::Forward { to } => self.post(host, to.listener as u16, to.address, bytes),
             Verdict::Reply(reply) => self.post(host, port, from, reply.to_vec()),
             Verdict::Control | Verdict::Drop(_) => {}
         }
+    }
+
+    /// Whether the relay loses this frame, as [`World::lose`] wants it.
+    fn is_lost(&mut self, frame: &[u8]) -> bool {
+        let Ok((_, payload)) = split_relay(frame) else {
+            return false;
+        };
+        if classify(payload) != Class::Discovery {
+            return false;
+        }
+        let (through, lost) = self.loses;
+        self.loses = if through > 0 {
+            (through - 1, lost)
+        } else {
+            (0, lost.saturating_sub(1))
+        };
+        through == 0 && lost > 0
     }
 
     /// Sends what a node has to send, and tells the coordinator where it has to.

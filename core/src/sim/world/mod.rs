@@ -98,6 +98,8 @@ pub struct World {
     coordinator_up: bool,
     nats_known: bool,
     publishing: bool,
+    /// Of the discovery packets that relays forward, so many more come through, and so many after them are lost.
+    loses: (u64, u64),
     /// Steps without time passing.
     stalled: u32,
     log: Log,
@@ -130,6 +132,7 @@ impl World {
             coordinator_up: true,
             nats_known: true,
             publishing: false,
+            loses: (0, 0),
             stalled: 0,
             log: Log::default(),
         }
