@@ -11,7 +11,7 @@ use std::time::Duration;
 use meshd_net::poll::{Events, Interest, Poller};
 use meshd_net::udp::{RecvBatch, Transmit, UdpConfig, UdpSocket};
 
-use super::load::{Place, WARM_UP};
+use super::load::{WARM_UP, Way};
 
 /// Packets for one system call.
 const BATCH: usize = 32;
@@ -40,7 +40,7 @@ struct Counters {
 /// # Panics
 /// If there is no socket to be had.
 pub fn flood<T>(
-    (from, other, to): (&Place, &Place, SocketAddr),
+    (from, other, to): Way<'_>,
     size: usize,
     measured: impl FnOnce(&dyn Fn() -> Count) -> T,
 ) -> T {

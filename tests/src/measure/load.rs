@@ -56,20 +56,18 @@ impl Place {
     }
 }
 
-/// Runs `streams` from one place to the other. Once they are warm `measured` begins; it is given what counts the bytes that
-/// arrived.
+/// From where, to where, and the address there.
+pub type Way<'a> = (&'a Place, &'a Place, SocketAddr);
+
+/// Runs `streams` on each of the ways. Once they are warm `measured` begins; it is given what counts the bytes that arrived.
 ///
 /// # Panics
 /// If a stream breaks or stands still.
-pub fn under_load<T>(
-    (from, other, to): (&Place, &Place, SocketAddr),
-    streams: usize,
-    measured: impl FnOnce(&AtomicU64) -> T,
-) -> T {
+pub fn under_load<T>(ways: &[Way<'_>], streams: usize, measured: impl FnOnce(&AtomicU64) -> T) -> T {
     let (stop, arrived) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut threads = Vec::new();
-    for _ in 0..streams {
-        let (outgoing, incoming) = from.connect(other, to);
+    for (from, other, to) in ways.iter().flat_map(|way| std::iter::repeat_n(way, streams)) {
+        let (outgoing, incoming) = from.connect(other, *to);
         let until = Arc::clone(&stop);
         threads.push(thread::spawn(move || write(outgoing, &until)));
         let count = Arc::clone(&arrived);
@@ -102,7 +100,7 @@ fn read(mut stream: TcpStream, count: &AtomicU64) {
 }
 
 /// Times of one byte there and back, over one connection without other traffic, in ascending order.
-pub fn round_trips((from, other, to): (&Place, &Place, SocketAddr), time: Duration) -> Vec<Duration> {
+pub fn round_trips((from, other, to): Way<'_>, time: Duration) -> Vec<Duration> {
     let (mut here, mut there) = from.connect(other, to);
     let echo = thread::spawn(move || {
         let mut byte = [0];

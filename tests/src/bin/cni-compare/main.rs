@@ -73,9 +73,11 @@ fn measure(way: &Way, time: Duration) -> Round {
     };
     let trips = load::round_trips((&way.from, &way.to, to), time / 4);
     round.latency = trips[trips.len() / 2].as_secs_f64() * 1e6;
-    let one = load::under_load((&way.from, &way.to, to), 1, |arrived| sample(way, arrived, time));
+    let one = load::under_load(&[(&way.from, &way.to, to)], 1, |arrived| {
+        sample(way, arrived, time)
+    });
     (round.one, round.super_packet) = (one.gigabits_per_second(), one.read);
-    let all = load::under_load((&way.from, &way.to, to), STREAMS, |arrived| {
+    let all = load::under_load(&[(&way.from, &way.to, to)], STREAMS, |arrived| {
         sample(way, arrived, time)
     });
     (round.eight, round.super_packet_eight) = (all.gigabits_per_second(), all.read);

@@ -1,5 +1,6 @@
 //! What is to be kept, as ratios of medians in one run, or as limits.
 
+use crate::aead::RAW_AEAD;
 use crate::beds::{BORINGTUN, GOTATUN, MESHD, NO_TUNNEL, WIREGUARD_GO};
 use crate::figures::{Better, figure};
 use crate::results::Results;
@@ -14,15 +15,19 @@ enum Against {
     Program(&'static str, f64),
     /// So many times that of whoever is best at it.
     Best(f64),
+    /// So many times another figure of meshd's.
+    Own(&'static str, f64),
     /// The figure itself.
     Limit(f64),
 }
-use Against::{Best, Limit, Program};
+use Against::{Best, Limit, Own, Program};
 
 const TCP: [&str; 4] = ["tcp1", "tcp8", "tcp1r", "tcp8r"];
 
 /// Figure and bar: throughput at least, everything else at most.
-const BARS: [(&str, Against); 10] = [
+const BARS: [(&str, Against); 12] = [
+    ("pod1_gbit", Own("tcp1_gbit", 0.9)),
+    ("pod8_gbit", Own("tcp8_gbit", 0.9)),
     ("both_cpu", Program(WIREGUARD_GO, 0.55)),
     ("both_gbit", Program(WIREGUARD_GO, 1.3)),
     ("udp64_kpps", Best(1.5)),
@@ -91,6 +96,11 @@ fn verdict(results: &Results, key: &str, against: Against, quiet: bool) -> Optio
                 format!(" over the best of the others, {program}"),
             )
         }
+        Own(other, bar) => (
+            own / results.spread(MESHD, other)?.median,
+            bar,
+            format!(" over {}", crate::figures::figure(other).title),
+        ),
         Limit(bar) => (own, bar, String::new()),
     };
     let kept = match figure.better {
@@ -110,7 +120,7 @@ fn verdict(results: &Results, key: &str, against: Against, quiet: bool) -> Optio
 fn best<'a>(results: &'a Results, key: &str, better: Better) -> Option<(&'a str, f64)> {
     let others = results
         .programs()
-        .filter(|name| ![MESHD, NO_TUNNEL].contains(name));
+        .filter(|name| ![MESHD, NO_TUNNEL, RAW_AEAD].contains(name));
     let values = others.filter_map(|name| Some((name, results.spread(name, key)?.median)));
     match better {
         Better::More => values.max_by(|a, b| a.1.total_cmp(&b.1)),

@@ -9,21 +9,9 @@ use serde_json::{Value, json};
 
 use crate::bars::Verdict;
 use crate::beds::MTU;
-use crate::figures::{Better, FIGURES, figure};
+use crate::figures::{Better, FIGURES};
 use crate::options::Options;
 use crate::results::Results;
-
-/// What the picture shows.
-pub const PANELS: [&str; 8] = [
-    "tcp1_cpu",
-    "tcp1_gbit",
-    "tcp8_gbit",
-    "both_gbit",
-    "udp64_kpps",
-    "udp64_us",
-    "loaded_p99",
-    "rss_peak",
-];
 
 /// Prints the table or the JSON, and writes files where a folder was named.
 ///
@@ -138,7 +126,7 @@ fn json(results: &Results, verdicts: &[Verdict], options: &Options) -> Value {
 }
 
 fn picture(results: &Results) -> String {
-    let panels = PANELS.map(figure).into_iter().filter_map(|figure| {
+    let panels = FIGURES.iter().filter(|figure| figure.shown).filter_map(|figure| {
         let bars: Vec<(String, Spread)> = results
             .programs()
             .filter(|program| *program != crate::beds::NO_TUNNEL)

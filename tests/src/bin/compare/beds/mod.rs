@@ -1,27 +1,28 @@
-//! What is compared: for each program two machines with one cable between them, and its tunnel over that.
+//! What is compared: for each program a hub and one machine or several around it, a cable to each, and the program's tunnels over them.
 //!
-//! The cable is a veth pair as the kernel makes it, segmentation offloads on. Every tunnel has the MTU [`MTU`]. All programs run all
+//! A cable is a veth pair as the kernel makes it, segmentation offloads on. Every tunnel has the MTU [`MTU`]. All programs run all
 //! the time; which is measured has traffic, the others are idle.
 
 mod mesh;
 mod nebula;
+mod star;
 mod wireguard;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
+use std::thread;
 use std::time::Duration;
 
 use meshd_tests::measure::load::Place;
 use meshd_tests::measure::usage::{peak_rss, rss};
-use meshd_tests::{Machine, World, eventually};
+use meshd_tests::{World, eventually};
+use star::Star;
 
 /// For what takes a moment on a busy computer.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
+/// Between the last that a program was told and the look at its idle memory.
+const SETTLING: Duration = Duration::from_secs(2);
 /// Of every tunnel, in bytes: meshd's default.
 pub const MTU: u16 = 1408;
-/// The ends of the cable.
-const OUTER: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 9, 0, 1), Ipv4Addr::new(10, 9, 0, 2)];
-/// The ends of a tunnel whose program does not choose them.
-const INNER: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 77, 0, 1), Ipv4Addr::new(10, 77, 0, 2)];
 
 /// Ours.
 pub const MESHD: &str = "meshd";
@@ -38,73 +39,86 @@ pub const NEBULA: &str = "nebula";
 /// All, in the order of the table.
 pub const PROGRAMS: [&str; 6] = [MESHD, WIREGUARD_GO, GOTATUN, BORINGTUN, NEBULA, NO_TUNNEL];
 
-/// One program between two machines.
+/// How many take part.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Machines around the hub.
+    pub spokes: usize,
+    /// Peers besides that nobody talks to.
+    pub idle: usize,
+    /// Whether the hub and the first machine have a pod each.
+    pub pods: bool,
+}
+
+/// One program on its machines.
 pub struct Bed {
     /// What it is called.
     pub name: &'static str,
-    /// The machines.
-    pub ends: [Place; 2],
+    /// The machines, the hub first.
+    pub ends: Vec<Place>,
     /// Their addresses inside the tunnel.
-    pub addresses: [IpAddr; 2],
-    /// The daemons.
+    pub addresses: Vec<IpAddr>,
+    /// The daemons, the hub's first.
     pub agents: Vec<u32>,
-    /// Memory of the larger daemon before any traffic, MiB.
+    /// A pod of the hub, one of the first machine, and its address.
+    pub pods: Option<([Place; 2], IpAddr)>,
+    /// Memory of the hub's daemon before any traffic, MiB.
     pub idle_memory: f64,
     /// What ends with it.
     _running: Box<dyn std::any::Any>,
 }
 
 impl Bed {
+    /// Waits until the tunnels lead somewhere.
     fn new(
         name: &'static str,
-        machines: &[Machine; 2],
-        addresses: [IpAddr; 2],
+        star: &Star,
+        addresses: Vec<IpAddr>,
         (agents, running): (Vec<u32>, Box<dyn std::any::Any>),
     ) -> Self {
-        for (from, to) in [(0, 1), (1, 0)] {
-            let to = addresses[to].to_string();
-            eventually(SOON, &format!("{name}: {to} answers"), || {
-                let ping = ["ping", "-n", "-q", "-c1", "-W1", &to];
-                machines[from].succeeds(&ping).then_some(())
-            });
+        for (machine, address) in star.machines.iter().zip(&addresses).skip(1) {
+            for (from, to) in [(&star.machines[0], *address), (machine, addresses[0])] {
+                let ping = ["ping", "-n", "-q", "-c1", "-W1", &to.to_string()];
+                eventually(SOON, &format!("{name}: {to} answers"), || {
+                    from.succeeds(&ping).then_some(())
+                });
+            }
+        }
+        if !agents.is_empty() {
+            thread::sleep(SETTLING);
         }
         Self {
             name,
-            ends: machines.clone().map(Place::Node),
+            ends: star.machines.iter().cloned().map(Place::Node).collect(),
             addresses,
-            idle_memory: largest(&agents, rss),
+            idle_memory: agents.first().map_or(0.0, |pid| rss(*pid)),
             agents,
+            pods: None,
             _running: running,
         }
     }
 
-    /// The highest memory so far of the larger daemon, MiB.
+    /// The highest memory so far of the hub's daemon, MiB.
     pub fn peak_memory(&self) -> f64 {
-        largest(&self.agents, peak_rss)
+        self.agents.first().map_or(0.0, |pid| peak_rss(*pid))
     }
 }
 
-fn largest(agents: &[u32], memory: fn(u32) -> f64) -> f64 {
-    agents.iter().map(|pid| memory(*pid)).fold(0.0, f64::max)
-}
-
-/// A bed for each program that is wanted and there; says who is missing.
-pub fn build(world: &World, wanted: impl Fn(&str) -> bool) -> Vec<Bed> {
-    let mut beds = Vec::new();
-    for name in PROGRAMS.into_iter().filter(|name| wanted(name)) {
-        eprintln!("starting {name}");
-        let bed = match name {
-            MESHD => Some(mesh::bed(world)),
-            NO_TUNNEL => Some(no_tunnel(world)),
-            NEBULA => named(NEBULA).map(|program| nebula::bed(world, &program)),
-            other => named(other).map(|program| wireguard::bed(world, other, &program)),
-        };
-        match bed {
-            Some(bed) => beds.push(bed),
-            None => eprintln!("without {name}: {} does not name it", variable(name)),
-        }
+/// A program's bed; none, with a line that says so, where the program is not there. What it cannot do in this shape is none, too.
+pub fn build(world: &World, name: &'static str, shape: Shape) -> Option<Bed> {
+    eprintln!("starting {name}");
+    let bed = match name {
+        MESHD => return Some(mesh::bed(world, shape)),
+        NO_TUNNEL => return (shape.idle == 0).then(|| no_tunnel(world, shape)),
+        // its peers are whoever has a certificate; none is told of one beforehand
+        NEBULA if shape.idle > 0 => return None,
+        NEBULA => named(NEBULA).map(|program| nebula::bed(world, &program, shape)),
+        other => named(other).map(|program| wireguard::bed(world, other, &program, shape)),
+    };
+    if bed.is_none() {
+        eprintln!("without {name}: {} does not name it", variable(name));
     }
-    beds
+    bed
 }
 
 /// The variable that says where a program is.
@@ -117,22 +131,9 @@ fn named(name: &str) -> Option<String> {
     std::path::Path::new(&path).exists().then_some(path)
 }
 
-fn no_tunnel(world: &World) -> Bed {
-    let machines = pair(world, NO_TUNNEL);
-    Bed::new(
-        NO_TUNNEL,
-        &machines,
-        OUTER.map(IpAddr::V4),
-        (Vec::new(), Box::new(())),
-    )
-}
-
-/// Two machines and a cable.
-fn pair(world: &World, name: &str) -> [Machine; 2] {
-    let name = name.replace(' ', "-");
-    let machines = ["a", "b"].map(|end| world.machine(&format!("{name}-{end}")));
-    let addresses = OUTER.map(|address| format!("{address}/24"));
-    let [a, b] = &machines;
-    world.cable((a, "eth0", &[&addresses[0]]), (b, "eth0", &[&addresses[1]]));
-    machines
+fn no_tunnel(world: &World, shape: Shape) -> Bed {
+    let star = Star::new(world, NO_TUNNEL, shape.spokes);
+    let spokes = (1..=shape.spokes).map(|spoke| star.spoke(spoke));
+    let addresses = std::iter::once(star.hub(1)).chain(spokes).collect();
+    Bed::new(NO_TUNNEL, &star, addresses, (Vec::new(), Box::new(())))
 }
