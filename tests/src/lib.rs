@@ -19,6 +19,7 @@
 mod advertise;
 pub mod beside;
 mod cable;
+mod copies;
 mod delay;
 mod flow;
 pub mod hostile;
@@ -46,6 +47,7 @@ mod wait;
 mod world;
 
 pub use advertise::advertise;
+pub use copies::Copies;
 pub use delay::{DelayBox, Weather};
 pub use flow::{FlowReport, UdpFlow};
 pub use machine::Machine;

@@ -82,6 +82,14 @@ impl Pod {
         (pod, ips)
     }
 
+    /// A namespace that somebody else made and named on the machine: a container runtime.
+    pub fn of(machine: &Machine, name: &str) -> Self {
+        Self {
+            machine: machine.clone(),
+            name: name.to_owned(),
+        }
+    }
+
     /// Deletes the namespace, as a runtime does after DEL.
     pub fn delete(&self) {
         self.machine.run(&["ip", "netns", "delete", &self.name]);

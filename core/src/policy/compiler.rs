@@ -44,6 +44,22 @@ enum Standing<'a> {
     Early,
 }
 
+impl<'a> Standing<'a> {
+    fn known(self) -> Option<&'a Pod> {
+        match self {
+            Self::Known(pod) => Some(pod),
+            Self::Open | Self::Unknown(_) | Self::Early => None,
+        }
+    }
+}
+
+impl Local {
+    /// Its pod, where the labels of that are known.
+    pub fn known_in<'a>(&'a self, cluster: &'a Cluster) -> Option<&'a Pod> {
+        standing(self, cluster).known()
+    }
+}
+
 impl Compiler {
     /// These are the pods' interfaces on this node.
     pub fn set_locals(&mut self, locals: impl IntoIterator<Item = Local>) {
@@ -52,6 +68,11 @@ impl Compiler {
         let locals = locals.map(|local| (local.host.clone(), local)).collect();
         self.moved |= self.locals != locals;
         self.locals = locals;
+    }
+
+    /// The pods of this node whose labels are known.
+    pub fn known<'a>(&'a self, cluster: &'a Cluster) -> impl Iterator<Item = &'a Pod> {
+        self.locals.values().filter_map(|local| local.known_in(cluster))
     }
 
     /// What the kernel should hold now.

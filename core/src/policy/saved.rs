@@ -1,5 +1,6 @@
-//! What is kept over a restart, in two documents: policies change seldom and are written at once, pods change all the time and
-//! are written now and then. A pod that is missing from an old list is unknown, and so denied where it matters.
+//! What is kept over a restart, in three documents: policies change seldom and are written at once, pods change all the time and
+//! are written now and then, those of this node at once too. A pod that is missing from an old list is unknown, and so denied
+//! where it matters.
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,15 @@ impl Cluster {
             .then(|| serde_json::to_vec(&stored).unwrap_or_default())
     }
 
+    /// Pods of this node ([`super::Compiler::known`]).
+    pub fn save_own<'a>(own: impl Iterator<Item = &'a Pod>) -> Vec<u8> {
+        let stored = Pods {
+            version: VERSION,
+            pods: own.cloned().collect(),
+        };
+        serde_json::to_vec(&stored).unwrap_or_default()
+    }
+
     /// Takes up what [`Self::save_policies`] gave: from then on it is ready.
     ///
     /// # Errors
@@ -83,6 +93,23 @@ impl Cluster {
             return Err(SavedError::Newer(stored.version));
         }
         let _ = self.replace_pods(stored.pods);
+        Ok(())
+    }
+}
+
+impl Cluster {
+    /// Takes up what [`Self::save_own`] gave, over what [`Self::save_pods`] said of the same pods.
+    ///
+    /// # Errors
+    /// As [`Self::restore_pods`]; that stands.
+    pub fn restore_own(&mut self, bytes: &[u8]) -> Result<(), SavedError> {
+        let stored: Pods = serde_json::from_slice(bytes)?;
+        if stored.version > VERSION {
+            return Err(SavedError::Newer(stored.version));
+        }
+        for pod in stored.pods {
+            let _ = self.upsert_pod(pod);
+        }
         Ok(())
     }
 }

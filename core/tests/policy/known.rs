@@ -237,3 +237,25 @@ fn policies_for_which_there_is_no_room_isolate_their_namespace() {
     );
     assert_eq!(with(&mut cluster, new("x", "new", "u")), (false, false));
 }
+
+#[test]
+fn labels_of_this_nodes_pods_are_kept_over_an_older_list_of_all() {
+    let mut before = matrix::cluster();
+    let (policies, all) = (before.save_policies().unwrap(), before.save_pods().unwrap());
+    let own = matrix::locals().remove(0);
+    let mut pod = own.known_in(&before).expect("the matrix knows it").clone();
+    pod.labels = matrix::labels(&[("pod", "relabelled")]);
+    before.upsert_pod(pod.clone()).unwrap();
+    let mut compiler = Compiler::default();
+    compiler.set_locals([own.clone(), new("x", "new", "u")]);
+    let known: Vec<_> = compiler.known(&before).collect();
+    assert_eq!(known, [&pod], "the new one's labels are not known");
+    let kept = Cluster::save_own(compiler.known(&before));
+    let mut after = Cluster::default();
+    after.restore_policies(&policies).unwrap();
+    after.restore_pods(&all).unwrap();
+    after.restore_own(&kept).unwrap();
+    assert_eq!(own.known_in(&after), Some(&pod));
+    assert_eq!(before.pods().count(), after.pods().count());
+    assert!(after.restore_own(b"{").is_err());
+}

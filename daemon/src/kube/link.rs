@@ -148,7 +148,8 @@ impl Link {
             told.clone(),
             Heard::Nodes,
         ));
-        let mut pods = None;
+        let pods = Api::<ApiPod>::all(client);
+        watches.spawn(watch(pods, Some(LIVES.to_owned()), told, Heard::Pods));
         loop {
             tokio::select! {
                 question = self.questions.recv() => match question {
@@ -158,32 +159,23 @@ impl Link {
                     None => return Over::Ended,
                 },
                 Some(heard) = heard.recv() => {
-                    if is_unknown(&heard) {
-                        self.hear(credentials.server(), heard);
+                    let unknown = is_unknown(&heard);
+                    self.hear(credentials.server(), heard);
+                    if unknown {
                         return Over::Stale;
-                    }
-                    let nodes = matches!(heard, Heard::Nodes(Word::All(_) | Word::Applied(_)));
-                    if self.hear(credentials.server(), heard) || (nodes && pods.is_none()) {
-                        // pods of this machine are known by its node's name
-                        let own = watch(Api::<ApiPod>::all(client.clone()), Some(LIVES.to_owned()), told.clone(), Heard::Pods);
-                        if let Some(before) = pods.replace(watches.spawn(own)) {
-                            before.abort();
-                        }
                     }
                 }
             }
         }
     }
 
-    /// Takes a word; whether this machine's node is another than before.
-    fn hear(&mut self, server: &str, heard: Heard) -> bool {
+    fn hear(&mut self, server: &str, heard: Heard) {
         match heard {
             Heard::Namespaces(word) => self.take(server, What::Namespaces, word),
             Heard::Pods(word) => self.take(server, What::Pods, word),
             Heard::Policies(word) => self.take(server, What::Policies, word),
-            Heard::Nodes(word) => return self.take_node(server, word),
+            Heard::Nodes(word) => self.take_node(server, word),
         }
-        false
     }
 
     fn take<T: Fed>(&mut self, server: &str, what: What, word: Word<T>) {
@@ -205,7 +197,7 @@ impl Link {
         }
     }
 
-    fn take_node(&mut self, server: &str, word: Word<Node>) -> bool {
+    fn take_node(&mut self, server: &str, word: Word<Node>) {
         let own = self.own.addresses;
         match word {
             Word::All(all) => self.tell(|state| state.set_nodes(all, own)),
@@ -213,7 +205,6 @@ impl Link {
             Word::Gone(name) => self.tell(|state| state.drop_node(&name.name, own)),
             other => {
                 self.connection(server, What::Nodes, &other);
-                false
             }
         }
     }

@@ -24,9 +24,8 @@ use crate::state::NetworkFiles;
 use crate::supervisor::Reply;
 use meshd_api::Problem;
 use meshd_api::local::{Done, KubeCredentials, KubeStatus};
-use meshd_core::policy::Selector;
 use state::State;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -88,11 +87,6 @@ impl Handle {
         }
     }
 
-    /// Addresses of this machine's pods that have such labels.
-    pub fn selected(&self, selector: Option<&Selector>) -> Vec<IpAddr> {
-        self.lock().selected(selector)
-    }
-
     /// Looks at the cluster's nodes.
     pub fn with_nodes<R>(&self, look: impl FnOnce(&mut dyn Iterator<Item = &Node>) -> R) -> R {
         look(&mut self.lock().nodes())
@@ -101,11 +95,6 @@ impl Handle {
     /// Another number when nodes changed.
     pub fn nodes_version(&self) -> u64 {
         self.lock().nodes_version()
-    }
-
-    /// This machine's node.
-    pub fn own_node(&self) -> Option<Node> {
-        self.lock().own().cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -2,7 +2,7 @@
 
 use super::objects::Node;
 use meshd_api::local::KubeStatus;
-use meshd_core::policy::{MAX_NAMESPACES, MAX_PODS, MAX_POLICIES, Name, Namespace, Pod, Policy, Selector};
+use meshd_core::policy::{MAX_NAMESPACES, MAX_PODS, MAX_POLICIES, Name, Namespace, Pod, Policy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
@@ -42,11 +42,6 @@ const MAX_NODES: usize = 5_000;
 pub trait Named {
     /// Its name.
     fn name(&self) -> Name;
-
-    /// Itself, where it is a pod.
-    fn as_pod(&self) -> Option<&Pod> {
-        None
-    }
 }
 
 impl Named for Namespace {
@@ -64,10 +59,6 @@ impl Named for Policy {
 impl Named for Pod {
     fn name(&self) -> Name {
         self.name.clone()
-    }
-
-    fn as_pod(&self) -> Option<&Pod> {
-        Some(self)
     }
 }
 
@@ -92,8 +83,6 @@ pub struct State {
     names: BTreeMap<What, BTreeSet<Name>>,
     /// Kinds of which there are more than are taken.
     full: BTreeSet<What>,
-    /// Pods on this machine.
-    pods: BTreeMap<Name, Pod>,
     /// When it last became connected, or not.
     since: Instant,
     /// Whether it was connected then.
@@ -112,7 +101,6 @@ impl State {
             watches: ALL.into_iter().map(|what| (what, Watch::Reading)).collect(),
             names: BTreeMap::new(),
             full: BTreeSet::new(),
-            pods: BTreeMap::new(),
             since: now,
             connected: false,
             nodes: BTreeMap::new(),
@@ -125,9 +113,6 @@ impl State {
     pub fn replace<T: Named>(&mut self, what: What, all: &[T]) {
         self.names.remove(&what);
         self.full.remove(&what);
-        if what == What::Pods {
-            self.pods.clear();
-        }
         all.iter().for_each(|one| self.upsert(what, one));
     }
 
@@ -142,22 +127,12 @@ impl State {
             }
             return;
         }
-        match object.as_pod() {
-            Some(pod) if self.own.is_some() && self.own.as_ref() == Some(&pod.node) => {
-                self.pods.insert(name.clone(), pod.clone());
-            }
-            Some(_) => drop(self.pods.remove(&name)),
-            None => {}
-        }
         names.insert(name);
     }
 
     /// An object is gone.
     pub fn remove(&mut self, what: What, name: &Name) {
         self.names.entry(what).or_default().remove(name);
-        if what == What::Pods {
-            self.pods.remove(name);
-        }
     }
 
     /// Changes of a kind are heard.
@@ -204,29 +179,29 @@ impl State {
         })
     }
 
-    /// These are all nodes; `own` are this machine's addresses in the network. Whether it is another node than before.
-    pub fn set_nodes(&mut self, all: Vec<Node>, own: (Ipv4Addr, Ipv6Addr)) -> bool {
+    /// These are all nodes; `own` are this machine's addresses in the network.
+    pub fn set_nodes(&mut self, all: Vec<Node>, own: (Ipv4Addr, Ipv6Addr)) {
         let kept = all.into_iter().take(MAX_NODES);
         self.nodes = kept.map(|node| (node.name.clone(), node)).collect();
-        self.find_own(own)
+        self.find_own(own);
     }
 
     /// A node is so.
-    pub fn set_node(&mut self, node: Node, own: (Ipv4Addr, Ipv6Addr)) -> bool {
+    pub fn set_node(&mut self, node: Node, own: (Ipv4Addr, Ipv6Addr)) {
         if self.nodes.len() < MAX_NODES || self.nodes.contains_key(&node.name) {
             self.nodes.insert(node.name.clone(), node);
         }
-        self.find_own(own)
+        self.find_own(own);
     }
 
     /// A node is gone.
-    pub fn drop_node(&mut self, name: &str, own: (Ipv4Addr, Ipv6Addr)) -> bool {
+    pub fn drop_node(&mut self, name: &str, own: (Ipv4Addr, Ipv6Addr)) {
         self.nodes.remove(name);
-        self.find_own(own)
+        self.find_own(own);
     }
 
     /// The cluster knows this machine by its address in the network.
-    fn find_own(&mut self, (v4, v6): (Ipv4Addr, Ipv6Addr)) -> bool {
+    fn find_own(&mut self, (v4, v6): (Ipv4Addr, Ipv6Addr)) {
         self.nodes_version = self.nodes_version.wrapping_add(1);
         let own = [IpAddr::from(v4), v6.into()];
         let found = self
@@ -235,24 +210,12 @@ impl State {
             .find(|node| node.addresses.iter().any(|address| own.contains(address)));
         let name = found.map(|node| node.name.clone());
         if name == self.own {
-            return false;
+            return;
         }
         if let Some(name) = &name {
             info!(node = %name, "this machine's node in Kubernetes");
         }
         self.own = name;
-        true
-    }
-
-    /// Addresses of this machine's pods that have such labels; none for no selector.
-    pub fn selected(&self, selector: Option<&Selector>) -> Vec<IpAddr> {
-        let Some(selector) = selector else {
-            return Vec::new();
-        };
-        let all = self.pods.values().filter(|pod| !pod.host_network);
-        let selected = all.filter(|pod| selector.matches(&pod.labels));
-        let addresses: BTreeSet<IpAddr> = selected.flat_map(|pod| pod.addresses.iter().copied()).collect();
-        addresses.into_iter().collect()
     }
 
     /// Another number when nodes changed.

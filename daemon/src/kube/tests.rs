@@ -105,9 +105,10 @@ fn a_node_is_known_by_its_internal_addresses() {
     assert_eq!(node.addresses, ["10.77.0.2".parse::<std::net::IpAddr>().unwrap()]);
     let mut state = State::new(Some("https://x".into()), Instant::now());
     let own = ([10, 77, 0, 2].into(), std::net::Ipv6Addr::LOCALHOST);
-    assert!(state.set_nodes(vec![node], own));
+    state.set_nodes(vec![node], own);
     assert_eq!(state.own().map(|node| node.pod_cidrs.len()), Some(1));
-    assert!(state.drop_node("w1", own));
+    state.drop_node("w1", own);
+    assert!(state.own().is_none());
 }
 
 #[test]

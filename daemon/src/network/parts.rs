@@ -65,7 +65,8 @@ impl Task {
     pub(super) fn part_sentence(&self) -> Option<String> {
         let view = self.map.view()?;
         let terms = view.pods.as_ref().filter(|terms| !terms.tellers.is_empty())?;
-        let told = part(&self.kube.own_node()?.pod_cidrs)?;
+        let own = view.nodes.get(&self.membership.node)?;
+        let told = self.kube.with_nodes(|nodes| part_of(own, nodes))?;
         let held = view.parts.get(&self.membership.node).copied();
         match held {
             Some(held) if held == told => None,
@@ -100,6 +101,17 @@ fn news(view: &View, nodes: &mut dyn Iterator<Item = &KubeNode>) -> Vec<NodePart
         })
     });
     told.collect()
+}
+
+/// What Kubernetes gave one node.
+fn part_of(own: &Node, nodes: &mut dyn Iterator<Item = &KubeNode>) -> Option<PodPrefixes> {
+    for kube in nodes {
+        // by its name too: what another node's kubelet claims to be its own address says nothing
+        if is_same(own, kube) {
+            return part(&kube.pod_cidrs);
+        }
+    }
+    None
 }
 
 fn is_same(node: &Node, kube: &KubeNode) -> bool {

@@ -53,7 +53,7 @@ impl Pods {
         &self,
         served: &[Service],
         limits: &[PodLimit],
-        kube: &crate::kube::Handle,
+        cluster: &crate::policy::Feed,
     ) -> Option<FencedPods> {
         let services = self.terms.iter().flat_map(|terms| &terms.services);
         let mut served = served.iter().map(|service| service.range);
@@ -63,7 +63,7 @@ impl Pods {
             part: part.all().collect(),
             limits: limits
                 .iter()
-                .map(|limit| (limit.prefix, kube.selected(limit.pods.as_ref())))
+                .map(|limit| (limit.prefix, cluster.selected(limit.pods.as_ref())))
                 .collect(),
         })
     }
@@ -125,8 +125,8 @@ impl Task {
     pub(super) fn limit_sentence(&self) -> Option<String> {
         let unknown = self.gateways.has_limits() && self.pods.is_open() && self.kube.status().is_none();
         unknown.then(|| {
-            "ranges behind gateways are for pods with certain labels, and this node does not know its pods' labels: no pod of it gets there \
-             until `meshctl cni credentials --kubeconfig FILE`"
+            "ranges behind gateways are for pods with certain labels, and this node does not hear of its pods' labels: pods whose labels \
+             it does not know already do not get there until `meshctl cni credentials --kubeconfig FILE`"
                 .to_owned()
         })
     }

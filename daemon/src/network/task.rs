@@ -213,6 +213,7 @@ impl Task {
         let ended = Command::Ended;
         let id = self.membership.network;
         let mut kernel = self.shared.kernel.but_pods.clone();
+        let mut labels = self.pods_keeper.policy().feed().changes();
         let mut sample = Instant::now();
         loop {
             if self.gateways.is_stale() {
@@ -263,6 +264,7 @@ impl Task {
                     kernel.mark_unchanged();
                     self.kernel_changed().await;
                 }
+                Ok(()) = labels.changed(), if self.gateways.has_limits() => self.fence_pods().await,
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
             let now = Instant::now();
@@ -274,6 +276,7 @@ impl Task {
             self.beacons.retry_when_due(now);
             if now >= sample {
                 self.tell_parts(now);
+                // what nft refused is tried again
                 self.fence_pods().await;
                 sample = now + if self.sample(now) { BUSY_TICK } else { IDLE_TICK };
             }

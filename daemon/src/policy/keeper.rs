@@ -9,7 +9,7 @@ use super::{Feed, Message, saved};
 use crate::state::NetworkFiles;
 use meshd_api::Problem;
 use meshd_api::local::PodPolicies;
-use meshd_core::policy::Compiler;
+use meshd_core::policy::{Cluster, Compiler};
 use meshd_net::nft_changes::NftChanges;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -44,6 +44,8 @@ pub struct Keeper {
     save: Option<Instant>,
     /// What was written down.
     saved: (u64, u64),
+    /// This machine's pods as they were written down; `None` until they were.
+    own: Option<Vec<u8>>,
     /// Whether all of the cluster was known.
     ready: bool,
     changes: Option<NftChanges>,
@@ -64,6 +66,7 @@ impl Keeper {
             compiler: Compiler::default(),
             kernel: Kernel::new(table),
             files,
+            own: None,
             due: None,
             rested: Instant::now(),
             save: None,
@@ -193,6 +196,14 @@ impl Keeper {
         if pods != self.saved.1 && self.save.is_none() {
             self.save = Some(Instant::now() + PODS_EVERY);
         }
+        let own = self.feed.with(|cluster| {
+            let whole = self.told && cluster.is_ready();
+            whole.then(|| Cluster::save_own(self.compiler.known(cluster)))
+        });
+        if let Some(own) = own.filter(|own| self.own.as_ref() != Some(own)) {
+            saved::own(&self.files, own.clone()).await;
+            self.own = Some(own);
+        }
     }
 
     /// Says what went wrong once, and tries again.
@@ -211,7 +222,7 @@ impl Keeper {
     }
 
     async fn status(&self) -> Option<PodPolicies> {
-        let known = |cluster: &mut meshd_core::policy::Cluster| {
+        let known = |cluster: &mut Cluster| {
             cluster
                 .is_watched()
                 .then(|| (cluster.is_ready(), cluster.policies().len()))

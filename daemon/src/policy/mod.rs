@@ -61,7 +61,8 @@ impl Handle {
     /// Where the kernel did not take the rules: a new pod must not begin then.
     pub async fn set_locals<'a>(&self, leases: impl Iterator<Item = &'a Lease>) -> Result<(), Problem> {
         let (reply, answer) = oneshot::channel();
-        let locals = leases.map(local).collect();
+        let locals: Vec<Local> = leases.map(local).collect();
+        self.feed.set_locals(locals.clone());
         let _ = self.messages.send(Message::Locals(locals, reply)).await;
         let ended = |_| Err(Problem::new("pods-policy", "meshd is ending; try again"));
         answer.await.unwrap_or_else(ended)

@@ -9,12 +9,16 @@ const POLICIES: &str = "policies";
 /// Pods, in the same place.
 const PODS: &str = "policy-pods";
 
+/// Pods of this machine alone, in the same place: by their labels they may send into ranges behind gateways.
+const OWN: &str = "policy-own";
+
 /// What was known before a restart.
 pub fn restore(files: &NetworkFiles) -> Cluster {
     type Restore = fn(&mut Cluster, &[u8]) -> Result<(), SavedError>;
-    let documents: [(&str, Restore); 2] = [
+    let documents: [(&str, Restore); 3] = [
         (POLICIES, Cluster::restore_policies),
         (PODS, Cluster::restore_pods),
+        (OWN, Cluster::restore_own),
     ];
     let mut cluster = Cluster::default();
     for (name, restore) in documents {
@@ -42,6 +46,11 @@ pub async fn policies(files: &NetworkFiles, bytes: Option<Vec<u8>>) {
 /// The same, of pods.
 pub async fn pods(files: &NetworkFiles, bytes: Option<Vec<u8>>) {
     write(files, PODS, bytes).await;
+}
+
+/// The same, of this machine's pods.
+pub async fn own(files: &NetworkFiles, bytes: Vec<u8>) {
+    write(files, OWN, Some(bytes)).await;
 }
 
 async fn write(files: &NetworkFiles, name: &'static str, bytes: Option<Vec<u8>>) {

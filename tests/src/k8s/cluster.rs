@@ -8,10 +8,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::control_plane::ADMIN;
-use super::{ControlPlane, Parts, Pod, ProxyMode, Worker, guide};
+use super::{ControlPlane, Parts, Plan, Pod, ProxyMode, Worker, guide};
 use crate::machine::Machine;
 use crate::mesh::{Relay, words};
-use crate::nat::Nat;
 use crate::process::Process;
 use crate::site::Site;
 use crate::wait::{eventually, poll};
@@ -19,76 +18,10 @@ use crate::world::{CLOUD_V4, World};
 
 /// Name of the mesh's network.
 pub const NET: &str = "prod";
+/// Time for every kubelet to have told of its node, on a busy computer.
+const PARTS: Duration = Duration::from_secs(240);
 /// Time for nodes to reach one another, on a busy computer.
 const SOON: Duration = Duration::from_secs(30);
-
-/// The network where Kubernetes allots nodes' prefixes.
-const CREATE_ALLOTTED: [&str; 13] = [
-    "network",
-    "create",
-    NET,
-    "--cidr",
-    "10.77.0.0/16",
-    "--pod-cidr",
-    "10.244.0.0/16",
-    "--pod-cidr6",
-    "none",
-    "--authority",
-    "kubernetes",
-    "--control-planes",
-    "tag:control-plane",
-];
-
-/// Where a cluster's machines are. Each node has a network of its own; the first one has the control plane.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    /// What is between each node and the internet.
-    pub nats: [(&'static str, Nat); 3],
-    /// Whether the second and the third have no path but by relays.
-    pub cut: bool,
-    /// Whether the cloud host has one address alone.
-    pub one_address: bool,
-    /// Whether Kubernetes allots nodes' prefixes of pods' addresses, and not the mesh.
-    pub kubernetes_allots: bool,
-}
-
-impl Plan {
-    /// Options of the controller manager besides the usual ones.
-    fn manager(&self) -> &'static [&'static str] {
-        match self.kubernetes_allots {
-            true => &["--allocate-node-cidrs=true", "--cluster-cidr=10.244.0.0/16"],
-            false => &[],
-        }
-    }
-
-    /// Public; behind a port-restricted NAT; behind a symmetric one. The last two reach each other by the relay only.
-    pub const PUBLIC: Self = Self {
-        nats: [
-            ("cp", Nat::Open),
-            ("w1", Nat::PortRestricted),
-            ("w2", Nat::Symmetric),
-        ],
-        cut: true,
-        one_address: false,
-        kubernetes_allots: false,
-    };
-    /// The same, where Kubernetes allots nodes' prefixes.
-    pub const ALLOTTED: Self = Self {
-        kubernetes_allots: true,
-        ..Self::PUBLIC
-    };
-    /// All behind NATs, of which one keeps a port open for everybody, and a cloud host with one address.
-    pub const HOMES: Self = Self {
-        nats: [
-            ("cp", Nat::FullCone),
-            ("w1", Nat::PortRestricted),
-            ("w2", Nat::Symmetric),
-        ],
-        cut: false,
-        one_address: true,
-        kubernetes_allots: false,
-    };
-}
 
 /// A cluster. Fields are dropped in this order: programs, then the world.
 pub struct Cluster {
@@ -125,18 +58,15 @@ impl Cluster {
                 Relay::start_with(&cloud, &["--public-addr", CLOUD_V4])
             }
         };
-        match plan.kubernetes_allots {
-            false => relay.ctl(&guide::words(guide::CREATE)),
-            true => relay.ctl(&CREATE_ALLOTTED),
-        };
-        let token = relay.ctl(&guide::words(guide::TOKEN)).trim().to_owned();
+        let admin = |words: &[&str]| relay.ctl(&[plan.key(), words].concat()).trim().to_owned();
+        admin(&guide::words(plan.create()));
+        let token = admin(&guide::words(guide::TOKEN));
         let sites: Vec<Site> = plan.nats.iter().map(|(_, nat)| world.site(*nat)).collect();
         if plan.cut {
             world.cut_between(&sites[1], &sites[2]);
         }
-        let tagged = plan
-            .kubernetes_allots
-            .then(|| relay.token(NET, &["--tags", "control-plane"]));
+        let tags = [&guide::words(guide::TOKEN)[..], &["--tags", "control-plane"]].concat();
+        let tagged = plan.kubernetes_allots.then(|| admin(&tags));
         let tokens = tagged.iter().chain(std::iter::repeat(&token));
         let places = plan.nats.iter().zip(&sites).zip(tokens);
         let nodes =
@@ -176,7 +106,7 @@ impl Cluster {
 
     /// Power off and on for every node, the control plane's too.
     pub fn power_cycle(&mut self) {
-        let manager = self.plan.manager();
+        let manager = &self.plan.manager()[..];
         self.control_plane = None;
         for (node, site) in self.nodes.iter().zip(&self.sites) {
             node.reboot(|machine| site.plug(machine, 2));
@@ -327,9 +257,24 @@ impl Cluster {
         });
     }
 
+    /// Whoever has the root key signs what Kubernetes allots, as often as there is something new, until every node has its part.
+    fn sign_parts(&self) {
+        let held = |node: &Worker| node.mesh().network(NET)?["pods"]["cidr"].as_str().map(drop);
+        self.wait(PARTS, "every node's part is signed", || {
+            self.admin(&["network", "pods", NET]);
+            self.nodes.iter().all(|node| held(node).is_some()).then_some(())
+        });
+    }
+
+    /// `meshctl` on the cloud host, with the root key where that is kept elsewhere.
+    #[track_caller]
+    pub fn admin(&self, arguments: &[&str]) -> String {
+        self.relay.ctl(&[self.plan.key(), arguments].concat())
+    }
+
     /// Certificates, control plane, and each node's programs.
     fn bring_up(&mut self) {
-        let manager = self.plan.manager();
+        let manager = &self.plan.manager()[..];
         let (first, parts) = (&self.nodes[0], &self.parts);
         let control_plane = first.on_host(|host| {
             ControlPlane::init(host, parts, first.address());
@@ -360,6 +305,9 @@ impl Cluster {
                     true => node.start_kubelet_first(),
                     false => node.start(),
                 });
+            }
+            if self.plan.key_elsewhere {
+                self.sign_parts();
             }
         });
     }

@@ -9,14 +9,16 @@ use std::net::IpAddr;
 const PAGE: &str = include_str!("../../../docs/kubernetes.md");
 
 /// Its sections that are run line by line.
-const SECTIONS: [&str; 2] = ["A node goes", "A cluster on it"];
+const SECTIONS: [&str; 3] = ["A node goes", "Prefixes from Kubernetes", "A cluster on it"];
 
 /// What a cluster of the lab does with the page, by the beginnings of its lines, in their order. Each line is one of these, and
 /// each of these is a line.
-pub const STEPS: [&str; 13] = [
+pub const STEPS: [&str; 15] = [
     DRAIN,
     LEAVE,
     DELETE,
+    CREATE_ALLOTTED,
+    ALLOTTING,
     CREATE,
     TOKEN,
     JOIN,
@@ -34,8 +36,12 @@ pub const DRAIN: &str = "cp$ kubectl drain";
 pub const LEAVE: &str = "w2$ meshctl leave";
 /// The cluster forgets it.
 pub const DELETE: &str = "cp$ kubectl delete node";
+/// The network where Kubernetes allots nodes' prefixes.
+pub const CREATE_ALLOTTED: &str = "cloud$ meshctl network create prod --authority";
+/// The controller manager's options there.
+pub const ALLOTTING: &str = "cp$ kube-controller-manager --allocate-node-cidrs=true";
 /// The network.
-pub const CREATE: &str = "cloud$ meshctl network create";
+pub const CREATE: &str = "cloud$ meshctl network create prod --cidr";
 /// A token.
 pub const TOKEN: &str = "cloud$ meshctl token create";
 /// A node joins.
@@ -45,7 +51,7 @@ pub const INSTALL: &str = "node$ meshctl cni install";
 /// The API server's options.
 pub const API_SERVER: &str = "cp$ kube-apiserver";
 /// The controller manager's options.
-pub const CONTROLLERS: &str = "cp$ kube-controller-manager";
+pub const CONTROLLERS: &str = "cp$ kube-controller-manager --allocate-node-cidrs=false";
 /// The kubelet's options.
 pub const KUBELET: &str = "node$ kubelet";
 /// kube-proxy's options.

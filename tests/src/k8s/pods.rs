@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -60,6 +61,22 @@ impl Pod {
         };
         pids.find(of_pod)
             .unwrap_or_else(|| panic!("{} has no process", self.name))
+    }
+
+    /// Its network namespace, by the name that the runtime gave it on the node's machine.
+    ///
+    /// # Panics
+    /// If it has none there.
+    pub fn namespace(&self, node: &Machine) -> crate::pods::Pod {
+        let own = fs::metadata(format!("/proc/{}/ns/net", self.process())).map(|file| file.ino());
+        let own = own.expect("the process is there").to_string();
+        let names = node.sh("cd /run/netns; for name in *; do stat -Lc '%i %n' $name; done");
+        let name = names.lines().find_map(|line| {
+            let (number, name) = line.split_once(' ')?;
+            (number == own).then_some(name)
+        });
+        let name = name.unwrap_or_else(|| panic!("{} has no network namespace on {}", self.name, self.node));
+        crate::pods::Pod::of(node, name)
     }
 
     /// Its first address.

@@ -1,12 +1,15 @@
-//! Real Kubernetes on the mesh: each test is a cluster of three nodes on three networks.
+//! Real Kubernetes on the mesh: each test is a cluster of three nodes on three networks, but for those of the CNI reference client.
 
 mod authority;
 mod bed;
+mod chains;
 mod homes;
 mod kinds;
+mod labels;
 mod nodes;
 mod pods;
 mod policies;
+mod services;
 mod storm;
 mod trouble;
 mod watch;

@@ -2,22 +2,16 @@
 //! path that carries less than everybody believes: what is written is what is read, and nothing stands still.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
-use std::time::Duration;
 
 use meshd_tests::pods::Pod;
-use meshd_tests::storage::{self, Protocol, Watch};
-use meshd_tests::{Machine, Nat, Process, figure, keeps, skip};
+use meshd_tests::storage::{self, Protocol};
+use meshd_tests::{Copies, Machine, Nat, skip};
 
 use crate::bed::{self, Bed};
 use crate::pods::give_prefixes;
 
-/// The longest that a copy may stand still.
-const PAUSE: Duration = Duration::from_secs(3);
 const SHORT: u64 = 64 << 20;
 const LONG: u64 = 1 << 30;
-/// For a copy of the long kind on a busy computer.
-const BOUND: Duration = Duration::from_secs(900);
 /// The service's address.
 const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 43, 0, 20);
 /// The uplinks' MTU.
@@ -57,47 +51,6 @@ impl Storage {
     fn machines(&self) -> [&Machine; 2] {
         [self.bed.nodes[0].machine(), self.bed.nodes[1].machine()]
     }
-
-    /// Writes and reads back on the first node, in its own namespace and in the pod.
-    fn copies(&self, protocol: Protocol, what: &str) {
-        let [a, b] = self.machines();
-        let (data, back) = (storage::file(a, "data"), storage::file(a, "back"));
-        let node = |argv: &[&str]| a.spawn(argv, &[]);
-        let pod = |argv: &[&str]| self.client.spawn(argv);
-        let places: [(&str, &dyn Fn(&[&str]) -> Process); 2] = [("the node", &node), ("a pod", &pod)];
-        for ((place, run), name) in places.into_iter().zip(protocol.disks()) {
-            let disk = storage::file(b, name);
-            let copy = |way: &str, argv: &[String], target: &Path| {
-                let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
-                tell(
-                    &format!("{what} {way} {place}"),
-                    storage::watch(&run(&argv), target, BOUND),
-                );
-            };
-            copy("from", &protocol.write(SERVICE.into(), name, "data"), &disk);
-            copy("back to", &protocol.read(SERVICE.into(), name, "back"), &back);
-            assert!(
-                storage::same(&data, &disk),
-                "{what}: what is stored is what was written"
-            );
-            assert!(
-                storage::same(&data, &back),
-                "{what}: what is read is what was written"
-            );
-            std::fs::remove_file(&back).expect("it is there");
-            protocol.make_disk(&disk, std::fs::metadata(&data).expect("it is there").len());
-        }
-    }
-}
-
-fn tell(what: &str, watch: Watch) {
-    let (took, pause) = (watch.took.as_secs_f64(), watch.longest_pause.as_millis());
-    figure(
-        &format!("{what} in {took:.1} s, longest pause"),
-        format!("{pause} ms"),
-        "3,000 ms",
-    );
-    assert!(keeps(watch.longest_pause, PAUSE), "{what}: {watch:?}");
 }
 
 /// What kube-proxy does for a service without a selector of ports: for pods and for the node itself.
@@ -120,15 +73,20 @@ fn stores(test: &str, protocol: Protocol, bytes: u64, silent: bool) {
     }
     let storage = Storage::new(bytes, silent);
     let [a, b] = storage.machines();
-    storage::fill(&storage::file(a, "data"), bytes);
-    protocol.make_disk(&storage::file(b, "disk"), bytes);
+    let copies = Copies {
+        client: a,
+        pod: &storage.client,
+        server: b,
+        service: SERVICE.into(),
+    };
+    copies.prepare(protocol, bytes);
     let _servers = protocol.serve(b, &storage.server, storage.server_ip);
     let icmp = if silent { "without ICMP" } else { "with ICMP" };
     let what = format!(
         "{} MiB by {protocol:?} through a service, path MTU {NARROW} {icmp},",
         bytes >> 20
     );
-    storage.copies(protocol, &what);
+    copies.run(protocol, &what);
 }
 
 #[test]

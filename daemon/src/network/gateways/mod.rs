@@ -286,7 +286,7 @@ impl Task {
             pods: self.pods.fenced(
                 &self.gateways.duties.services,
                 &self.gateways.duties.limits,
-                &self.kube,
+                self.pods_keeper.policy().feed(),
             ),
             granted: self.routes.granted().to_vec(),
             adopts: self.routes.is_any(),
