@@ -132,12 +132,45 @@ impl Site {
         }
     }
 
+    /// Has the router put its own address into IPv6 packets as well (NAT66), by a plain masquerade without an input rule: what comes to
+    /// that address unasked makes a flow there, as with [`crate::Nat::PlainLinux`].
+    pub fn translate_ipv6(&self) {
+        self.router.sh("nft 'flush chain inet firewall in; \
+             add rule inet firewall in meta nfproto ipv4 iifname \"wan\" ct state new drop; \
+             add table ip6 nat; add chain ip6 nat post { type nat hook postrouting priority srcnat; }; \
+             add rule ip6 nat post oifname \"wan\" masquerade'");
+    }
+
+    /// Has the router's IPv6 firewall remember the flows that it denied, both ways, as long as packets of them come: who sends from
+    /// inside by such a flow is not let out either. What comes from `but` is only dropped.
+    pub fn remember_denied_ipv6(&self, but: &str) {
+        let flow = "ip6 saddr . udp sport . ip6 daddr . udp dport";
+        let back = "ip6 daddr . udp dport . ip6 saddr . udp sport";
+        self.router.sh(&format!(
+            "nft 'table ip6 denied {{
+               set flows {{ type ipv6_addr . inet_service . ipv6_addr . inet_service; flags dynamic,timeout; timeout 60s; }}
+               chain through {{
+                 type filter hook forward priority -5;
+                 iifname wan meta l4proto udp ip6 saddr != {but} ct state new update @flows {{ {flow} }} drop
+                 iifname wan meta l4proto udp {flow} @flows drop
+                 iifname lan meta l4proto udp {back} @flows drop
+               }}
+             }}'"
+        ));
+    }
+
+    /// The router's public IPv6 address.
+    pub fn public_v6(&self) -> String {
+        format!("2001:db8:{}::2", self.number)
+    }
+
     /// Forgets every NAT mapping, as a router's reboot does; the carrier's too, where there is one.
     pub fn forget_mappings(&self) {
         for router in [Some(&self.router), self.carrier.as_ref()].into_iter().flatten() {
             router.output(&["nft", "flush", "map", "ip", "nat", "inside"]);
             router.output(&["nft", "flush", "set", "ip", "nat", "asked"]);
             router.run(&["conntrack", "--flush"]);
+            router.run(&["conntrack", "--flush", "--family", "ipv6"]);
         }
     }
 

@@ -24,7 +24,7 @@ use super::answer::{Failure, not_found, wrong_method};
 use super::openapi::{Doc, document};
 use super::proof::admins_only;
 use super::{admins, nodes, over_tls, relays};
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, State as Everything};
 use crate::packets::streams::StreamEntry;
 
 /// How long a request may take until its answer starts, its body included.
@@ -96,43 +96,43 @@ fn admin_routes() -> Table {
         (at("post", "/v1/admin/networks", "Makes a network (admin socket only)").takes::<NetworkCreate>()
             .gives::<NetworkInfo>(), post(admins::create_network)),
         (at("get", "/v1/admin/networks/{network}", "A network, by name or id").gives::<NetworkInfo>(),
-            get(admins::show_network)),
+            admins::reads(Everything::show_network)),
         (at("delete", "/v1/admin/networks/{network}", "Deletes a network here").gives::<Done>(),
             delete(admins::delete_network)),
         (at("get", "/v1/admin/networks/{network}/tokens", "Its tokens").gives_list::<TokenInfo>(),
-            get(admins::list_tokens)),
+            admins::reads(Everything::list_tokens)),
         (at("post", "/v1/admin/networks/{network}/tokens", "Makes a token").takes::<TokenCreate>()
-            .gives::<TokenCreated>(), post(admins::create_token)),
+            .gives::<TokenCreated>(), admins::changes(Everything::create_token)),
         (at("post", "/v1/admin/networks/{network}/tokens/{token}/revoke", "Takes a token back").takes::<TokenRevoke>()
-            .gives::<Done>(), post(admins::revoke_token)),
+            .gives::<Done>(), admins::changes_of(Everything::revoke_token)),
         (at("get", "/v1/admin/networks/{network}/nodes", "Its nodes").gives_list::<NodeInfo>(),
-            get(admins::list_nodes)),
+            admins::reads(Everything::list_nodes)),
         (at("get", "/v1/admin/networks/{network}/nodes/{node}", "A node, by name or id").gives::<NodeInfo>(),
-            get(admins::show_node)),
+            admins::reads_of(Everything::show_node)),
         (at("post", "/v1/admin/networks/{network}/nodes/{node}/approve", "Lets a node in that waits")
-            .takes::<NodeAct>().gives::<Done>(), post(admins::approve_node)),
+            .takes::<NodeAct>().gives::<Done>(), admins::changes_of(Everything::approve_node)),
         (at("post", "/v1/admin/networks/{network}/nodes/{node}/remove", "Removes a node, for good")
-            .takes::<NodeAct>().gives::<Done>(), post(admins::remove_node)),
+            .takes::<NodeAct>().gives::<Done>(), admins::changes_of(Everything::remove_node)),
         (at("post", "/v1/admin/networks/{network}/nodes/{node}/rename", "Renames a node")
-            .takes::<NodeAct>().gives::<Done>(), post(admins::rename_node)),
+            .takes::<NodeAct>().gives::<Done>(), admins::changes_of(Everything::rename_node)),
         (at("post", "/v1/admin/networks/{network}/nodes/{node}/relay", "Has a node relay for others, or no longer")
-            .takes::<NodeRelay>().gives::<Done>(), post(admins::set_relay)),
+            .takes::<NodeRelay>().gives::<Done>(), admins::changes_of(Everything::set_relay)),
         (at("post", "/v1/admin/networks/{network}/nodes/{node}/replace", "Makes a token that takes a node's place")
-            .takes::<NodeAct>().gives::<TokenCreated>(), post(admins::replace_node)),
+            .takes::<NodeAct>().gives::<TokenCreated>(), admins::changes_of(Everything::replace_node)),
         (at("post", "/v1/admin/networks/{network}/names/free", "Frees a blocked name").takes::<NameFree>()
-            .gives::<Done>(), post(admins::free_name)),
+            .gives::<Done>(), admins::changes(Everything::free_name)),
         (at("get", "/v1/admin/networks/{network}/gateways", "Its egress gateways").gives_list::<GatewayInfo>(),
-            get(admins::list_gateways)),
+            admins::reads(Everything::list_gateways)),
         (at("post", "/v1/admin/networks/{network}/gateways", "Makes a node a gateway for a range")
-            .takes::<GatewayAdd>().gives::<Done>(), post(admins::add_gateway)),
+            .takes::<GatewayAdd>().gives::<Done>(), admins::changes(Everything::add_gateway)),
         (at("post", "/v1/admin/networks/{network}/gateways/remove", "Withdraws a gateway's range")
-            .takes::<GatewayRemove>().gives::<Done>(), post(admins::remove_gateway)),
+            .takes::<GatewayRemove>().gives::<Done>(), admins::changes(Everything::remove_gateway)),
         (at("post", "/v1/admin/networks/{network}/pods", "Gives its pods and services prefixes").takes::<NetworkPods>()
-            .gives::<Done>(), post(admins::set_pods)),
+            .gives::<Done>(), admins::changes(Everything::set_pods)),
         (at("post", "/v1/admin/networks/{network}/nodes/{node}/pods", "Gives a node its part of the pods' prefixes")
-            .takes::<NodePods>().gives::<Done>(), post(admins::give_pods)),
+            .takes::<NodePods>().gives::<Done>(), admins::changes_of(Everything::give_pods)),
         (at("post", "/v1/admin/networks/{network}/grants", "Grants prefixes in which routes of other programs count")
-            .takes::<GrantSet>().gives::<Done>(), post(admins::set_grant)),
+            .takes::<GrantSet>().gives::<Done>(), admins::changes(Everything::set_grant)),
         (at("get", "/v1/admin/relays", "All relays (admin socket only)").gives_list::<RelayInfo>(),
             get(admins::list_relays)),
         (at("post", "/v1/admin/relays", "Makes a relay on another host (admin socket only)").takes::<RelayCreate>()

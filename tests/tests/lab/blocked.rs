@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use meshd_tests::mesh::{Node, Relay};
+use meshd_tests::mesh::Node;
 use meshd_tests::{Machine, Nat, UdpFlow, eventually, figure, keeps};
 use serde_json::Value;
 
@@ -147,37 +147,4 @@ fn a_node_that_only_receives_notices_within_3_s_that_udp_is_blocked() {
         "{flow:?}"
     );
     assert_eq!(transport(b, "a"), "tls");
-}
-
-#[test]
-fn a_tls_proxy_in_between_is_a_line_in_the_status_and_traffic_goes_on() {
-    let mut bed = bed::together(&["a", "b"]);
-    bed.wait_for_paths("direct");
-    // who terminates TLS with another key is, for once, another meshrelay
-    let router = bed.sites[0].router().clone();
-    let proxy = Relay::start_with(&router, &["--public-addr", "192.0.2.1"]);
-    router.sh(
-        "nft 'add table ip proxy; add chain ip proxy pre { type nat hook prerouting priority dstnat; }; add rule ip proxy \
-         pre iifname \"lan\" tcp dport 443 redirect; add chain ip proxy through { type filter hook forward priority -10; }; \
-         add rule ip proxy through oifname \"wan\" meta l4proto { tcp, udp } drop; add rule ip proxy through iifname \
-         \"wan\" meta l4proto { tcp, udp } drop'",
-    );
-    let (a, b) = (&bed.nodes[0], &bed.nodes[1]);
-    eventually(Duration::from_secs(90), "the status says it", || {
-        let network = a.network(NET)?;
-        let said = network["warnings"].to_string();
-        (said.contains("TLS proxy") && said.contains("203.0.113.1:443")).then_some(())
-    });
-    let page = a.ctl(&["netcheck"]);
-    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(
-        page.contains(
-            "something between this node and the relay answers in its place at 203.0.113.1:443 (TLS proxy?)"
-        ),
-        "{page}"
-    );
-    assert!(a.pings("b") && b.pings("a"), "the LAN is left");
-    assert_eq!(a.path_kind(NET, "b"), "direct");
-    drop(proxy);
-    bed.nodes.clear();
 }

@@ -26,7 +26,7 @@ impl Workers {
     }
 
     /// Calls `each` with every datagram that comes to `at` on `machine`.
-    fn serve(
+    pub fn serve(
         &mut self,
         machine: &Machine,
         at: SocketAddr,

@@ -105,6 +105,8 @@ fn a_nat_that_reboots_is_a_gap_of_a_second_at_most() {
     for (first, second) in [
         (Nat::PortRestricted, Nat::PortRestricted),
         (Nat::FullCone, Nat::Symmetric),
+        // gives the node another port than before, for the peer's packets come first
+        (Nat::PortRestricted, Nat::PlainLinux),
     ] {
         let bed = direct_pair(first, second);
         let (a, b) = pair(&bed);
