@@ -1,6 +1,7 @@
 //! Relays and paths under a virtual clock: every test is a sentence about what a person would notice.
 
 mod clock;
+mod estranged;
 mod hostile;
 mod lan;
 mod lives;

@@ -1,5 +1,6 @@
 //! What the packet path notes about a peer.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::path::shared::Shared;
@@ -57,9 +58,7 @@ impl Peer {
                 self.relayed.may_fall_silent(now);
             }
             Endpoint::Relay { relay, .. } => {
-                // what comes by another relay than ours goes out by says nothing of ours
-                let elsewhere = |primary: Endpoint| primary.is_relay() && primary.address() != relay;
-                if !self.path.primary.is_some_and(elsewhere) {
+                if !self.goes_by_another_than(relay) {
                     self.relayed.heard(now);
                 }
                 if self.relay_way(shared).is_none() {
@@ -68,6 +67,12 @@ impl Peer {
                 self.heard_by_relay(now);
             }
         }
+    }
+
+    /// Whether our packets take another relay than this: then what comes by this one says nothing of ours.
+    pub(super) fn goes_by_another_than(&self, relay: SocketAddr) -> bool {
+        let elsewhere = |primary: Endpoint| primary.is_relay() && primary.address() != relay;
+        self.path.primary.is_some_and(elsewhere)
     }
 
     /// Something fresh and authentic came from this address.

@@ -120,9 +120,11 @@ impl Peer {
                 let from = Remote { address, ..remote };
                 self.proved(now, remote, rtt, from, shared);
             }
-            Endpoint::Relay { .. } => {
+            Endpoint::Relay { relay, .. } => {
                 let in_use = self.is_active().then_some(now);
-                self.relayed.answered(in_use, rtt);
+                if !self.goes_by_another_than(relay) {
+                    self.relayed.answered(in_use, rtt);
+                }
                 self.call_if_wanted(now, shared);
             }
         }

@@ -10,6 +10,8 @@ const LISTEN_EVERY: Duration = Duration::from_millis(1_500);
 const LISTEN_FOR: Duration = Duration::from_secs(30);
 /// After so long without anything through the relay, nobody knows whether it lives: the next packet takes a second one too.
 const LONG_SILENCE: Duration = Duration::from_secs(10);
+/// With so many pings through the relay, the first of which has had a second for its pong, it is not waited any longer.
+const DEAF_AFTER: usize = 2;
 /// Waits between pings through the relay that stay unanswered; the last one repeats.
 const BACKOFF_S: [u64; 6] = [1, 2, 4, 8, 16, 30];
 
@@ -48,12 +50,12 @@ impl RelayWatch {
             .min()
     }
 
-    /// Nothing has come through the relay for ten seconds.
+    /// Nothing has come through the relay for ten seconds, or no pong to a ping.
     pub(super) fn is_long_silent(&self) -> bool {
         self.long_silent
     }
 
-    /// Whether the ten seconds are over just now.
+    /// Whether it becomes so just now.
     pub(super) fn falls_long_silent(&mut self, now: Instant) -> bool {
         let falls = self.long_silent_at.take_if(|at| now >= *at).is_some();
         self.long_silent |= falls;
@@ -115,6 +117,10 @@ impl RelayWatch {
         if self.next.is_some_and(|next| now >= next) {
             let wait = BACKOFF_S[self.tries.min(BACKOFF_S.len() - 1)];
             self.tries += 1;
+            // the relay may live and yet not reach the peer, which could tell nobody that it has another home now
+            if self.tries == DEAF_AFTER && !self.long_silent {
+                self.long_silent_at = Some(now);
+            }
             self.next = Some(now + Duration::from_secs(wait));
             return Some(Demand::CheckAndPing);
         }

@@ -183,6 +183,11 @@ impl World {
         self.net.cut(b, a);
     }
 
+    /// Nothing passes between a relay and `host` any more; others reach the relay as before.
+    pub fn cut_relay(&mut self, relay: usize, host: HostId) {
+        self.cut(self.relays[relay].host, host);
+    }
+
     /// Nothing from `a` arrives directly at `b`; back it does.
     pub fn cut_one_way(&mut self, a: HostId, b: HostId) {
         self.net.cut(a, b);
