@@ -164,6 +164,18 @@ run_lab() {
 
 stage_bench() { as_builder cargo bench --locked -p meshd-bench -- --test; }
 
+# the bars of throughput, cost, latency and memory beside other tunnels, with few rounds; on a computer that does other things those
+# of cost and memory only
+stage_bars() {
+  local out=$logs/bars.out code=0
+  is_root || have sudo || { skip_stage "network namespaces need root"; return; }
+  as_builder cargo build --locked --release --workspace --bins || return 1
+  bench/limits | tee "$out"; code=${PIPESTATUS[0]}
+  MESHD_LAB_BIN=$top/target/release bench/compare --rounds 3 --seconds 0.5 | tee -a "$out"; code=$((code + PIPESTATUS[0]))
+  mapfile -t -O "${#measured[@]}" measured < <(sed -n 's/^whole batch/whole batch/p; s/^| \(.*\) | \(.*\) | \(at .*\) | \(.*\) |$/\1: \2 (\3, \4)/p' "$out")
+  [ "$code" = 0 ]
+}
+
 # aarch64 binaries, for the lab's emulated node
 stage_cross() {
   [ "$(uname -m)" = x86_64 ] || { skip_stage "cross-building for aarch64 is done on amd64"; return; }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result};
 use meshd_tests::measure::plot::{self, Panel};
 use meshd_tests::measure::spread::{Spread, short};
+use meshd_tests::measure::usage;
 use serde_json::{Value, json};
 
 use crate::bars::Verdict;
@@ -12,6 +13,9 @@ use crate::beds::MTU;
 use crate::figures::{Better, FIGURES};
 use crate::options::Options;
 use crate::results::Results;
+
+/// A page that is there keeps what is outside of these lines.
+const MARKS: [&str; 2] = ["<!-- measured -->", "<!-- end -->"];
 
 /// Prints the table or the JSON, and writes files where a folder was named.
 ///
@@ -33,6 +37,10 @@ pub fn tell(results: &Results, verdicts: &[Verdict], options: &Options) -> Resul
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         for (name, text) in files {
             let path = folder.join(name);
+            let text = match name.ends_with(".md") {
+                true => page(&std::fs::read_to_string(&path).unwrap_or_default(), &text),
+                false => text,
+            };
             std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
         }
     }
@@ -42,9 +50,15 @@ pub fn tell(results: &Results, verdicts: &[Verdict], options: &Options) -> Resul
 fn table(results: &Results, verdicts: &[Verdict], options: &Options) -> String {
     let programs: Vec<&str> = results.programs().collect();
     let mut text = format!(
-        "Median (least-most) of {} rounds of {} s each; MTU {MTU}; other programs used {:.0} % of the computer at most.\n\n",
+        "Median (least-most) of {} rounds of {} s each, MTU {MTU}, {} processors, Linux {}. {}.\nOther programs used {:.0} % of the \
+         computer at most.\n\n",
         options.rounds,
         options.time.as_secs_f64(),
+        usage::processors(),
+        std::fs::read_to_string("/proc/sys/kernel/osrelease")
+            .unwrap_or_default()
+            .trim(),
+        versions(),
         results.others.iter().copied().fold(0.0, f64::max) * 100.0
     );
     let _ = writeln!(
@@ -83,6 +97,20 @@ fn table(results: &Results, verdicts: &[Verdict], options: &Options) -> String {
     text
 }
 
+/// Which releases the others are, where it was said.
+fn versions() -> String {
+    std::env::var("MESHD_COMPARE_VERSIONS").unwrap_or_else(|_| "Releases of the others were not said".into())
+}
+
+/// What a page is with this table: between the two marks where it has them.
+fn page(old: &str, table: &str) -> String {
+    let [begin, end] = MARKS;
+    match (old.split_once(begin), old.split_once(end)) {
+        (Some((before, _)), Some((_, after))) => format!("{before}{begin}\n{table}{end}{after}"),
+        _ => table.to_owned(),
+    }
+}
+
 impl Verdict {
     fn wanted(&self) -> String {
         format!(
@@ -119,6 +147,8 @@ fn json(results: &Results, verdicts: &[Verdict], options: &Options) -> Value {
         "rounds": options.rounds,
         "seconds": options.time.as_secs_f64(),
         "mtu": MTU,
+        "processors": usage::processors(),
+        "others": versions(),
         "others_percent": results.others.iter().map(|share| share * 100.0).collect::<Vec<_>>(),
         "programs": programs.collect::<Vec<_>>(),
         "bars": bars.collect::<Vec<_>>(),
