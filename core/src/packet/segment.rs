@@ -54,6 +54,8 @@ impl<'a> Segments<'a> {
         {
             return Err(DropReason::Malformed);
         }
+        // what lies behind the packet's own length is no payload of it
+        let packet = &packet[..header.total_len];
         let header_len = header.transport + transport_header_len(packet, header.transport, protocol)?;
         let (headers, payload) = packet.split_at_checked(header_len).ok_or(DropReason::Malformed)?;
         let step = segment_payload(
