@@ -10,7 +10,7 @@ use crate::machine::Machine;
 use crate::wait::eventually;
 
 /// Bytes of a packet: 8 of number, the rest filler.
-const SIZE: usize = 200;
+pub(crate) const SIZE: usize = 200;
 /// Half a second of 20,000 packets/s, with what the kernel counts for each.
 const RECEIVE_BUFFER: usize = 16 << 20;
 /// What should have been sent longer ago is sent at the usual pace.

@@ -8,7 +8,8 @@
 //! by a mark in its environment and swept at the end of the test, and again at the start of the next ([`sweep`]).
 //!
 //! Measuring: [`nat_probe`] says how a NAT maps and filters, [`UdpFlow`] sends numbered packets and finds silence, loss
-//! and duplicates, [`TcpFlow`] sends bytes whose every one is checked, [`Snapshot`] is a machine's network configuration
+//! and duplicates, [`TcpFlow`] sends bytes whose every one is checked, [`capture`] says
+//! whether packets came out of a tunnel whole, in order and once, [`Snapshot`] is a machine's network configuration
 //! as a bystander sees it, [`DelayBox`] is a link with a delay, loss and reordering (in user space: not every kernel has netem).
 //! The programs are driven as a person drives them: [`mesh`] starts `meshrelay` and `meshd` and types `meshctl`.
 //!
@@ -19,6 +20,7 @@
 mod advertise;
 pub mod beside;
 mod cable;
+pub mod capture;
 mod copies;
 mod delay;
 mod flow;
