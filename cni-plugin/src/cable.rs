@@ -165,22 +165,13 @@ fn make_on_host(kernel: &mut Kernel, lease: &PodLease) -> io::Result<()> {
     Ok(())
 }
 
-/// Deletes the cable from either end; no error where there is none.
+/// Deletes the cable by its end on the host, whose name nobody else's has; no error where there is none. What the pod calls it says
+/// nothing: another container, or another plugin, may have an interface of that name in the namespace.
 ///
 /// # Errors
 /// In the kernel's words.
-pub fn delete(pod: Option<&Namespace>, interface: &str, host: Option<&str>) -> io::Result<()> {
-    if let Some(host) = host {
-        delete_on_host(&mut Kernel::open()?, host)?;
-    }
-    let Some(pod) = pod else { return Ok(()) };
-    pod.inside(|| {
-        let mut kernel = Kernel::open()?;
-        match kernel.link(interface)? {
-            Some((index, _)) => kernel.delete_link(index),
-            None => Ok(()),
-        }
-    })
+pub fn delete(host: &str) -> io::Result<()> {
+    delete_on_host(&mut Kernel::open()?, host)
 }
 
 fn delete_on_host(kernel: &mut Kernel, name: &str) -> io::Result<()> {

@@ -79,8 +79,7 @@ fn add(configuration: &Configuration, attachment: &Attachment) -> Result<Value, 
                 .map_err(|error| CniError::new(Code::Io, "the result cannot be written").because(error))
         }
         Err(error) => {
-            // An interface of that name that was there before is not ours to delete.
-            let _ = cable::delete(None, &attachment.interface, Some(&lease.host));
+            let _ = cable::delete(&lease.host);
             let _: Answer<Done> = meshd::ask(socket, "del", &request);
             Err(error)
         }
@@ -127,18 +126,16 @@ fn written(mac: Mac) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-/// DEL: what is there goes, and what is not there is no error. Where meshd is away the cable goes, and meshd takes the lease
-/// back when it sees that.
+/// DEL: what is there goes, and what is not there is no error. Where meshd is away the cable of the result before goes, or goes
+/// with its namespace, and meshd takes the lease back when it sees that.
 fn del(configuration: &Configuration, attachment: &Attachment) -> Result<Value, CniError> {
-    let namespace = attachment
-        .namespace
-        .as_deref()
-        .and_then(|path| Namespace::open(path).ok());
-    if let Err(error) = cable::delete(namespace.as_ref(), &attachment.interface, None) {
+    let request = request(configuration, attachment);
+    if let Some(host) = configuration.host_interface()
+        && let Err(error) = cable::delete(host)
+    {
         return Err(CniError::new(Code::Kernel, "the pod's interface cannot be deleted").because(error));
     }
     fault::point("deleted");
-    let request = request(configuration, attachment);
     match meshd::ask::<_, Done>(&configuration.socket, "del", &request) {
         Answer::Given(_) | Answer::Away(_) => Ok(Value::Null),
         // Not being in a network, it has nothing of this pod's.

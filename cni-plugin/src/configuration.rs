@@ -9,6 +9,10 @@ use serde_json::Value;
 use crate::environment::is_identifier;
 use crate::outcome::{CniError, Code, NEWEST, VERSIONS};
 
+/// Beginning of the names of cables' ends on the host.
+const HOST_PREFIX: &str = "mpod";
+/// Longest name of a network in bytes.
+const MAX_NAME: usize = 256;
 /// Longest configuration in bytes.
 const MAX: u64 = 4 << 20;
 
@@ -105,6 +109,13 @@ impl Configuration {
         (known.unwrap_or_else(|| NEWEST.to_owned()), parsed)
     }
 
+    /// The host's end of the cable, as the result before names it.
+    pub fn host_interface(&self) -> Option<&str> {
+        let interfaces = &self.prev_result.as_ref()?.interfaces;
+        let ours = |one: &&PreviousInterface| one.sandbox.is_empty() && one.name.starts_with(HOST_PREFIX);
+        interfaces.iter().find(ours).map(|one| one.name.as_str())
+    }
+
     fn parse(text: &str) -> Result<Self, CniError> {
         let decode = |error: serde_json::Error| {
             CniError::new(
@@ -113,6 +124,11 @@ impl Configuration {
             )
             .because(error)
         };
+        // a list would be taken for the fields in their order
+        if !text.trim_start().starts_with('{') {
+            let message = "the configuration on standard input is no JSON object";
+            return Err(CniError::new(Code::Decode, message));
+        }
         let configuration: Self = serde_json::from_str(text).map_err(decode)?;
         configuration.check()?;
         Ok(configuration)
@@ -133,12 +149,12 @@ impl Configuration {
                 format!("ipam: {} is not supported: addresses come from meshd", self.ipam),
             ));
         }
-        if !is_identifier(&self.name) {
+        if !is_identifier(&self.name) || self.name.len() > MAX_NAME {
+            let shown: String = self.name.chars().take(64).collect();
             return Err(CniError::new(
                 Code::Configuration,
                 format!(
-                    "name: {:?} is no network's name: letters, digits, '_', '.' and '-', with a letter or digit first",
-                    self.name
+                    "name: {shown:?} is no network's name: letters, digits, '_', '.' and '-', with a letter or digit first, at most {MAX_NAME}"
                 ),
             ));
         }

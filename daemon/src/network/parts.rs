@@ -26,6 +26,8 @@ pub(super) struct Told {
     looked: Option<(u64, (u32, u64))>,
     /// When to look again, although nothing changed.
     again: Option<Instant>,
+    /// What was told last: kubelets report all the time, which is no reason to tell it again at once.
+    last: Vec<NodePart>,
 }
 
 impl Task {
@@ -36,16 +38,20 @@ impl Task {
         if self.told.looked == Some(looking) && !due {
             return;
         }
-        (self.told.looked, self.told.again) = (Some(looking), None);
+        self.told.looked = Some(looking);
         let Some(view) = self.map.view() else { return };
         if !is_teller(&view, self.membership.node) {
             return;
         }
         let parts = self.kube.with_nodes(|nodes| news(&view, nodes));
         if parts.is_empty() {
+            (self.told.again, self.told.last) = (None, parts);
             return;
         }
-        self.told.again = Some(now + AGAIN);
+        if parts == self.told.last && !due {
+            return;
+        }
+        (self.told.again, self.told.last) = (Some(now + AGAIN), parts.clone());
         let _ = self.coordinator.requests.try_send(Request::Parts(parts));
     }
 
@@ -56,7 +62,9 @@ impl Task {
         }
         for why in refused {
             let sentence = format!("a prefix from Kubernetes was refused: {why}");
-            warn!("{sentence}");
+            if !self.notes.contains(&sentence) {
+                warn!("{sentence}");
+            }
             self.note(sentence);
         }
     }

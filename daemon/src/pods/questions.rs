@@ -14,6 +14,9 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
+/// Longest name that is kept, in bytes.
+const MAX_NAME: usize = 256;
+
 /// Answers that wait for the disk.
 #[derive(Default)]
 struct Changes {
@@ -97,6 +100,12 @@ impl Keeper {
     fn add(&mut self, request: &PodRequest) -> Result<(Lease, bool), Problem> {
         let attachment = attachment(&request.cni_network, &request.attachment);
         self.setting()?;
+        let names = [&attachment.network, &attachment.container, &attachment.interface];
+        if names.iter().any(|name| name.len() > MAX_NAME) {
+            let sentence =
+                format!("a name of a pod, its network or its interface has more than {MAX_NAME} bytes");
+            return Err(Problem::new("pods-name", sentence));
+        }
         let new = self.leases.of(&attachment).is_none();
         let mut lease = self.leases.lease(Instant::now(), &attachment).map_err(refused)?;
         let pod = request.pod.as_ref().map(identity);

@@ -172,6 +172,16 @@ impl Cluster {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// A shell script on the first node, with `kubectl` as an administrator has it. It must succeed.
+    #[track_caller]
+    pub fn script(&self, text: &str) {
+        let shown = format!(
+            "export PATH={}:$PATH KUBECONFIG={ADMIN}\n{text}",
+            self.parts.programs()
+        );
+        self.nodes[0].mesh().machine().sh(&shown);
+    }
+
     /// `kubectl get ... -o json`; `None` where it fails.
     pub fn get(&self, arguments: &[&str]) -> Option<Value> {
         let output = self.try_kubectl(&[&["get", "-o", "json"], arguments].concat());
@@ -181,10 +191,16 @@ impl Cluster {
     /// `kubectl apply` of a manifest.
     #[track_caller]
     pub fn apply(&self, manifest: &str) {
+        self.apply_as(manifest, &[]);
+    }
+
+    /// The same with more flags.
+    #[track_caller]
+    pub fn apply_as(&self, manifest: &str, flags: &[&str]) {
         let number = self.manifests.fetch_add(1, Ordering::Relaxed);
         let path = format!("/etc/kubernetes/manifest-{number}.yaml");
         fs::write(self.nodes[0].mesh().machine().file(&path), manifest).expect("a file of the machine");
-        self.kubectl(&["apply", "--filename", &path]);
+        self.kubectl(&[&["apply", "--filename", &path], flags].concat());
     }
 
     /// The ready pods of a label, such as `app=web`, ordered by node.

@@ -3,10 +3,14 @@
 use std::fs;
 use std::time::Duration;
 
-use super::Cluster;
+use super::{Cluster, guide};
 
 /// The package's manifest.
 const RBAC: &str = include_str!("../../../packaging/kubernetes/rbac.yaml");
+/// Where the package puts it.
+const INSTALLED: &str = "/usr/share/meshd/kubernetes/rbac.yaml";
+/// Where it is put here.
+const HERE: &str = "/etc/kubernetes/rbac.yaml";
 /// Where the kubeconfig lies on each node.
 pub const KUBECONFIG: &str = "/etc/kubernetes/meshd.conf";
 /// Time for a controller to make a token, and for meshd to be connected, on a busy computer.
@@ -16,18 +20,24 @@ impl Cluster {
     /// Makes the ServiceAccount, gives every node's meshd a kubeconfig for it, and waits until all are connected.
     #[track_caller]
     pub fn give_credentials(&self) {
-        self.apply(RBAC);
-        let token = self.wait(SOON, "the ServiceAccount has a token", || {
+        let first = self.nodes[0].mesh().machine();
+        fs::write(first.file(HERE), RBAC).expect("the machine's own file");
+        // the package is not installed here
+        let account = guide::words(guide::ACCOUNT);
+        let account = account
+            .into_iter()
+            .map(|word| if word == INSTALLED { HERE } else { word });
+        self.kubectl(&account.collect::<Vec<_>>());
+        self.wait(SOON, "the ServiceAccount has a token", || {
             let secret = self.get(&["secret", "meshd-token", "--namespace", "kube-system"])?;
-            let token = data_encoding::BASE64.decode(secret["data"]["token"].as_str()?.as_bytes());
-            String::from_utf8(token.ok()?).ok()
+            secret["data"]["token"].as_str().map(drop)
         });
-        let kubeconfig = self.kubeconfig(&format!("token: {token}"));
+        self.script(&guide::kubeconfig(self.nodes[0].address()));
+        let kubeconfig = first.read(KUBECONFIG);
         for node in &self.nodes {
             let file = node.mesh().machine().file(KUBECONFIG);
             fs::write(file, &kubeconfig).expect("the machine's own file");
-            node.mesh()
-                .ctl(&["cni", "credentials", "--kubeconfig", KUBECONFIG]);
+            node.mesh().ctl(&guide::words(guide::CREDENTIALS));
         }
         for node in &self.nodes {
             self.wait(

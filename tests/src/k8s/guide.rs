@@ -9,14 +9,25 @@ use std::net::IpAddr;
 const PAGE: &str = include_str!("../../../docs/kubernetes.md");
 
 /// Its sections that are run line by line.
-const SECTIONS: [&str; 3] = ["A node goes", "Prefixes from Kubernetes", "A cluster on it"];
+const SECTIONS: [&str; 6] = [
+    "Prefixes",
+    "On each node",
+    "A node goes",
+    "What meshd knows of the cluster",
+    "Prefixes from Kubernetes",
+    "A cluster on it",
+];
 
 /// What a cluster of the lab does with the page, by the beginnings of its lines, in their order. Each line is one of these, and
 /// each of these is a line.
-pub const STEPS: [&str; 15] = [
+pub const STEPS: [&str; 19] = [
+    PODS,
+    INSTALL,
     DRAIN,
     LEAVE,
     DELETE,
+    ACCOUNT,
+    CREDENTIALS,
     CREATE_ALLOTTED,
     ALLOTTING,
     CREATE,
@@ -30,6 +41,12 @@ pub const STEPS: [&str; 15] = [
     FIRST_GATEWAY,
     SECOND_GATEWAY,
 ];
+/// A network's pods get prefixes.
+pub const PODS: &str = "cloud$ meshctl network pods";
+/// meshd's account in the cluster.
+pub const ACCOUNT: &str = "cp$ kubectl apply";
+/// meshd's credentials on a node.
+pub const CREDENTIALS: &str = "node$ meshctl cni credentials";
 /// A node's pods go elsewhere.
 pub const DRAIN: &str = "cp$ kubectl drain";
 /// The node leaves.
@@ -93,6 +110,17 @@ pub fn option(step: &str, name: &str) -> &'static str {
         .unwrap_or_else(|| panic!("{step:?} has no {name} in docs/kubernetes.md"))
 }
 
+/// The script of the page that makes meshd's kubeconfig.
+///
+/// # Panics
+/// If the page has none.
+pub fn kubeconfig(server: IpAddr) -> String {
+    let mut blocks = PAGE.split("```\n");
+    let block = blocks.find(|block| block.starts_with("S=\"kubectl"));
+    let block = block.expect("docs/kubernetes.md has a script that makes a kubeconfig");
+    block.replace("MESH4", &server.to_string())
+}
+
 /// The commands of the page's sections about a cluster.
 pub fn lines() -> impl Iterator<Item = &'static str> {
     let (mut about, mut inside) = (false, false);
@@ -102,7 +130,13 @@ pub fn lines() -> impl Iterator<Item = &'static str> {
         }
         let fence = line.starts_with("```");
         inside ^= fence;
-        about && inside && !fence
+        about
+            && inside
+            && !fence
+            && line
+                .split(' ')
+                .next()
+                .is_some_and(|host| host.ends_with('$') && host.len() > 1)
     })
 }
 
@@ -117,6 +151,11 @@ mod tests {
         for (line, step) in found.iter().zip(STEPS) {
             assert!(line.starts_with(step), "{line:?} is not {step:?}");
         }
+        let script = kubeconfig([10, 77, 0, 9].into());
+        assert!(
+            script.contains("https://10.77.0.9:6443") && script.ends_with("use-context mesh\n"),
+            "{script}"
+        );
         assert_eq!(option(KUBELET, "--node-ip"), "MESH4,MESH6");
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use meshd_tests::k8s::{NET, Parts};
+use meshd_tests::k8s::{NET, Parts, guide};
 use meshd_tests::mesh::{Node, Relay};
 use meshd_tests::pods::{CNI_NETWORK, Pod};
 use meshd_tests::{Nat, Site, World, eventually, figure};
@@ -29,8 +29,8 @@ impl Runtime {
     fn new(parts: &Parts) -> Self {
         let world = World::new();
         let relay = Relay::start(&world.cloud());
-        let prefixes = ["--cidr", "10.77.0.0/16", "--pod-cidr", "10.42.0.0/16"];
-        relay.ctl(&[&["network", "create", NET][..], &prefixes].concat());
+        relay.create_network(NET, "10.77.0.0/16");
+        relay.ctl(&guide::words(guide::PODS));
         let site = world.site(Nat::PortRestricted);
         let node = Node::start(&site.machine("n", 2));
         node.join(&relay.token(NET, &[]));

@@ -1,10 +1,18 @@
 //! Network policies in a cluster: who is denied, who is allowed, and that probes go on, under both modes of kube-proxy.
 
 use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use meshd_tests::k8s::{Cluster, NET, Pod, ProxyMode};
+use meshd_tests::{figure, keeps};
 
 use crate::bed::{self, Bed, LONG, WEB};
+
+/// The longest that an allowed packet waits.
+const WAITS: Duration = Duration::from_secs(1);
+/// One try to connect: a packet that was denied is not sent again within it.
+const TRY: Duration = Duration::from_millis(200);
 
 /// Nobody reaches web pods.
 const DENY: &str = "apiVersion: networking.k8s.io/v1
@@ -22,6 +30,17 @@ spec:
   ingress:
   - from: [{podSelector: {matchExpressions: [{key: app, operator: In, values: [web]}]}}]
     ports: [{port: 8000, endPort: 8090}]
+";
+
+/// The same by the port's name.
+const NAMED: &str = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: named}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  ingress:
+  - from: [{podSelector: {matchExpressions: [{key: app, operator: Exists}]}}]
+    ports: [{port: asked}]
 ";
 
 /// Web pods are reached from every pod's address but one.
@@ -86,14 +105,14 @@ fn policies(bed: &Bed) {
         );
     }
     bed.cluster.apply(ALLOW);
-    bed.hears(asking, (&address, WEB), "hostname", 1);
+    an_allowed_packet_waits(bed, asking, asked);
     bed.hears(asking, (&service, 80), "hostname", 1);
     bed.cluster.kubectl(&["delete", "networkpolicy", "allow"]);
     bed.cluster.apply(&all_but(&asking.address().to_string()));
     denied(bed, asking, (&address, WEB));
     bed.hears(&bed.pods[0], (&address, WEB), "hostname", 1);
     bed.cluster.kubectl(&["delete", "networkpolicy", "block"]);
-    bed.cluster.apply(ALLOW);
+    bed.cluster.apply(NAMED);
     bed.hears(asking, (&address, WEB), "hostname", 1);
     bed.cluster.apply(EGRESS);
     wait_for(&bed.cluster, 3);
@@ -102,6 +121,26 @@ fn policies(bed: &Bed) {
     assert_eq!(ready.len(), bed.pods.len(), "probes pass");
     bed.cluster.kubectl(&["delete", "networkpolicies", "--all"]);
     bed.hears(asking, (&service, 80), "hostname", 1);
+}
+
+/// From the end of `kubectl` until the first connection is made.
+fn an_allowed_packet_waits(bed: &Bed, asking: &Pod, asked: &Pod) {
+    let begin = Instant::now();
+    let at = SocketAddr::new(asked.address(), WEB);
+    let inside = asking.namespace(bed.cluster.node(&asking.node).mesh().machine());
+    let what = format!("{} may reach {at}", asking.name);
+    bed.cluster.wait(LONG, &what, || {
+        inside
+            .inside(|| TcpStream::connect_timeout(&at, TRY).ok())
+            .map(drop)
+    });
+    let took = begin.elapsed();
+    figure(
+        "a policy that allows is written: the first connection",
+        format!("after {} ms", took.as_millis()),
+        "1,000 ms",
+    );
+    assert!(keeps(took, WAITS), "{took:?}");
 }
 
 /// What is denied stays denied, and what is allowed allowed, while meshd is killed and started and while the API server is away.

@@ -31,6 +31,7 @@ mod overload;
 mod packaging;
 mod pods;
 mod pods_cni;
+mod pods_hostile;
 mod pods_installed;
 mod pods_kept;
 mod pods_restart;

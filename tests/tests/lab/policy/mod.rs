@@ -5,6 +5,7 @@ mod bed;
 pub mod matrix;
 mod probes;
 mod scale;
+mod sctp;
 mod trouble;
 
 use std::thread;
