@@ -20,6 +20,7 @@ pub mod firewall;
 pub mod hosts;
 pub mod join;
 pub mod kube;
+pub mod logging;
 pub mod machine;
 pub mod names;
 pub mod netcheck;

@@ -7,7 +7,7 @@ use crate::names::Names;
 use crate::network::Shared;
 use crate::state::StateDir;
 use crate::supervisor::{Command, Supervisor};
-use crate::{machine, serve};
+use crate::{logging, machine, serve};
 use anyhow::Context;
 use meshd_net::fdstore;
 use std::path::Path;
@@ -15,18 +15,11 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::info;
-use tracing_subscriber::EnvFilter;
 
 /// Runs the daemon until SIGTERM or SIGINT.
 pub fn run(args: RunArgs) -> anyhow::Result<()> {
     let config = Arc::new(Config::from(args));
-    let filter = EnvFilter::try_from_env("MESHD_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,boringtun=off,kube_client=off"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
+    logging::start();
     machine::check_kernel()?;
     let state = StateDir::open(&config.state_dir)?;
     let listener_path = config.socket.clone();
