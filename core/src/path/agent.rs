@@ -14,7 +14,7 @@ use crate::id::{NetworkId, NodeId, RelayId};
 use crate::keys::{DiscoveryPublic, DiscoverySecret, LanKey};
 use crate::nat::NatBehaviour;
 use crate::relay::RelayInfo;
-use crate::statement::Candidate;
+use crate::statement::{Candidate, CandidateKind};
 
 use super::beaconing::Beaconing;
 use super::peer::Peer;
@@ -77,8 +77,9 @@ impl Agent {
     /// The node's addresses, port and mesh prefixes. A change counts as [`Self::network_changed`].
     pub fn set_local(&mut self, now: Instant, local: Local) {
         if self.shared.local != local {
-            self.shared.local = local;
-            self.network_changed(now);
+            let before = std::mem::replace(&mut self.shared.local, local);
+            let still_here = self.shared.local.shares_an_address(&before);
+            self.begin_anew(now, still_here);
         }
     }
 
@@ -156,7 +157,7 @@ impl Agent {
         if !shared.relays.addresses().eq(before) {
             shared
                 .reflexive
-                .restart(now, shared.relays.addresses(), &mut shared.rng);
+                .restart(now, true, shared.relays.addresses(), &mut shared.rng);
         }
         self.settle(now);
     }
@@ -166,6 +167,16 @@ impl Agent {
     pub fn set_carrier(&mut self, now: Instant, relay: RelayId, carrier: Option<SocketAddr>) {
         self.shared.relays.set_carrier(now, relay, carrier);
         self.settle(now);
+    }
+
+    /// This node's candidates as its last record in the map names them. Where an observer saw it counts until one says
+    /// something in this life, if the node has still one of the addresses that it had. To be given after the local addresses.
+    pub fn import_candidates(&mut self, own: &[Candidate]) {
+        let local = &self.shared.local;
+        if own.iter().any(|known| local.has(known.addr.ip())) {
+            let seen = own.iter().filter(|known| known.kind != CandidateKind::Host);
+            self.shared.reflexive.remember(seen.map(|known| known.addr));
+        }
     }
 
     /// What was known in an earlier life. To be given after peers, relays and local addresses.

@@ -24,6 +24,16 @@ impl Local {
         address.port() == self.port && self.addresses.iter().any(|own| own.addr() == address.ip())
     }
 
+    /// Whether the node has this address itself, and nobody elsewhere can have it for that reason alone.
+    pub(super) fn has(&self, ip: IpAddr) -> bool {
+        !is_link_local(ip) && self.addresses.iter().any(|own| own.addr() == ip)
+    }
+
+    /// Whether a machine that was there may still be where it was: it kept an address.
+    pub(super) fn shares_an_address(&self, before: &Self) -> bool {
+        before.addresses.iter().any(|own| self.has(own.addr()))
+    }
+
     fn shares_a_prefix(&self, ip: IpAddr) -> bool {
         self.addresses.iter().any(|own| own.contains(&ip))
     }

@@ -2,6 +2,10 @@
 //!
 //! STUN goes to every address of every relay at start and on each network change: all families, and a second observer
 //! where a relay has two ports. After that the bindings, renewed every 15 s, tell of changes.
+//!
+//! Until an observer answers, what was seen before counts, of an earlier life too where the node's own addresses are the
+//! same: a node that told others its host addresses alone, and lost power in that moment, or whose relay did, would leave
+//! everybody with a record by which nobody finds it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -37,17 +41,25 @@ pub(super) enum News {
 #[derive(Default)]
 pub(super) struct Reflexive {
     seen: BTreeMap<SocketAddr, SocketAddr>,
+    /// What was seen before; of each IP version until an observer says something.
+    remembered: Vec<SocketAddr>,
     asking: BTreeMap<SocketAddr, Question>,
 }
 
 impl Reflexive {
-    /// Forgets everything and asks `observers`.
+    /// Asks `observers` anew. What was seen before counts until one answers where `still_here`, else it is forgotten.
     pub(super) fn restart(
         &mut self,
         now: Instant,
+        still_here: bool,
         observers: impl Iterator<Item = SocketAddr>,
         rng: &mut ChaCha20Rng,
     ) {
+        if still_here {
+            self.remembered = self.addresses().collect();
+        } else {
+            self.remembered.clear();
+        }
         self.seen.clear();
         self.asking.clear();
         for observer in observers.take(MAX_OBSERVERS) {
@@ -64,9 +76,19 @@ impl Reflexive {
         }
     }
 
+    /// Takes addresses at which this node was seen in an earlier life.
+    pub(super) fn remember(&mut self, addresses: impl Iterator<Item = SocketAddr>) {
+        let known = |address: &SocketAddr| self.seen.values().any(|seen| seen.is_ipv4() == address.is_ipv4());
+        self.remembered = addresses
+            .filter(|address| !known(address))
+            .take(MAX_OBSERVERS)
+            .collect();
+    }
+
     /// Each address seen, once.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        let mut addresses: Vec<SocketAddr> = self.seen.values().copied().collect();
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        let seen = self.seen.values().chain(&self.remembered);
+        let mut addresses: Vec<SocketAddr> = seen.copied().collect();
         addresses.sort_unstable();
         addresses.dedup();
         addresses.into_iter()
@@ -84,6 +106,8 @@ impl Reflexive {
             return None;
         }
         let known = self.seen.values().any(|seen| seen.ip() == address.ip());
+        self.remembered
+            .retain(|before| before.is_ipv4() != address.is_ipv4());
         let changed = self.seen.insert(observer, address) != Some(address);
         changed.then_some(if known { News::Port } else { News::Address })
     }

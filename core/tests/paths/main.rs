@@ -1,5 +1,6 @@
 //! Relays and paths under a virtual clock: every test is a sentence about what a person would notice.
 
+mod candidates;
 mod clock;
 mod estranged;
 mod hostile;

@@ -17,6 +17,7 @@ mod from_coordinator;
 mod from_kernel;
 mod from_plane;
 pub mod gateways;
+mod hints;
 mod interface;
 mod line;
 mod map;

@@ -1,30 +1,26 @@
-//! The path agent's hands: its datagrams are sent, its events carried out, its hints kept on disk.
+//! The path agent's hands: its datagrams are sent, its events carried out.
 
-use super::carrier::{self, Carriers};
+use super::carrier;
 use super::coordinator::Targets;
 use super::exchange;
+use super::hints::Saved;
 use super::record::Changing;
 use super::sockets;
 use super::task::Task;
-use crate::state::{Membership, NetworkFiles};
+use crate::state::Membership;
 use meshd_api::coordinator::node::Relay;
 use meshd_core::id::{NodeId, RelayId};
 use meshd_core::keys::BindKey;
 use meshd_core::map::Node;
-use meshd_core::path::{Agent, AgentConfig, Destination, Endpoint, Event, Hint, Path, PeerInfo};
+use meshd_core::path::{Agent, AgentConfig, Destination, Endpoint, Event, Path, PeerInfo};
 use meshd_core::relay::RelayInfo;
 use meshd_core::statement::Params;
 use rand_core::{OsRng, RngCore};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
-/// Name of the file in the state folder.
-const FILE: &str = "paths";
-/// How often hints are written.
-const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// Bound on the look-up of one relay's name.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -34,17 +30,8 @@ pub(super) struct Paths {
     pub port: u16,
     current: BTreeMap<NodeId, (Path, Option<Duration>)>,
     home_relay: Option<RelayId>,
-    relays: Vec<RelayInfo>,
-    saved: Instant,
-}
-
-/// The form on disk: where peers were last reached, and the relays, so that a restart does not wait for the coordinator.
-#[derive(Default, Serialize, Deserialize)]
-struct Stored {
-    hints: Vec<(String, Vec<SocketAddr>, bool)>,
-    relays: Vec<(String, Vec<SocketAddr>, Vec<u8>)>,
-    #[serde(default)]
-    over_tls: Vec<(String, Targets)>,
+    pub(super) relays: Vec<RelayInfo>,
+    pub(super) saved: Saved,
 }
 
 /// A new agent for this network.
@@ -132,7 +119,7 @@ impl Paths {
             current: BTreeMap::new(),
             home_relay: None,
             relays: Vec::new(),
-            saved: Instant::now(),
+            saved: Saved::nothing(),
         }
     }
 
@@ -167,72 +154,6 @@ impl Paths {
             home_relay: self.home_relay,
         }
     }
-
-    /// Gives the agent what an earlier life knew. To be called after its peers are set.
-    pub fn load(&mut self, agent: &mut Agent, carriers: &mut Carriers, files: &NetworkFiles) {
-        let bytes = files.load(FILE).unwrap_or_else(|error| {
-            warn!("{error}");
-            None
-        });
-        let Some(stored) = bytes.and_then(|b| serde_json::from_slice::<Stored>(&b).ok()) else {
-            return;
-        };
-        let now = Instant::now();
-        self.relays = stored.relays.into_iter().filter_map(stored_relay).collect();
-        let over_tls = stored.over_tls.into_iter();
-        carriers.set_relays(
-            over_tls
-                .filter_map(|(id, targets)| Some((id.parse().ok()?, targets)))
-                .collect(),
-        );
-        agent.set_relays(now, &self.relays);
-        let hints: Vec<_> = stored.hints.into_iter().filter_map(stored_hint).collect();
-        agent.import_hints(now, &hints);
-    }
-
-    /// Writes what a next life should know.
-    pub fn save(&mut self, agent: &Agent, carriers: &Carriers, files: &NetworkFiles) {
-        self.saved = Instant::now();
-        let hint = |h: Hint| (h.peer.to_string(), h.addresses, h.active);
-        let relay = |r: &RelayInfo| (r.id.to_string(), r.addresses.clone(), r.key.as_bytes().to_vec());
-        let stored = Stored {
-            hints: agent.hints(self.saved).into_iter().map(hint).collect(),
-            relays: self.relays.iter().map(relay).collect(),
-            over_tls: carriers
-                .relays()
-                .iter()
-                .map(|(id, targets)| (id.to_string(), targets.clone()))
-                .collect(),
-        };
-        let bytes = serde_json::to_vec(&stored).expect("plain data");
-        if let Err(error) = files.save(FILE, &bytes) {
-            warn!("{error}");
-        }
-    }
-
-    /// Writes it from time to time.
-    pub fn save_when_due(&mut self, agent: &Agent, carriers: &Carriers, files: &NetworkFiles) {
-        if self.saved.elapsed() >= SAVE_EVERY {
-            self.save(agent, carriers, files);
-        }
-    }
-}
-
-fn stored_hint((peer, addresses, active): (String, Vec<SocketAddr>, bool)) -> Option<Hint> {
-    Some(Hint {
-        peer: peer.parse().ok()?,
-        addresses,
-        active,
-    })
-}
-
-fn stored_relay((id, addresses, key): (String, Vec<SocketAddr>, Vec<u8>)) -> Option<RelayInfo> {
-    Some(RelayInfo {
-        id: id.parse().ok()?,
-        addresses,
-        key: BindKey::from_bytes(key.try_into().ok()?),
-        node: None,
-    })
 }
 
 impl Paths {
@@ -270,7 +191,7 @@ impl Task {
     }
 
     /// Tells the data plane whose relay frames it takes.
-    fn admit_relays(&self) {
+    pub(super) fn admit_relays(&self) {
         let udp = self.all_relays().flat_map(|relay| relay.addresses);
         self.plane
             .set_relays(udp.chain(self.carriers.addresses()).collect());
@@ -282,12 +203,6 @@ impl Task {
             self.admit_relays();
             self.agent.set_carrier(Instant::now(), relay, local);
         }
-    }
-
-    /// Takes up what an earlier life knew.
-    pub(super) fn recall_paths(&mut self) {
-        self.paths.load(&mut self.agent, &mut self.carriers, &self.files);
-        self.admit_relays();
     }
 
     /// Sends what the agent wants sent and does what its events say.
@@ -312,6 +227,10 @@ impl Task {
         match event {
             Event::PathChanged { peer, path, rtt } => {
                 let known = self.paths.current.insert(peer, (path, rtt));
+                let elsewhere = |(before, _): (Path, _)| before.direct() != path.direct();
+                if path.direct().is_some() && known.is_none_or(elsewhere) {
+                    self.paths.saved.has_news();
+                }
                 if known.is_none_or(|(before, _)| before.kind() != path.kind()) {
                     info!(peer = %self.name_of(peer), kind = ?path.kind(), to = ?path.primary.map(|e| e.address()), "path");
                 }

@@ -39,6 +39,7 @@ mod policy;
 mod port_mapping;
 mod private_addresses;
 mod proxies;
+mod power_cut;
 mod reflectors;
 mod relays;
 mod restart;

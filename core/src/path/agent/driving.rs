@@ -59,11 +59,16 @@ impl Agent {
 
     /// The node's network changed (an address, a route, a link): everything is tried anew, at once.
     pub fn network_changed(&mut self, now: Instant) {
+        self.begin_anew(now, true);
+    }
+
+    /// The same; where the node is elsewhere now, where it was seen before means nothing.
+    pub(super) fn begin_anew(&mut self, now: Instant, still_here: bool) {
         let shared = &mut self.shared;
         shared.relays.network_changed(now);
         shared
             .reflexive
-            .restart(now, shared.relays.addresses(), &mut shared.rng);
+            .restart(now, still_here, shared.relays.addresses(), &mut shared.rng);
         if self.lan_key.is_some() {
             self.beaconing.restart(now);
         }
