@@ -61,7 +61,9 @@ stage_fmt() {
 
 stage_clippy() {
   as_builder cargo clippy --version >/dev/null 2>&1 || { skip_stage "cargo clippy is not installed"; return; }
-  as_builder cargo clippy --locked --workspace --all-targets --test lab --test k8s -- -D warnings
+  as_builder cargo clippy --locked --workspace --all-targets --test lab --test k8s -- -D warnings || return 1
+  # what embedded boxes are given
+  as_builder cargo clippy --locked -p meshd --no-default-features --lib --bins -- -D warnings
 }
 
 stage_doc() { as_builder env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps; }

@@ -8,11 +8,11 @@
 use super::check::{rights, sentence};
 use super::credentials::Credentials;
 use super::feeding::Fed;
-use super::objects::{ApiNamespace, ApiNode, ApiPod, Node};
+use super::objects::{ApiNamespace, ApiNode, ApiPod};
 use super::policies::ApiPolicy;
 use super::state::{State, What};
 use super::watching::{LONGEST, Word, watch};
-use super::{Own, Question};
+use super::{CREDENTIALS, Node, Own, Question};
 use crate::policy::Feed;
 use crate::state::NetworkFiles;
 use kube::{Api, Client};
@@ -27,8 +27,6 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-/// Name of the kubeconfig in the network's state folder.
-const CREDENTIALS: &str = "kubeconfig";
 /// Pods that have not ended; the others have given their addresses back.
 const LIVES: &str = "status.phase!=Succeeded,status.phase!=Failed";
 /// Words of watches that may wait.

@@ -6,32 +6,56 @@
 //! 1. `watching`: a list and then its changes, of each kind;
 //! 2. `objects`, `policies`: the few fields that count, as the core's types ([`meshd_core::policy`]);
 //! 3. `state`: how the link is. The API server away, what was told stays in force.
+//!
+//! All of it is behind the feature `kubernetes`. A meshd that was built without it has [`Handle`]'s other form, `absent`.
 
+#[cfg(not(feature = "kubernetes"))]
+mod absent;
+#[cfg(feature = "kubernetes")]
 mod check;
+#[cfg(feature = "kubernetes")]
 mod credentials;
+#[cfg(feature = "kubernetes")]
 mod feeding;
+#[cfg(feature = "kubernetes")]
+mod handle;
+#[cfg(feature = "kubernetes")]
 mod link;
+#[cfg(feature = "kubernetes")]
 mod objects;
+#[cfg(feature = "kubernetes")]
 mod policies;
+#[cfg(feature = "kubernetes")]
 mod state;
-#[cfg(test)]
+#[cfg(all(test, feature = "kubernetes"))]
 mod tests;
+#[cfg(feature = "kubernetes")]
 mod watching;
 
-pub use objects::Node;
+#[cfg(not(feature = "kubernetes"))]
+pub use absent::Handle;
+#[cfg(feature = "kubernetes")]
+pub use handle::Handle;
 
-use crate::state::NetworkFiles;
 use crate::supervisor::Reply;
+use ipnet::IpNet;
 use meshd_api::Problem;
-use meshd_api::local::{Done, KubeCredentials, KubeStatus};
-use state::State;
-use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
-use tokio::sync::mpsc;
+use meshd_api::local::{Done, KubeCredentials};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Questions that may wait.
-const QUEUE: usize = 8;
+/// Name of the kubeconfig in the network's state folder.
+const CREDENTIALS: &str = "kubeconfig";
+
+/// A node of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its `InternalIP` addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its `spec.podCIDRs`.
+    pub pod_cidrs: Vec<IpNet>,
+}
 
 /// What of this machine the link has to know.
 #[derive(Debug, Clone, Copy)]
@@ -54,55 +78,5 @@ impl Question {
         match self {
             Self::Set(_, reply) | Self::Forget(reply) => drop(reply.send(Err(problem))),
         }
-    }
-}
-
-/// The link's address. It ends with its last clone.
-#[derive(Clone)]
-pub struct Handle {
-    questions: mpsc::Sender<Question>,
-    state: Arc<Mutex<State>>,
-}
-
-impl Handle {
-    /// Starts the link with the credentials on disk, if there are any.
-    /// What is heard goes to `feed`.
-    pub fn start(files: NetworkFiles, own: Own, feed: crate::policy::Feed) -> Self {
-        let (questions, asked) = mpsc::channel(QUEUE);
-        let state = Arc::new(Mutex::new(State::new(None, Instant::now())));
-        let link = link::Link::new(files, own, (state.clone(), feed), asked);
-        tokio::spawn(link.run());
-        Self { questions, state }
-    }
-
-    /// Asks; a question that finds the queue full is refused.
-    pub fn ask(&self, question: Question) {
-        if let Err(mpsc::error::TrySendError::Full(question) | mpsc::error::TrySendError::Closed(question)) =
-            self.questions.try_send(question)
-        {
-            question.refuse(Problem::new(
-                "kube-busy",
-                "others change the credentials for Kubernetes; try again",
-            ));
-        }
-    }
-
-    /// Looks at the cluster's nodes.
-    pub fn with_nodes<R>(&self, look: impl FnOnce(&mut dyn Iterator<Item = &Node>) -> R) -> R {
-        look(&mut self.lock().nodes())
-    }
-
-    /// Another number when nodes changed.
-    pub fn nodes_version(&self) -> u64 {
-        self.lock().nodes_version()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How the link is; none without credentials.
-    pub fn status(&self) -> Option<KubeStatus> {
-        self.lock().shown()
     }
 }

@@ -3,13 +3,12 @@
 //! The names of the fields are the API's (Kubernetes API reference: Pod v1, Namespace v1, Node v1). Everything else of an
 //! object is skipped where it stands, and of a namespace only the metadata is asked for.
 
-use ipnet::IpNet;
+use super::Node;
 use kube::core::{ClusterResourceScope, NamespaceResourceScope, ObjectMeta};
 use meshd_core::policy::{Labels, Name, NamedPort, Namespace, Pod, Protocol};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 /// An object of the API, and what is kept of it.
 pub trait Watched:
@@ -263,17 +262,6 @@ struct NodeAddress {
     #[serde(rename = "type")]
     kind: String,
     address: String,
-}
-
-/// A node of the cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Node {
-    /// Its name.
-    pub name: Box<str>,
-    /// Its `InternalIP` addresses.
-    pub addresses: Vec<IpAddr>,
-    /// Its `spec.podCIDRs`.
-    pub pod_cidrs: Vec<IpNet>,
 }
 
 impl Watched for ApiNode {

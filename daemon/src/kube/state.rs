@@ -1,6 +1,6 @@
 //! How the link is, for `status`, and the nodes that it knows.
 
-use super::objects::Node;
+use super::Node;
 use meshd_api::local::KubeStatus;
 use meshd_core::policy::{MAX_NAMESPACES, MAX_PODS, MAX_POLICIES, Name, Namespace, Pod, Policy};
 use std::collections::{BTreeMap, BTreeSet};
