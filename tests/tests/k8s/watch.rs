@@ -1,6 +1,7 @@
 //! meshd watches the API server: through NATs, with credentials that allow nothing else, and over the server's death.
 
 use std::fs;
+use std::path::Path;
 
 use meshd_tests::k8s::{Cluster, KUBECONFIG, NET, ProxyMode, Worker};
 use meshd_tests::mesh::words;
@@ -27,6 +28,9 @@ spec:
   containers: [{name: one, image: none}]
 ";
 
+/// What is recorded besides: a pod with everything that counts and a secret that must not be kept, and a policy with every form.
+const RECORDED: &str = include_str!("../../k8s/manifests/recorded.yaml");
+
 #[test]
 fn meshd_watches_the_api_server_with_the_least_credentials_and_keeps_what_it_knew() {
     let Some(parts) = bed::parts("watches of the API server") else {
@@ -51,6 +55,9 @@ fn meshd_watches_the_api_server_with_the_least_credentials_and_keeps_what_it_kne
         }
     };
     wait_for(&cluster, known);
+    if let Some(folder) = std::env::var_os("MESHD_K8S_RECORD") {
+        record(&cluster, Path::new(&folder));
+    }
     cluster.without_api_server(|cluster| {
         for node in &cluster.nodes {
             let kube = cluster.wait(
@@ -71,6 +78,37 @@ fn meshd_watches_the_api_server_with_the_least_credentials_and_keeps_what_it_kne
     wait_for(&cluster, [("policies", 0), ("pods", 0)]);
     cluster.nodes[2].mesh().ctl(&["cni", "uninstall", "--force"]);
     assert_eq!(kube(&cluster.nodes[2]), None);
+}
+
+/// What the API server answers to what meshd asks, with meshd's own credentials, as files for the daemon's unit tests.
+fn record(cluster: &Cluster, folder: &Path) {
+    cluster.apply(RECORDED);
+    let name = "recorded-0";
+    cluster.wait(LONG, "the recorded pod runs", || {
+        let pod = cluster.get(&["--namespace=shop", "pod", name])?;
+        (pod["status"]["phase"] == "Running").then_some(())
+    });
+    for (file, path) in [
+        (
+            "pods",
+            "/api/v1/namespaces/shop/pods?fieldSelector=status.phase%3DRunning",
+        ),
+        ("namespaces", "/api/v1/namespaces"),
+        ("nodes", "/api/v1/nodes"),
+        (
+            "networkpolicies",
+            "/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies",
+        ),
+    ] {
+        let answer = cluster.kubectl(&["--kubeconfig", KUBECONFIG, "get", "--raw", path]);
+        fs::write(folder.join(file).with_extension("json"), answer).expect("the folder is there");
+    }
+    cluster.kubectl(&[
+        "--namespace=shop",
+        "delete",
+        "statefulset/recorded",
+        "networkpolicy/api",
+    ]);
 }
 
 fn kube(node: &Worker) -> Option<Value> {
