@@ -12,7 +12,7 @@
 //!
 //! # How packets go
 //! A datagram is told by its first bytes ([`demux`]). WireGuard packets go through [`wireguard`], inner packets through
-//! [`packet`] and [`allowed_ips`], ranges behind a node by its [`gateway`], routes of other programs as far as they were granted ([`adopted`]), pods by their addresses ([`ipam`]) and by what a cluster allows them ([`policy`]); [`relay`], [`path`] and [`stun`] find the way between two nodes. [`names`] is what a
+//! [`packet`] and [`allowed_ips`], ranges behind a node by its [`gateway`], routes of other programs as far as they were granted ([`adopted`]), pods by their addresses ([`ipam`]) and by what a cluster allows them ([`policy`]), connections to one of several nodes by [`balance`]; [`relay`], [`path`] and [`stun`] find the way between two nodes. [`names`] is what a
 //! person sees of it all.
 //!
 //! # The contract
@@ -48,6 +48,7 @@ pub mod admission;
 pub mod adopted;
 pub mod allowed_ips;
 pub mod auth;
+pub mod balance;
 mod bytes;
 mod cbor;
 pub mod clienthello;

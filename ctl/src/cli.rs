@@ -9,8 +9,8 @@ use meshd_api::local::DEFAULT_SOCKET;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::verbs::{
-    backup, clean, cni, completion, down, exit, gateway, join, leave, man, name, network, node, relay,
-    restore, status,
+    backup, clean, cni, completion, down, endpoint, exit, gateway, join, leave, man, name, network, node,
+    relay, restore, status,
 };
 use crate::verbs::{netcheck, ping, template, token, up, version, why};
 
@@ -132,6 +132,9 @@ pub enum Verb {
     /// Egress gateways, ranges behind a node: add, list, remove
     #[command(subcommand)]
     Gateway(gateway::Gateway),
+    /// Addresses that every node balances, e.g. of the API servers: add, list, remove
+    #[command(subcommand)]
+    Endpoint(endpoint::Endpoint),
     /// The exit node that this machine uses: use
     #[command(subcommand)]
     Exit(exit::Exit),
@@ -174,6 +177,7 @@ impl Cli {
             Verb::Token(verb) => verb.run(global).await,
             Verb::Node(verb) => verb.run(global).await,
             Verb::Gateway(verb) => verb.run(global).await,
+            Verb::Endpoint(verb) => verb.run(global).await,
             Verb::Exit(verb) => verb.run(global).await,
             Verb::Cni(verb) => verb.run(global).await,
             Verb::Name(verb) => verb.run(global).await,
@@ -284,6 +288,12 @@ mod tests {
             "meshctl exit use none",
             "meshctl gateway remove gw1 --range 192.168.50.0/24",
             "meshctl gateway remove gw1 --exit",
+            "meshctl endpoint add api --to cp1:6443,cp2:6443 --ca /etc/kubernetes/pki/ca.crt",
+            "meshctl endpoint add api --address 10.0.1.99:60443 --to cp1:6443 --network prod",
+            "meshctl endpoint add registry --port 5000 --to store1:5000 --no-ca",
+            "meshctl endpoint list --network prod",
+            "meshctl endpoint remove api --to cp1:6443",
+            "meshctl endpoint remove registry",
             "meshctl cni install --bin-dir /usr/lib/cni --conf-dir /etc/cni/net.d --wait 300 --cni-version 1.1.0",
             "meshctl cni uninstall --force",
             "meshctl cni credentials --kubeconfig /root/meshd.kubeconfig --network prod",
@@ -340,6 +350,13 @@ mod tests {
                 "cannot be used with",
             ),
             ("meshctl gateway add gw1 --range 10.0.0.0/8 --to tag:", "tag:NAME"),
+            ("meshctl endpoint add api --to cp1", "cp1:6443"),
+            ("meshctl endpoint add api --to cp1:0", "cp1:6443"),
+            ("meshctl endpoint add api --address 10.0.1.99", "--address"),
+            (
+                "meshctl endpoint add api --address 10.0.1.99:6 --port 5",
+                "cannot be used with",
+            ),
             ("meshctl completion tcsh", "bash"),
         ] {
             let error = parse(line).unwrap_err();

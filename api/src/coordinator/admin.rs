@@ -24,13 +24,18 @@
 //! | `POST /networks/{name}/pods` | [`NetworkPods`] | [`Done`] |
 //! | `POST /networks/{name}/nodes/{name or id}/pods` | [`NodePods`] | [`Done`] |
 //! | `POST /networks/{name}/grants` | [`GrantSet`] | [`Done`] |
+//! | `GET /networks/{name}/endpoints` | | array of [`EndpointInfo`] |
+//! | `POST /networks/{name}/endpoints` | [`EndpointSet`] | [`Done`] |
+//! | `POST /networks/{name}/endpoints/remove` | [`EndpointRemove`] | [`Done`] |
 //! | `GET /backup` (admin socket only) | | the backup file, `application/octet-stream` |
 //! | `POST /restore` (admin socket only) | a backup file | [`Done`] |
 
+mod endpoints;
 mod grants;
 mod pods;
 
 pub use crate::Done;
+pub use endpoints::{EndpointInfo, EndpointMember, EndpointRemove, EndpointSet};
 pub use grants::GrantSet;
 pub use pods::{NetworkPods, NodePods, PodsInfo};
 

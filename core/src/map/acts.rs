@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{BlockedName, Death, Memory};
 use crate::id::{NodeId, TokenId};
-use crate::statement::{Act, Deed, GatewayTerms, Grant, PodPrefixes, PodTerms, Signed};
+use crate::statement::{Act, Deed, EndpointTerms, GatewayTerms, Grant, PodPrefixes, PodTerms, Signed};
 
 /// What all acts together come to.
 #[derive(Debug, Default)]
@@ -33,6 +33,8 @@ pub struct Effects {
     pub parts: BTreeMap<NodeId, (u64, PodPrefixes)>,
     /// Prefixes granted to nodes.
     pub grants: BTreeSet<Grant>,
+    /// Endpoints by name.
+    pub endpoints: BTreeMap<String, EndpointTerms>,
 }
 
 impl Effects {
@@ -73,6 +75,8 @@ impl Effects {
             Deed::PodPrefixes { node, prefixes } => drop(self.parts.insert(*node, (serial, *prefixes))),
             Deed::Grant { grant, on: true } => drop(self.grants.insert(grant.clone())),
             Deed::Grant { grant, on: false } => drop(self.grants.remove(grant)),
+            Deed::Endpoint { name, terms } => drop(self.endpoints.insert(name.clone(), terms.clone())),
+            Deed::WithdrawEndpoint { name } => drop(self.endpoints.remove(name)),
             Deed::RevokeToken { .. } | Deed::Unknown { .. } => {}
         }
     }
@@ -114,6 +118,8 @@ impl Effects {
             | Deed::PodNetwork { .. }
             | Deed::PodPrefixes { .. }
             | Deed::Grant { .. }
+            | Deed::Endpoint { .. }
+            | Deed::WithdrawEndpoint { .. }
             | Deed::Unknown { .. } => Vec::new(),
         }
     }

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::{Death, EntryKey, Place};
 use crate::adopted::GrantError;
+use crate::balance::EndpointError;
 use crate::gateway::RangeError;
 use crate::id::{NodeId, TokenId};
 use crate::ipam::TermsError;
@@ -157,6 +158,14 @@ pub enum Cause {
     /// A grant that would break something.
     #[error("routes of other programs do not count as granted: {0}")]
     GrantUnfit(GrantError),
+    /// An endpoint that would break something.
+    #[error("there is no endpoint \"{name}\" here: {why}")]
+    EndpointUnfit {
+        /// Its name.
+        name: String,
+        /// Why not.
+        why: EndpointError,
+    },
     /// More nodes than a map may ever have had.
     #[error("refused: this node remembers {0} nodes already and takes no more")]
     TooMany(usize),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::{Death, Refusal};
+use crate::balance::Endpoint;
 use crate::gateway::Gateway;
 use crate::id::{NodeId, RelayId, TokenId};
 use crate::keys::{DiscoveryPublic, IdentityPublic, WireGuardPublic};
@@ -31,6 +32,8 @@ pub struct View {
     pub parts: BTreeMap<NodeId, PodPrefixes>,
     /// Prefixes inside which routes of other programs through nodes count; none that would break something.
     pub grants: Vec<Grant>,
+    /// Endpoints by name; none that would break something. Members may be nodes that are out.
+    pub endpoints: Vec<Endpoint>,
     /// Names that nobody may take for a while, by name.
     pub blocked_names: BTreeMap<String, BlockedName>,
     /// What is refused, and why.

@@ -5,6 +5,7 @@ mod wire;
 use ipnet::IpNet;
 
 use super::Statement;
+use super::endpoint::EndpointTerms;
 use super::grant::Grant;
 use super::pods::{PodPrefixes, PodTerms, whole};
 use super::text::{self, MAX_LABEL, MAX_TEXT};
@@ -101,6 +102,18 @@ pub enum Deed {
         /// Whether from now on they may.
         on: bool,
     },
+    /// Kind 13: an address that every node holds, and the nodes behind it. A later one of the same name changes it.
+    Endpoint {
+        /// Its name: a DNS label.
+        name: String,
+        /// Where it is, and who is behind it.
+        terms: EndpointTerms,
+    },
+    /// Kind 14: there is no endpoint of this name any more.
+    WithdrawEndpoint {
+        /// Its name.
+        name: String,
+    },
     /// Of a newer release; kept in the map, of no effect here.
     Unknown {
         /// Its kind.
@@ -155,7 +168,10 @@ impl Statement for Act {
 
     fn check(&self) -> Result<(), String> {
         match &self.deed {
-            Deed::Rename { name, .. } | Deed::FreeName { name } => text::check("the name", name, MAX_TEXT),
+            Deed::Rename { name, .. } | Deed::FreeName { name } | Deed::WithdrawEndpoint { name } => {
+                text::check("the name", name, MAX_TEXT)
+            }
+            Deed::Endpoint { name, terms } => terms.check(name),
             Deed::Remove { name, .. } => text::check_some("the name", name.as_ref(), MAX_TEXT),
             Deed::Gateway { terms, .. } => terms.check(),
             Deed::Approve { .. }

@@ -10,6 +10,7 @@
 mod act;
 mod delegation;
 mod departure;
+mod endpoint;
 mod enrolment;
 mod grant;
 mod map_header;
@@ -22,6 +23,7 @@ pub(crate) mod text;
 pub use act::{Act, Deed, GatewayTerms, MAX_REACH};
 pub use delegation::{Delegation, Fixed, Limits, MAX_TAGS, Terms};
 pub use departure::Departure;
+pub use endpoint::{EndpointTerms, MAX_AUTHORITIES, MAX_AUTHORITY, MAX_MEMBERS, Member};
 pub use enrolment::Enrolment;
 pub use grant::{Grant, Grantee};
 pub use map_header::{Digest, MapHeader};

@@ -108,7 +108,20 @@ fn grant(to: Grantee, on: bool) -> Deed {
     }
 }
 
-fn deeds() -> [Deed; 13] {
+fn endpoint(address: Option<std::net::IpAddr>, authorities: Vec<Vec<u8>>) -> Deed {
+    let member = |port| Member { node: NODE, port };
+    Deed::Endpoint {
+        name: "api".into(),
+        terms: EndpointTerms {
+            address,
+            port: 7443,
+            members: vec![member(6443), member(6444)],
+            authorities,
+        },
+    }
+}
+
+fn deeds() -> [Deed; 16] {
     let name = || "web".to_owned();
     [
         Deed::Remove {
@@ -143,6 +156,9 @@ fn deeds() -> [Deed; 13] {
         grant(Grantee::Node(NODE), true),
         grant(Grantee::Tag("worker".into()), false),
         grant(Grantee::Everybody, true),
+        endpoint(None, vec![vec![0x30; 800]; 2]),
+        endpoint(Some("fd44::99".parse().unwrap()), Vec::new()),
+        Deed::WithdrawEndpoint { name: name() },
         Deed::Relay { node: NODE, on: true },
         Deed::Relay {
             node: NODE,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use meshd_core::id::{NodeId, TokenId};
 use meshd_core::map::Death;
-use meshd_core::statement::{Act, Deed, GatewayTerms, Grant, PodPrefixes, PodTerms};
+use meshd_core::statement::{Act, Deed, EndpointTerms, GatewayTerms, Grant, PodPrefixes, PodTerms};
 
 /// A name that is blocked, and by whose removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,7 @@ pub struct Effects {
     pods: Option<PodTerms>,
     parts: BTreeMap<NodeId, PodPrefixes>,
     grants: BTreeSet<Grant>,
+    endpoints: BTreeMap<String, (u64, EndpointTerms)>,
 }
 
 impl Effects {
@@ -64,6 +65,10 @@ impl Effects {
             Deed::PodPrefixes { node, prefixes } => drop(self.parts.insert(*node, *prefixes)),
             Deed::Grant { grant, on: true } => drop(self.grants.insert(grant.clone())),
             Deed::Grant { grant, on: false } => drop(self.grants.remove(grant)),
+            Deed::Endpoint { name, terms } => {
+                self.endpoints.insert(name.clone(), (act.serial, terms.clone()));
+            }
+            Deed::WithdrawEndpoint { name } => drop(self.endpoints.remove(name)),
             Deed::Unknown { .. } => {}
         }
     }
@@ -117,6 +122,11 @@ impl Effects {
     /// Grants that were not revoked; to nodes that are out, too.
     pub fn grants(&self) -> &BTreeSet<Grant> {
         &self.grants
+    }
+
+    /// Endpoints that were not withdrawn, by name: serial of the act, and what it says.
+    pub fn endpoints(&self) -> &BTreeMap<String, (u64, EndpointTerms)> {
+        &self.endpoints
     }
 
     /// The block on a name.

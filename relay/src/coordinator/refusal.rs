@@ -65,6 +65,16 @@ pub enum Refusal {
         /// The serial held.
         held: u64,
     },
+    /// Somebody else changed it since it was read.
+    #[error(
+        "the endpoint was changed meanwhile (serial {held}, and the request is based on {got}); read it and try again"
+    )]
+    StaleBase {
+        /// On which the request is based.
+        got: u64,
+        /// The one held.
+        held: u64,
+    },
     /// The network has as many nodes as a map can hold.
     #[error(
         "this network has as many nodes as one network can have; remove those that are gone, or make another one"
@@ -135,7 +145,7 @@ impl Refusal {
             } => "clone-new-identity",
             Self::Clone { .. } | Self::CloneLeaves => "clone",
             Self::Reallotted { .. } => "reallotted",
-            Self::StaleSerial { .. } => "stale-serial",
+            Self::StaleSerial { .. } | Self::StaleBase { .. } => "stale-serial",
             Self::TooOften => "too-often",
             Self::Full => "network-full",
             Self::Unknown { what: "network", .. } => "unknown-network",
@@ -160,6 +170,7 @@ impl Refusal {
             | Self::CloneLeaves
             | Self::Reallotted { .. }
             | Self::StaleSerial { .. }
+            | Self::StaleBase { .. }
             | Self::Conflict(_)
             | Self::RootElsewhere(_) => 409,
             Self::Store(_) | Self::Stopping => 503,

@@ -10,9 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Extension, Json, Router};
 use meshd_api::coordinator::admin::{
-    Done, GatewayAdd, GatewayInfo, GatewayRemove, GrantSet, NameFree, NetworkCreate, NetworkInfo,
-    NetworkPods, NodeAct, NodeInfo, NodePods, NodeRelay, RelayCreate, RelayCreated, RelayInfo, TokenCreate,
-    TokenCreated, TokenInfo, TokenRevoke,
+    Done, EndpointInfo, EndpointRemove, EndpointSet, GatewayAdd, GatewayInfo, GatewayRemove, GrantSet,
+    NameFree, NetworkCreate, NetworkInfo, NetworkPods, NodeAct, NodeInfo, NodePods, NodeRelay, RelayCreate,
+    RelayCreated, RelayInfo, TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
 };
 use meshd_api::coordinator::node::{
     Entries, JoinPreview, JoinReply, JoinRequest, Leave, Parts, PartsTaken, Pong, RecordUpdate, StreamLine,
@@ -133,6 +133,12 @@ fn admin_routes() -> Table {
             .takes::<NodePods>().gives::<Done>(), admins::changes_of(Everything::give_pods)),
         (at("post", "/v1/admin/networks/{network}/grants", "Grants prefixes in which routes of other programs count")
             .takes::<GrantSet>().gives::<Done>(), admins::changes(Everything::set_grant)),
+        (at("get", "/v1/admin/networks/{network}/endpoints", "Addresses that every node balances")
+            .gives_list::<EndpointInfo>(), admins::reads(Everything::list_endpoints)),
+        (at("post", "/v1/admin/networks/{network}/endpoints", "Makes an endpoint, or changes it")
+            .takes::<EndpointSet>().gives::<Done>(), admins::changes(Everything::set_endpoint)),
+        (at("post", "/v1/admin/networks/{network}/endpoints/remove", "Takes an endpoint away")
+            .takes::<EndpointRemove>().gives::<Done>(), admins::changes(Everything::remove_endpoint)),
         (at("get", "/v1/admin/relays", "All relays (admin socket only)").gives_list::<RelayInfo>(),
             get(admins::list_relays)),
         (at("post", "/v1/admin/relays", "Makes a relay on another host (admin socket only)").takes::<RelayCreate>()

@@ -1,5 +1,7 @@
 //! Answers of a meshrelay, held against its OpenAPI document.
 
+mod endpoints;
+
 use std::collections::BTreeSet;
 
 use hyper::Method;

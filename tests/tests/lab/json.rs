@@ -77,6 +77,12 @@ fn on_the_coordinator(bed: &Bed) {
     check(&["token", "list"], TOKEN);
     let id = token["id"].as_str().expect("text").to_owned();
     check(&["token", "revoke", &id], "message");
+    check(&["endpoint", "add", "api", "--no-ca"], "message");
+    check(
+        &["endpoint", "list"],
+        "name at address port members check authorities serial",
+    );
+    check(&["endpoint", "remove", "api"], "message");
     check(&["node", "list"], NODE);
     check(&["node", "show", "b"], NODE);
     check(&["node", "replace", "b"], "id token");

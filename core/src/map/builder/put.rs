@@ -67,6 +67,9 @@ impl MapBuilder {
             }
             Deed::Grant { grant, .. } if self.is_for_the_dead(&grant) => Ok(Put::default()),
             Deed::Grant { grant, .. } => self.put_newer(Slot::Grant(grant), entry, "grant"),
+            Deed::Endpoint { name, .. } | Deed::WithdrawEndpoint { name } => {
+                self.put_newer(Slot::Endpoint(name), entry, "endpoint")
+            }
             Deed::Unknown { .. } => {
                 let slot = Slot::OtherAct(entry.key());
                 self.put_newer(slot, entry, "admin act")

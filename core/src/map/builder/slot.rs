@@ -23,6 +23,7 @@ pub enum Slot {
     PodNetwork,
     PodPrefixes(NodeId),
     Grant(Grant),
+    Endpoint(String),
     OtherAct(EntryKey),
     Node(NodeId),
 }

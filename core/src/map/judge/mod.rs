@@ -12,6 +12,7 @@
 mod chains;
 mod claims;
 mod deaths;
+mod endpoints;
 mod gateways;
 mod grants;
 mod pods;
@@ -92,6 +93,7 @@ impl<'a> Judge<'a> {
         let parts = self.parts(&effects, pods.as_ref(), &nodes);
         let gateways = self.gateways(&effects, &params, &nodes, &parts);
         let grants = self.grants(&effects, &params, pods.as_ref(), &gateways);
+        let endpoints = self.endpoints(&effects, &params, pods.as_ref());
         let removed = self.removed(&effects);
         let (at, blocked_names) = (map.header().value().at(), effects.blocked_names());
         let view = View {
@@ -104,6 +106,7 @@ impl<'a> Judge<'a> {
             pods,
             parts,
             grants,
+            endpoints,
             blocked_names,
             refusals: self.refusals,
         };

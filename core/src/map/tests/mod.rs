@@ -1,4 +1,5 @@
 mod bytes;
+mod endpoints;
 mod gateways;
 mod grants;
 mod honest;

@@ -1,11 +1,12 @@
 //! An act's payload: a CBOR map whose keys mean what its kind makes of them (docs/wire.md section 2).
 
+mod fields;
+
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
-use super::{Act, Deed, GatewayTerms};
+use super::{Act, Deed};
 use crate::id::{NetworkId, NodeId, TokenId};
-use crate::statement::grant::{Grant, Grantee};
-use crate::statement::pods::{PodPrefixes, PodTerms, Tellers};
+use minicbor::bytes::ByteVec;
 
 /// The map on the wire, with its keys.
 #[derive(Default, Encode, Decode)]
@@ -41,124 +42,12 @@ struct Wire {
     services: Vec<String>,
     #[n(14)]
     pods: Option<String>,
-}
-
-impl From<&PodTerms> for Wire {
-    fn from(terms: &PodTerms) -> Self {
-        Self {
-            text: Some(terms.ipv4.to_string()),
-            published: terms.ipv6.map(|ipv6| ipv6.to_string()),
-            node_prefix: Some(terms.node_prefix),
-            services: terms.services.iter().map(ToString::to_string).collect(),
-            to_nodes: terms.tellers.nodes.clone(),
-            to_tags: terms.tellers.tags.clone(),
-            ..Self::default()
-        }
-    }
-}
-
-impl From<&PodPrefixes> for Wire {
-    fn from(prefixes: &PodPrefixes) -> Self {
-        Self {
-            text: Some(prefixes.ipv4.to_string()),
-            published: prefixes.ipv6.map(|ipv6| ipv6.to_string()),
-            ..Self::default()
-        }
-    }
-}
-
-impl From<&GatewayTerms> for Wire {
-    fn from(terms: &GatewayTerms) -> Self {
-        Self {
-            text: Some(terms.range.to_string()),
-            published: terms.published.map(|published| published.to_string()),
-            nat: Some(terms.nat),
-            priority: Some(terms.priority),
-            to_nodes: terms.to_nodes.clone(),
-            to_tags: terms.to_tags.clone(),
-            pods: terms.pods.clone(),
-            ..Self::default()
-        }
-    }
-}
-
-impl From<&Grant> for Wire {
-    fn from(grant: &Grant) -> Self {
-        let text = Some(grant.prefix.to_string());
-        let (node, to_tags) = match &grant.to {
-            Grantee::Everybody => (None, Vec::new()),
-            Grantee::Tag(tag) => (None, vec![tag.clone()]),
-            Grantee::Node(node) => (Some(*node), Vec::new()),
-        };
-        Self {
-            text,
-            node,
-            to_tags,
-            ..Self::default()
-        }
-    }
-}
-
-impl Wire {
-    fn range<P: std::str::FromStr>(text: Option<&str>) -> Result<P, minicbor::decode::Error> {
-        let parsed = text.and_then(|text| text.parse().ok());
-        parsed.ok_or_else(|| minicbor::decode::Error::message("the act names no range"))
-    }
-
-    fn terms(&self) -> Result<GatewayTerms, minicbor::decode::Error> {
-        let published = self.published.as_deref();
-        Ok(GatewayTerms {
-            range: Self::range(self.text.as_deref())?,
-            published: published.map(|text| Self::range(Some(text))).transpose()?,
-            nat: self.nat.unwrap_or(false),
-            priority: self.priority.unwrap_or(0),
-            to_nodes: self.to_nodes.clone(),
-            to_tags: self.to_tags.clone(),
-            pods: self.pods.clone(),
-        })
-    }
-
-    fn pod_prefixes(&self) -> Result<PodPrefixes, minicbor::decode::Error> {
-        let ipv6 = self.published.as_deref();
-        Ok(PodPrefixes {
-            ipv4: Self::range(self.text.as_deref())?,
-            ipv6: ipv6.map(|text| Self::range(Some(text))).transpose()?,
-        })
-    }
-
-    fn grant(&self) -> Result<Grant, minicbor::decode::Error> {
-        let to = match (self.node, &self.to_tags[..]) {
-            (Some(node), []) => Grantee::Node(node),
-            (None, [tag]) => Grantee::Tag(tag.clone()),
-            (None, []) => Grantee::Everybody,
-            _ => {
-                let text = "the act grants a prefix to several at once";
-                return Err(minicbor::decode::Error::message(text));
-            }
-        };
-        Ok(Grant {
-            to,
-            prefix: Self::range(self.text.as_deref())?,
-        })
-    }
-
-    fn pod_terms(&self) -> Result<PodTerms, minicbor::decode::Error> {
-        let PodPrefixes { ipv4, ipv6 } = self.pod_prefixes()?;
-        let node_prefix = self.node_prefix;
-        let services = self.services.iter().map(|text| Self::range(Some(text)));
-        Ok(PodTerms {
-            ipv4,
-            ipv6,
-            node_prefix: node_prefix.ok_or_else(|| {
-                minicbor::decode::Error::message("the act names no length of nodes' prefixes")
-            })?,
-            services: services.collect::<Result<_, _>>()?,
-            tellers: Tellers {
-                nodes: self.to_nodes.clone(),
-                tags: self.to_tags.clone(),
-            },
-        })
-    }
+    #[n(15)]
+    port: Option<u16>,
+    #[cbor(n(16), skip_if = "Vec::is_empty")]
+    ports: Vec<u16>,
+    #[cbor(n(17), skip_if = "Vec::is_empty")]
+    authorities: Vec<ByteVec>,
 }
 
 impl<C> Encode<C> for Act {
@@ -230,6 +119,20 @@ impl<C> Encode<C> for Act {
                 },
             ),
             Deed::Grant { grant, on } => (if *on { 11 } else { 12 }, Wire::from(grant)),
+            Deed::Endpoint { name, terms } => (
+                13,
+                Wire {
+                    text: Some(name.clone()),
+                    ..Wire::from(terms)
+                },
+            ),
+            Deed::WithdrawEndpoint { name } => (
+                14,
+                Wire {
+                    text: Some(name.clone()),
+                    ..Wire::default()
+                },
+            ),
             Deed::Unknown { .. } => return Err(unknown),
         };
         let wire = Wire {
@@ -296,6 +199,11 @@ impl<'b, C> Decode<'b, C> for Act {
                 grant: wire.grant()?,
                 on: kind == 11,
             },
+            13 => Deed::Endpoint {
+                name: name()?,
+                terms: wire.endpoint()?,
+            },
+            14 => Deed::WithdrawEndpoint { name: name()? },
             kind => Deed::Unknown { kind },
         };
         Ok(Self {

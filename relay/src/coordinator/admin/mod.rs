@@ -2,6 +2,7 @@
 //! request carries the statement that meshctl signed with a key kept elsewhere, which is verified like any other.
 
 mod backup;
+mod endpoints;
 mod gateways;
 mod grants;
 mod networks;
