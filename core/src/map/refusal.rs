@@ -164,7 +164,7 @@ pub enum Cause {
         /// Its name.
         name: String,
         /// Why not.
-        why: EndpointError,
+        why: Box<EndpointError>,
     },
     /// More nodes than a map may ever have had.
     #[error("refused: this node remembers {0} nodes already and takes no more")]

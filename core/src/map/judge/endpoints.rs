@@ -22,7 +22,7 @@ impl Judge<'_> {
                     terms: terms.clone(),
                 }),
                 Err(why) => {
-                    let name = name.clone();
+                    let (name, why) = (name.clone(), Box::new(why));
                     self.refusals
                         .push(Refusal::of_map(Cause::EndpointUnfit { name, why }));
                 }
