@@ -22,7 +22,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Changes of rules come in bursts (a firewall that reloads); they are looked at together.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -49,6 +49,8 @@ pub struct Fenced {
     pub interface: String,
     /// Its addresses.
     pub addresses: (Ipv4Addr, Ipv6Addr),
+    /// Addresses that it holds besides, for this machine alone.
+    pub held: Vec<IpAddr>,
     /// Ranges that this node serves.
     pub services: Vec<Service>,
     /// Interfaces that forward only since we serve: what they forward goes to the mesh and nowhere else.
@@ -100,6 +102,8 @@ struct Fences {
     all: BTreeMap<String, Fenced>,
     /// Our table as nft printed it when it was made; `None` where it may not be as it should.
     made: Option<String>,
+    /// Whether there is no table that silences ARP, by us or a meshd before.
+    loud: bool,
 }
 
 impl Fences {
@@ -221,10 +225,23 @@ impl Firewall {
         fences.made = None;
         let nft = Nft::find()?;
         nft.run(&rules::table(&self.table, fences.all.values())).await?;
+        self.silence(&nft, fences).await;
         if !fences.all.is_empty() {
             fences.made = self.own_table(&nft).await?;
         }
         self.judge_foreign(&nft, fences).await
+    }
+
+    /// A kernel without this family of tables goes on answering; that is no reason to do without the rest.
+    async fn silence(&self, nft: &Nft, fences: &mut Fences) {
+        let loud = fences.all.values().all(|fenced| fenced.held.is_empty());
+        if loud && fences.loud {
+            return;
+        }
+        fences.loud = loud;
+        if let Err(error) = nft.run(&rules::silence(&self.table, fences.all.values())).await {
+            debug!(%error, "this machine may answer ARP for addresses that every node has");
+        }
     }
 
     /// Our table without its counters, as nft prints it.

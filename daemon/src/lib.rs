@@ -16,6 +16,7 @@ pub mod clean;
 pub mod config;
 pub mod dataplane;
 pub mod descriptors;
+pub mod endpoint;
 pub mod firewall;
 pub mod hosts;
 pub mod join;

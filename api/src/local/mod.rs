@@ -23,6 +23,7 @@
 //! | `POST /v1/kube/forget` | [`PodNetwork`] | [`Done`], also where there were none |
 //! | `POST /v1/exit` | [`ExitRequest`] | [`Done`] |
 
+mod endpoints;
 mod kube;
 mod paths;
 mod pods;
@@ -30,6 +31,7 @@ mod requests;
 mod status;
 
 pub use crate::Done;
+pub use endpoints::{EndpointMemberStatus, EndpointStatus};
 pub use kube::{KubeCredentials, KubeStatus};
 pub use paths::{
     Attempt, ExitRequest, Nat, Netcheck, NetcheckRequest, PeerRequest, PingReply, PortMapping, RelayCheck,

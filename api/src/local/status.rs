@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{KubeStatus, NodePods};
+use super::{EndpointStatus, KubeStatus, NodePods};
 
 /// What this meshd is and is in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -75,6 +75,9 @@ pub struct NetworkStatus {
     /// Ranges behind egress gateways, as this node sees them.
     #[serde(default)]
     pub ranges: Vec<RangeStatus>,
+    /// Addresses that every node holds, and their members as this node sees them.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointStatus>,
     /// Pods on this node; null where it has no prefix for any.
     #[serde(default)]
     pub pods: Option<NodePods>,

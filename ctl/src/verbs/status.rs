@@ -2,7 +2,8 @@
 
 use clap::Args;
 use meshd_api::local::{
-    self, KubeStatus, NetworkStatus, PathKind, PeerStatus, RangeStatus, RelayStatus, Transport,
+    self, EndpointMemberStatus, EndpointStatus, KubeStatus, NetworkStatus, PathKind, PeerStatus, RangeStatus,
+    RelayStatus, Transport,
 };
 
 use crate::cli::Global;
@@ -84,6 +85,9 @@ fn render_network(network: &NetworkStatus) -> String {
     for range in &network.ranges {
         out += &wrap(&range_line(range), 2);
     }
+    for endpoint in &network.endpoints {
+        out += &wrap(&endpoint_line(endpoint), 2);
+    }
     if network.peers.is_empty() {
         return out + "nobody else is in yet\n";
     }
@@ -95,6 +99,24 @@ fn render_network(network: &NetworkStatus) -> String {
         .into_iter()
         .map(|peer| columns.peer(peer))
         .collect::<String>()
+}
+
+/// Where an endpoint is, and how those behind it are.
+fn endpoint_line(endpoint: &EndpointStatus) -> String {
+    let member = |member: &EndpointMemberStatus| {
+        let EndpointMemberStatus { node, health, .. } = member;
+        format!("{node} {health}")
+    };
+    let members: Vec<String> = endpoint.members.iter().map(member).collect();
+    let whither = match members.is_empty() {
+        true => "leads to nobody yet".to_owned(),
+        false => format!("leads to {}", members.join(", ")),
+    };
+    format!(
+        "endpoint {} at {} {whither}",
+        endpoint.name,
+        endpoint.at.join(" and ")
+    )
 }
 
 /// Whether the API server is heard, and what is known of the cluster.
@@ -250,6 +272,7 @@ mod tests {
             relays: Vec::new(),
             peers,
             ranges: Vec::new(),
+            endpoints: Vec::new(),
             pods: None,
             kube: None,
             warnings: Vec::new(),

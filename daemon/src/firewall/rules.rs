@@ -59,6 +59,26 @@ pub fn table<'a>(name: &str, fenced: impl Iterator<Item = &'a Fenced> + Clone) -
     script
 }
 
+/// The script that makes anew the table by which this machine is silent (ARP) about addresses that every node holds for itself: the
+/// kernel answers for each address of any interface. IPv6 asks an interface about its own addresses only.
+pub fn silence<'a>(name: &str, fenced: impl Iterator<Item = &'a Fenced>) -> String {
+    let mut script = format!("add table arp {name}\ndelete table arp {name}\n");
+    let held: BTreeSet<&IpAddr> = fenced
+        .flat_map(|fenced| &fenced.held)
+        .filter(|ip| ip.is_ipv4())
+        .collect();
+    if held.is_empty() {
+        return script;
+    }
+    let _ = writeln!(script, "table arp {name} {{\n  chain input {{");
+    script.push_str("    type filter hook input priority 0; policy accept;\n");
+    for ip in held {
+        let _ = writeln!(script, "    arp daddr ip {ip} drop");
+    }
+    script.push_str("  }\n}\n");
+    script
+}
+
 #[derive(Default)]
 struct Chains {
     pods: Vec<String>,
@@ -163,6 +183,10 @@ impl Chains {
         let (v4, v6) = fenced.addresses;
         self.input.push(format!("{from} ip daddr {v4} counter drop"));
         self.input.push(format!("{from} ip6 daddr {v6} counter drop"));
+        for held in &fenced.held {
+            let ip = ip(&IpNet::from(*held));
+            self.input.push(format!("{from} {ip} daddr {held} counter drop"));
+        }
         for prefix in fenced.prefixes {
             let ip = ip(&prefix);
             let lans = fenced.lans.iter().filter(|lan| prefix.contains(*lan));

@@ -16,6 +16,7 @@ impl Task {
         self.judge_gateways();
         self.judge_pods();
         self.judge_grants();
+        self.endpoints_stale = true;
         let Some(view) = self.map.view() else { return };
         let others: Vec<_> = view
             .nodes

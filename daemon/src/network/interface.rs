@@ -11,7 +11,7 @@ use anyhow::Context;
 use ipnet::IpNet;
 use meshd_core::statement::Params;
 use meshd_net::netlink::{
-    Address, Family, LinkChange, Netlink, OWN_MARK, Route, RouteKind, Rule, RuleAction,
+    Address, Family, LinkChange, Netlink, OWN_MARK, Route, RouteKind, Rule, RuleAction, Scope,
 };
 use meshd_net::tun::Tun;
 use meshd_net::wanted::Wanted;
@@ -41,6 +41,8 @@ pub struct Interface {
     own: Vec<IpNet>,
     /// LAN prefixes that keep their own route.
     throws: Vec<IpNet>,
+    /// Addresses of endpoints.
+    held: Vec<IpAddr>,
 }
 
 impl Interface {
@@ -67,6 +69,7 @@ impl Interface {
             ranges,
             own: Vec::new(),
             throws: Vec::new(),
+            held: Vec::new(),
         };
         interface.ensure(netlink).await?;
         Ok((interface, tun))
@@ -104,6 +107,36 @@ impl Interface {
         (self.ranges, self.own, self.throws) = (ranges, own, lans);
         self.ensure(netlink).await?;
         Ok(new)
+    }
+
+    /// Holds these addresses besides its own: for this machine alone, and never as a source. Others that it held go, also those of a
+    /// meshd before.
+    ///
+    /// # Errors
+    /// In the kernel's words; what could be done is done.
+    pub async fn hold(&mut self, held: Vec<IpAddr>, netlink: &Netlink) -> anyhow::Result<()> {
+        let first = self.held.is_empty();
+        if self.held == held && !first {
+            return Ok(());
+        }
+        self.held = held;
+        let (v4, v6) = self.addresses;
+        for address in netlink.addresses(Some(self.index)).await? {
+            let ours = self.held.contains(&address.ip) || address.ip == v4 || address.ip == v6;
+            let whole = address.prefix_len == if address.ip.is_ipv4() { 32 } else { 128 };
+            if whole && !ours {
+                netlink.delete_address(&address).await?;
+            }
+        }
+        match self.held.is_empty() {
+            true => Ok(()),
+            false => self.ensure(netlink).await,
+        }
+    }
+
+    /// Addresses that it holds besides its own.
+    pub fn held(&self) -> &[IpAddr] {
+        &self.held
     }
 
     /// Its routing table.
@@ -145,7 +178,13 @@ impl Interface {
 
     fn wanted(&self) -> Wanted {
         let (v4, v6) = self.addresses;
-        let addresses = [(IpAddr::from(v4), 32), (IpAddr::from(v6), 128)];
+        let one = |ip: IpAddr| Address::new(self.index, ip, if ip.is_ipv4() { 32 } else { 128 });
+        let own = [IpAddr::from(v4), v6.into()].map(one);
+        let held = self.held.iter().map(|ip| Address {
+            scope: Scope::Host,
+            ..one(*ip)
+        });
+        let addresses = own.into_iter().chain(held).collect();
         let route = |prefix: &IpNet| Route {
             source: Some(if prefix.addr().is_ipv4() {
                 v4.into()
@@ -173,9 +212,7 @@ impl Interface {
             interface: self.index,
             table: self.table,
             preference: self.preference,
-            addresses: addresses
-                .map(|(ip, len)| Address::new(self.index, ip, len))
-                .to_vec(),
+            addresses,
             routes: ours.chain(own).chain(throws).collect(),
             rules: Family::BOTH.map(|family| self.rule(family)).to_vec(),
         }

@@ -11,6 +11,7 @@ mod candidates;
 mod carrier;
 mod checks;
 pub mod coordinator;
+mod endpoints;
 mod exchange;
 mod floods;
 mod from_coordinator;

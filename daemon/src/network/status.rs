@@ -43,6 +43,7 @@ impl Task {
             relays: self.relays(),
             peers: self.peers(),
             ranges: self.ranges(),
+            endpoints: self.endpoints.status().0,
             pods: self.pods_status(),
             kube: self.kube.status(),
             warnings: self.warnings(),
@@ -165,6 +166,7 @@ impl Task {
             .chain(self.carriers.warnings())
             .chain(self.beacons.warnings())
             .chain(self.exchange.warnings())
+            .chain(self.endpoints.status().1)
             .chain(self.notes.clone())
             .chain(self.flood_warnings())
             .collect()
@@ -211,6 +213,7 @@ pub(super) fn outline(m: &Membership, interface: &str, coordinator: &str) -> Net
         relays: Vec::new(),
         peers: Vec::new(),
         ranges: Vec::new(),
+        endpoints: Vec::new(),
         pods: None,
         kube: None,
         warnings: Vec::new(),

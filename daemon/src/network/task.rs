@@ -71,6 +71,10 @@ pub struct Task {
     pub(super) fetching: BTreeSet<NodeId>,
     pub(super) samples: Samples,
     pub(super) gateways: Gateways,
+    /// Addresses that are served here, and led to members.
+    pub(super) endpoints: crate::endpoint::Handle,
+    /// The map changed, and endpoints were not brought in line yet.
+    pub(super) endpoints_stale: bool,
     /// The router's mapping of the UDP port.
     pub(super) port_mapping: PortMapping,
     pub(super) pods: Pods,
@@ -150,6 +154,8 @@ impl Task {
             fetching: BTreeSet::new(),
             samples: Samples::default(),
             gateways: Gateways::open(addresses.0, &files).await,
+            endpoints: crate::endpoint::Handle::default(),
+            endpoints_stale: true,
             port_mapping: PortMapping::start(port, &membership.discovery.seed()),
             pods,
             routes: AdoptedRoutes::default(),
@@ -218,6 +224,9 @@ impl Task {
         loop {
             if self.gateways.is_stale() {
                 self.serve_gateways().await;
+            }
+            if std::mem::take(&mut self.endpoints_stale) {
+                self.serve_endpoints().await;
             }
             self.drain_agent();
             let people = [self.checks.poll_timeout(), self.pings.poll_timeout()]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
 };
 
 use super::{Family, Mode, Netlink, NetlinkError};
@@ -65,7 +65,8 @@ pub struct Address {
     pub ip: IpAddr,
     /// Length of its subnet's prefix in bits.
     pub prefix_len: u8,
-    /// How far it is valid. IPv6 has only one scope for an address; the kernel sets it and ignores this.
+    /// How far it is valid. IPv6 has only one scope for an address, which the kernel sets; [`Scope::Host`] adds it as one that is no
+    /// source for anything new.
     pub scope: Scope,
     /// Whether the kernel shall not make a route to the subnet.
     pub no_prefix_route: bool,
@@ -138,6 +139,12 @@ impl Address {
             AddressAttribute::Address(self.ip),
             AddressAttribute::Flags(flags),
         ];
+        if self.ip.is_ipv6() && self.scope == Scope::Host {
+            // valid for ever and never preferred: no source for anything new (RFC 4862 section 5.5.4)
+            let mut lifetimes = CacheInfo::default();
+            (lifetimes.ifa_preferred, lifetimes.ifa_valid) = (0, u32::MAX);
+            message.attributes.push(AddressAttribute::CacheInfo(lifetimes));
+        }
         message
     }
 }

@@ -11,6 +11,7 @@ mod blocked;
 mod bystander;
 mod clock;
 mod clones;
+mod endpoints;
 mod exit_nodes;
 mod firewall;
 mod gateway_failover;

@@ -13,6 +13,7 @@ fn fenced(name: &str, v4: [u8; 4]) -> Fenced {
         lans: Vec::new(),
         underlay: BTreeSet::new(),
         pods: None,
+        held: Vec::new(),
         granted: Vec::new(),
         adopts: false,
     }
@@ -193,4 +194,25 @@ fn into_a_range_for_some_pods_the_others_do_not_send() {
     place(&script, "iifname \"mpod*\" ip6 daddr fd50::/64 counter drop");
     let first = "oifname \"mpod*\" ct state established,related counter accept";
     assert!(limit < place(&script, first), "{script}");
+}
+
+#[test]
+fn what_every_node_holds_is_reached_from_this_machine_alone() {
+    let plain = fenced("meshd0", [10, 77, 0, 1]);
+    let fenced = Fenced {
+        held: vec!["10.77.255.254".parse().unwrap(), "fd77::fffe".parse().unwrap()],
+        underlay: ["eth0".to_owned()].into(),
+        ..plain.clone()
+    };
+    let script = table("meshd-0", [fenced.clone()].iter());
+    for line in [
+        "iifname { \"eth0\" } ip daddr 10.77.255.254 counter drop",
+        "iifname { \"eth0\" } ip6 daddr fd77::fffe counter drop",
+    ] {
+        assert!(script.contains(line), "{script}");
+    }
+    let silent = silence("meshd-0", [fenced].iter());
+    assert!(silent.contains("arp daddr ip 10.77.255.254 drop"), "{silent}");
+    assert!(!silent.contains("fd77"), "{silent}");
+    assert!(!silence("meshd-0", [plain].iter()).contains("chain"));
 }

@@ -278,6 +278,7 @@ impl Task {
         let fenced = Fenced {
             interface: self.interface.name.clone(),
             addresses: self.interface.addresses,
+            held: self.held_alone(),
             services: self.gateways.duties.services.clone(),
             guarded,
             prefixes: self.interface.prefixes,

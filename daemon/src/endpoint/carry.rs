@@ -1,0 +1,86 @@
+//! One connection: to a member, and both ways until it ends.
+
+use super::service::Shared;
+use meshd_core::statement::Member;
+use rustix::net::sockopt;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::copy_bidirectional_with_sizes;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tracing::debug;
+
+/// How long one member may take to accept a connection. With two that are silent a third is reached within the bar of 3 s.
+const DIAL: Duration = Duration::from_secs(1);
+/// Members that are tried for one connection.
+const MAX_DIALS: usize = 5;
+/// Bytes that wait in one direction; a client that does not read is not read for.
+const BUFFER: usize = 16 * 1024;
+/// A peer that is gone without a word is noticed after two minutes of silence.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
+
+/// Counts a connection as closed, however it ends.
+struct Open<'a> {
+    shared: &'a Shared,
+    member: Member,
+    ended: bool,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.shared.closed(self.member, self.ended);
+    }
+}
+
+/// Carries a client's connection to the first member that takes it.
+pub async fn carry(mut client: TcpStream, shared: &Shared) {
+    settle(&client);
+    for place in shared.choose().into_iter().take(MAX_DIALS) {
+        let mut server = match dial(place.address).await {
+            Ok(server) => server,
+            Err(refused) => {
+                shared.failed(place.member, refused);
+                continue;
+            }
+        };
+        let end = shared.opened(place.member);
+        let dead = end.notified();
+        let mut open = Open {
+            shared,
+            member: place.member,
+            ended: false,
+        };
+        settle(&server);
+        tokio::select! {
+            _ = copy_bidirectional_with_sizes(&mut client, &mut server, BUFFER, BUFFER) => {}
+            () = dead => {
+                debug!(member = %place.name, "a connection ends, for the member is dead");
+                open.ended = true;
+                // a reset, so that the client does not take it for the end of an answer
+                let _ = client.set_zero_linger();
+            }
+        }
+        return;
+    }
+    shared.unserved();
+    let _ = client.set_zero_linger();
+}
+
+/// `Err(true)` where it was refused.
+async fn dial(address: SocketAddr) -> Result<TcpStream, bool> {
+    match timeout(DIAL, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(error.kind() == ErrorKind::ConnectionRefused),
+        Err(_) => Err(false),
+    }
+}
+
+fn settle(stream: &TcpStream) {
+    let (idle, every, times) = KEEPALIVE;
+    let _ = stream.set_nodelay(true);
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, idle);
+    let _ = sockopt::set_tcp_keepintvl(stream, every);
+    let _ = sockopt::set_tcp_keepcnt(stream, times);
+}

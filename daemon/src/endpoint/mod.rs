@@ -1,0 +1,104 @@
+//! Endpoints: addresses that this node holds for itself, where it listens and hands each connection to a member that is well.
+//!
+//! Who is well and who is next is decided in [`meshd_core::balance`]; here are the sockets. Connections may carry a lot (a registry's
+//! images), so they have a thread of their own with an event loop of its own: the control side never waits for them. There is
+//! none where there is no endpoint.
+//!
+//! 1. the network's task tells what there is ([`Handle::set`]), and holds the addresses on its interface;
+//! 2. `keeper.rs` starts and ends a service for each endpoint;
+//! 3. `service.rs` listens at its addresses, within a limit, and carries out what its balancer says;
+//! 4. `carry.rs` connects to a member and copies both ways until one of the two ends, or the member is dead;
+//! 5. `probe.rs` asks members how they are.
+
+mod carry;
+mod keeper;
+mod probe;
+mod service;
+
+use meshd_api::local::EndpointStatus;
+use meshd_core::statement::Member;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+use tracing::error;
+
+/// An endpoint as this node has to serve it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name.
+    pub name: String,
+    /// Where to listen.
+    pub at: Vec<SocketAddr>,
+    /// Who is behind it.
+    pub members: Vec<Place>,
+    /// Certificates (DER) of who issues the members'; none where a connection is proof enough.
+    pub authorities: Vec<Vec<u8>>,
+}
+
+/// A member, as this node knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The member.
+    pub member: Member,
+    /// Its node's name.
+    pub name: String,
+    /// Its place on the mesh.
+    pub address: SocketAddr,
+}
+
+/// What services tell of themselves.
+type Told = Arc<Mutex<Vec<Report>>>;
+
+/// What one service tells of itself.
+type Report = Arc<dyn Fn() -> (EndpointStatus, Vec<String>) + Send + Sync>;
+
+/// The endpoints of one network; they end when it is dropped.
+#[derive(Default)]
+pub struct Handle {
+    running: Option<(watch::Sender<Vec<Wanted>>, Told)>,
+}
+
+impl Handle {
+    /// These are the endpoints now. What did not change goes on undisturbed.
+    pub fn set(&mut self, wanted: Vec<Wanted>) {
+        if let Some((sender, _)) = &self.running {
+            sender.send_if_modified(|held| {
+                let new = *held != wanted;
+                *held = wanted;
+                new
+            });
+        } else if !wanted.is_empty() {
+            self.running = start(wanted);
+        }
+    }
+
+    /// How they are, and what somebody should know.
+    pub fn status(&self) -> (Vec<EndpointStatus>, Vec<String>) {
+        let Some((_, told)) = &self.running else {
+            return Default::default();
+        };
+        let reports = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (all, sentences): (Vec<_>, Vec<_>) = reports.iter().map(|report| report()).unzip();
+        (all, sentences.concat())
+    }
+}
+
+/// The thread of a network's endpoints; it ends with the sender.
+fn start(wanted: Vec<Wanted>) -> Option<(watch::Sender<Vec<Wanted>>, Told)> {
+    let (sender, receiver) = watch::channel(wanted);
+    let told = Told::default();
+    let tells = told.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let begun = runtime.and_then(|runtime| {
+        std::thread::Builder::new()
+            .name("endpoints".into())
+            .spawn(move || runtime.block_on(keeper::keep(receiver, tells)))
+    });
+    match begun {
+        Ok(_) => Some((sender, told)),
+        Err(why) => {
+            error!("endpoints are not served: their thread cannot be started: {why}");
+            None
+        }
+    }
+}
