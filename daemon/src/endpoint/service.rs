@@ -40,6 +40,8 @@ pub struct Shared {
 struct State {
     wanted: Wanted,
     balancer: Balancer,
+    /// Members' names, also of those that leave.
+    names: BTreeMap<Member, String>,
     /// Told when a member is dead.
     ends: BTreeMap<Member, Arc<Notify>>,
     counts: Counts,
@@ -65,6 +67,7 @@ impl Service {
                     ..wanted.clone()
                 },
                 balancer: Balancer::default(),
+                names: BTreeMap::new(),
                 ends: BTreeMap::new(),
                 counts: Counts::default(),
                 troubles: BTreeMap::new(),
@@ -117,6 +120,14 @@ impl Shared {
         if state.wanted.authorities != wanted.authorities {
             state.balancer.probe_anew(now);
         }
+        let held: Vec<Member> = state.balancer.members().map(|(member, ..)| member).collect();
+        state.names.retain(|member, _| held.contains(member));
+        state.ends.retain(|member, _| held.contains(member));
+        let named = wanted
+            .members
+            .iter()
+            .map(|place| (place.member, place.name.clone()));
+        state.names.extend(named);
         state.wanted = wanted;
         drop(state);
         self.wake.notify_one();
@@ -186,11 +197,11 @@ impl Shared {
             authorities,
         } = &state.wanted;
         let of = |(member, health, open): (Member, Health, u64)| {
-            let place = members.iter().find(|place| place.member == member);
+            let stays = members.iter().any(|place| place.member == member);
             EndpointMemberStatus {
-                node: place.map_or_else(|| member.node.to_string(), |place| place.name.clone()),
+                node: state.names.get(&member).cloned().unwrap_or_default(),
                 port: member.port,
-                health: place.map_or("leaving", |_| health.word()).to_owned(),
+                health: if stays { health.word() } else { "leaving" }.to_owned(),
                 connections: open,
             }
         };
@@ -220,10 +231,9 @@ impl State {
         while let Some(event) = self.balancer.poll_event() {
             match event {
                 Event::Changed { member, from, to } => {
-                    let place = self.wanted.members.iter().find(|place| place.member == member);
-                    let (endpoint, name) = (&self.wanted.name, place.map(|place| place.name.as_str()));
+                    let (endpoint, name) = (&self.wanted.name, self.names.get(&member));
                     let (from, to) = (from.word(), to.word());
-                    info!(%endpoint, member = name, from, to, "a member of an endpoint is otherwise than before");
+                    info!(%endpoint, member = ?name, from, to, "a member of an endpoint is otherwise than before");
                 }
                 Event::End(member) => {
                     if let Some(end) = self.ends.remove(&member) {
