@@ -8,19 +8,19 @@ use tokio::sync::watch;
 use tracing::info;
 
 /// Serves what is wanted until the sender is gone.
-pub async fn keep(mut wanted: watch::Receiver<Vec<Wanted>>, told: Told) {
+pub async fn keep(mut wanted: watch::Receiver<(u64, Vec<Wanted>)>, done: watch::Sender<u64>, told: Told) {
     let mut services: BTreeMap<String, Service> = BTreeMap::new();
     loop {
-        let now = wanted.borrow_and_update().clone();
-        services.retain(|name, service| {
-            let stays = now
-                .iter()
-                .any(|endpoint| endpoint.name == *name && endpoint.at == service.at());
-            if !stays {
+        let (wish, now) = wanted.borrow_and_update().clone();
+        for name in services.keys().cloned().collect::<Vec<_>>() {
+            let stays = |endpoint: &Wanted| endpoint.name == name && endpoint.at == services[&name].at();
+            if !now.iter().any(stays)
+                && let Some(service) = services.remove(&name)
+            {
                 info!(endpoint = %name, "the endpoint is no longer served here; its connections end");
+                service.end().await;
             }
-            stays
-        });
+        }
         for endpoint in now {
             match services.get(&endpoint.name) {
                 Some(service) => service.set(endpoint),
@@ -32,6 +32,7 @@ pub async fn keep(mut wanted: watch::Receiver<Vec<Wanted>>, told: Told) {
         }
         let reports = services.values().map(Service::report).collect();
         *told.lock().unwrap_or_else(PoisonError::into_inner) = reports;
+        done.send_replace(wish);
         if wanted.changed().await.is_err() {
             return;
         }

@@ -8,17 +8,19 @@
 //! 2. `keeper.rs` starts and ends a service for each endpoint;
 //! 3. `service.rs` listens at its addresses, within a limit, and carries out what its balancer says;
 //! 4. `carry.rs` connects to a member and copies both ways until one of the two ends, or the member is dead;
-//! 5. `probe.rs` asks members how they are.
+//! 5. `probe.rs` asks members how they are, by `readyz.rs` where their authority is known.
 
 mod carry;
 mod keeper;
 mod probe;
+mod readyz;
 mod service;
 
 use meshd_api::local::EndpointStatus;
 use meshd_core::statement::Member;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 use tracing::error;
 
@@ -55,18 +57,33 @@ type Report = Arc<dyn Fn() -> (EndpointStatus, Vec<String>) + Send + Sync>;
 /// The endpoints of one network; they end when it is dropped.
 #[derive(Default)]
 pub struct Handle {
-    running: Option<(watch::Sender<Vec<Wanted>>, Told)>,
+    running: Option<Running>,
 }
 
+struct Running {
+    /// What is wanted, and the how manieth wish that is.
+    wanted: watch::Sender<(u64, Vec<Wanted>)>,
+    /// The last wish that was carried out.
+    done: watch::Receiver<u64>,
+    told: Told,
+}
+
+/// How long a wish may take to be carried out.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 impl Handle {
-    /// These are the endpoints now. What did not change goes on undisturbed.
-    pub fn set(&mut self, wanted: Vec<Wanted>) {
-        if let Some((sender, _)) = &self.running {
-            sender.send_if_modified(|held| {
+    /// These are the endpoints now. What did not change goes on undisturbed; what is no longer wanted has ended when this returns.
+    pub async fn set(&mut self, wanted: Vec<Wanted>) {
+        if let Some(running) = &mut self.running {
+            running.wanted.send_if_modified(|(wish, held)| {
                 let new = *held != wanted;
+                *wish += u64::from(new);
                 *held = wanted;
                 new
             });
+            let wish = running.wanted.borrow().0;
+            let carried_out = running.done.wait_for(|done| *done >= wish);
+            let _ = tokio::time::timeout(PATIENCE, carried_out).await;
         } else if !wanted.is_empty() {
             self.running = start(wanted);
         }
@@ -74,28 +91,33 @@ impl Handle {
 
     /// How they are, and what somebody should know.
     pub fn status(&self) -> (Vec<EndpointStatus>, Vec<String>) {
-        let Some((_, told)) = &self.running else {
+        let Some(running) = &self.running else {
             return Default::default();
         };
-        let reports = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let reports = running
+            .told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let (all, sentences): (Vec<_>, Vec<_>) = reports.iter().map(|report| report()).unzip();
         (all, sentences.concat())
     }
 }
 
 /// The thread of a network's endpoints; it ends with the sender.
-fn start(wanted: Vec<Wanted>) -> Option<(watch::Sender<Vec<Wanted>>, Told)> {
-    let (sender, receiver) = watch::channel(wanted);
+fn start(wanted: Vec<Wanted>) -> Option<Running> {
+    let (wanted, wishes) = watch::channel((1, wanted));
+    let (carried_out, done) = watch::channel(0);
     let told = Told::default();
     let tells = told.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let begun = runtime.and_then(|runtime| {
         std::thread::Builder::new()
             .name("endpoints".into())
-            .spawn(move || runtime.block_on(keeper::keep(receiver, tells)))
+            .spawn(move || runtime.block_on(keeper::keep(wishes, carried_out, tells)))
     });
     match begun {
-        Ok(_) => Some((sender, told)),
+        Ok(_) => Some(Running { wanted, done, told }),
         Err(why) => {
             error!("endpoints are not served: their thread cannot be started: {why}");
             None

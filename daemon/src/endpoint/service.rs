@@ -26,7 +26,7 @@ const WORRY: u32 = 4;
 /// A running endpoint; dropped, its listeners and connections end.
 pub struct Service {
     shared: Arc<Shared>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 /// What listeners, connections and probes of one endpoint share.
@@ -81,10 +81,15 @@ impl Service {
             tasks.spawn(listen(address, shared.clone()));
         }
         tasks.spawn(probe(shared.clone()));
-        Self {
-            shared,
-            _tasks: tasks,
-        }
+        Self { shared, tasks }
+    }
+
+    /// Ends listeners and connections, and returns when all are closed.
+    pub async fn end(mut self) {
+        self.tasks.shutdown().await;
+        // each connection gives its place back when it is closed
+        let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
+        let _ = self.shared.room.acquire_many(all).await;
     }
 
     /// Where it listens.

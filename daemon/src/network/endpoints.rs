@@ -20,12 +20,19 @@ impl Task {
             .collect();
         let places = wanted.iter().flat_map(|endpoint| &endpoint.at);
         let held: BTreeSet<IpAddr> = places.map(SocketAddr::ip).collect();
-        let held: Vec<IpAddr> = held.into_iter().collect();
+        // an address goes when nobody is connected by it any more: else nobody would hear of the end
+        let until_then = self.interface.held().iter().copied().chain(held.clone());
+        self.hold(until_then.collect()).await;
+        self.endpoints.set(wanted).await;
+        self.hold(held).await;
+        self.fence().await;
+    }
+
+    async fn hold(&mut self, held: BTreeSet<IpAddr>) {
+        let held = held.into_iter().collect();
         if let Err(error) = self.interface.hold(held, &self.shared.netlink).await {
             warn!("{error:#}");
         }
-        self.endpoints.set(wanted);
-        self.fence().await;
     }
 
     /// Addresses that this machine holds for itself alone. One that another interface has as well is that network's business (a
