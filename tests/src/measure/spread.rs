@@ -63,3 +63,19 @@ pub fn short(value: f64) -> String {
         format!("{value:.0}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_or_half_way() {
+        let spread = |values: &[f64]| {
+            let spread = Spread::of(values.iter().copied());
+            (spread.median, spread.least, spread.most)
+        };
+        assert_eq!(spread(&[3.0, 1.0, 2.0]), (2.0, 1.0, 3.0));
+        assert_eq!(spread(&[4.0, 1.0, 2.0, 9.0]), (3.0, 1.0, 9.0));
+        assert_eq!(spread(&[7.0]), (7.0, 7.0, 7.0));
+    }
+}

@@ -25,7 +25,9 @@ use Against::{Best, Limit, Own, Program};
 const TCP: [&str; 4] = ["tcp1", "tcp8", "tcp1r", "tcp8r"];
 
 /// Figure and bar: throughput at least, everything else at most.
-const BARS: [(&str, Against); 12] = [
+const BARS: [(&str, Against); 14] = [
+    ("checked_gb", Limit(10.0)),
+    ("checked_wrong", Limit(0.0)),
     ("pod1_gbit", Own("tcp1_gbit", 0.9)),
     ("pod8_gbit", Own("tcp8_gbit", 0.9)),
     ("both_cpu", Program(WIREGUARD_GO, 0.55)),
@@ -107,7 +109,8 @@ fn verdict(results: &Results, key: &str, against: Against, quiet: bool) -> Optio
         Better::More => measured >= bar,
         Better::Less => measured <= bar,
     };
-    let is_cost = key.ends_with("_cpu") || key.ends_with("_us") || key.starts_with("rss");
+    let is_cost =
+        key.ends_with("_cpu") || key.ends_with("_us") || key.starts_with("rss") || key.starts_with("checked");
     Some(Verdict {
         what: format!("{}{whom}", figure.title),
         measured,
@@ -125,5 +128,49 @@ fn best<'a>(results: &'a Results, key: &str, better: Better) -> Option<(&'a str,
     match better {
         Better::More => values.max_by(|a, b| a.1.total_cmp(&b.1)),
         Better::Less => values.min_by(|a, b| a.1.total_cmp(&b.1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Values;
+
+    fn results(others: f64, own: f64) -> Results {
+        let mut results = Results::default();
+        results.others.push(others);
+        for (program, gbit, cpu) in [(MESHD, own, 2.0), (WIREGUARD_GO, 2.0, 4.0), (NO_TUNNEL, 9.0, 1.0)] {
+            results.add(
+                program,
+                Values::from([("tcp1_gbit", gbit), ("tcp1_cpu", cpu), ("idle_p99", gbit)]),
+            );
+        }
+        results
+    }
+
+    fn kept(results: &Results, what: &str) -> Option<bool> {
+        let all = judge(results);
+        let found = all.iter().find(|verdict| verdict.what.starts_with(what));
+        found
+            .unwrap_or_else(|| panic!("{what} is not among {all:?}"))
+            .kept
+    }
+
+    #[test]
+    fn bars_hold_medians_against_the_others() {
+        let good = results(0.0, 2.7);
+        assert_eq!(kept(&good, "TCP, 1 stream, Gbit/s"), Some(true));
+        assert_eq!(kept(&good, "TCP, 1 stream, CPU-s/GB"), Some(true));
+        // the best of the others is nobody without a tunnel
+        assert_eq!(kept(&good, "round trip, idle, p99"), Some(false));
+        assert!(!all_kept(&judge(&good)));
+        assert_eq!(kept(&results(0.0, 2.5), "TCP, 1 stream, Gbit/s"), Some(false));
+    }
+
+    #[test]
+    fn a_busy_computer_is_no_reason_to_fail_but_for_cost() {
+        let busy = results(0.5, 1.0);
+        assert_eq!(kept(&busy, "TCP, 1 stream, Gbit/s"), None);
+        assert_eq!(kept(&busy, "TCP, 1 stream, CPU-s/GB"), Some(true));
     }
 }

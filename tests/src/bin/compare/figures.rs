@@ -85,6 +85,11 @@ pub const FIGURES: &[Figure] = &[
         "udp64_us_1000",
         "UDP 64 B, 1,000 peers, CPU us per delivered packet",
     ),
+    more("checked_gb", "one TCP stream, every byte checked and right, GB"),
+    less(
+        "checked_wrong",
+        "packets with wrong headers or checksums, duplicated or out of order beside it",
+    ),
     less("rss_idle", "memory, idle, 1 peer, MiB"),
     less("rss_10", "memory, idle, 10 peers, MiB"),
     less("rss_100", "memory, idle, 100 peers, MiB"),

@@ -7,6 +7,7 @@
 mod aead;
 mod bars;
 mod beds;
+mod checked;
 mod figures;
 mod options;
 mod parts;
@@ -41,6 +42,7 @@ fn main() -> Result<ExitCode> {
     run.pair();
     run.hub();
     run.crowds();
+    run.checked();
     let results = run.results;
     let verdicts = bars::judge(&results);
     report::tell(&results, &verdicts, &options)?;

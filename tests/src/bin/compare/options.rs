@@ -98,3 +98,44 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T> {
         .ok()
         .with_context(|| format!("{text:?} is not a number"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &str) -> Result<Options> {
+        Options::parse(words.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn words_choose_programs_and_measures_apart() {
+        let options = parsed("--rounds 2 --seconds 0.5 --only meshd,tcp1").unwrap();
+        assert_eq!((options.rounds, options.time), (2, Duration::from_millis(500)));
+        let (programs, measures) = (["meshd", "nebula"], ["tcp1", "udp64"]);
+        assert!(options.wants("meshd", &programs) && !options.wants("nebula", &programs));
+        assert!(options.wants("tcp1", &measures) && !options.wants("udp64", &measures));
+        let only_programs = parsed("--only nebula").unwrap();
+        assert!(only_programs.wants("udp64", &measures) && !only_programs.wants("meshd", &programs));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        for (words, named) in [
+            ("--rounds", "--rounds"),
+            ("--rounds x", "x"),
+            ("--seconds 0", "0 seconds"),
+            ("--loud", "--loud"),
+        ] {
+            let error = parsed(words).unwrap_err().to_string();
+            assert!(error.contains(named), "{words}: {error}");
+        }
+        let options = parsed("--only meshd,tpc1").unwrap();
+        assert!(
+            options
+                .check(&["meshd", "tcp1"])
+                .unwrap_err()
+                .to_string()
+                .contains("tpc1")
+        );
+    }
+}

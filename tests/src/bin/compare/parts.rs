@@ -7,7 +7,8 @@ use meshd_tests::measure::spread::short;
 use meshd_tests::measure::usage;
 
 use crate::aead::{self, RAW_AEAD};
-use crate::beds::{self, Bed, PROGRAMS, Shape};
+use crate::beds::{self, Bed, MESHD, PROGRAMS, Shape, TOLD};
+use crate::checked;
 use crate::figures::FIGURES;
 use crate::options::Options;
 use crate::results::{Results, Values};
@@ -17,6 +18,9 @@ use crate::rounds::{CROWD, HUB, Measure, PAIR};
 const SPOKES: usize = 8;
 /// The word for a program with many peers.
 const PEERS: &str = "peers";
+/// The word for a stream whose every byte is checked, and its bytes.
+const CHECKED: &str = "checked";
+const CHECKED_BYTES: u64 = 10_000_000_000;
 /// Programs to start for each round: fewer than the others have.
 const HUB_ROUNDS: usize = 3;
 const PODS: [&str; 2] = ["pod1", "pod8"];
@@ -43,8 +47,11 @@ pub fn programs() -> Vec<&'static str> {
 /// And the measures.
 pub fn measures() -> Vec<&'static str> {
     let all = PAIR.iter().chain(&HUB).map(|measure| measure.name);
-    all.chain([PEERS]).collect()
+    all.chain([PEERS, CHECKED]).collect()
 }
+
+/// So many figures fit into a line of progress.
+const FEW: usize = 4;
 
 /// A run under way.
 pub struct Run<'a> {
@@ -91,7 +98,7 @@ impl Run<'_> {
             if long && !self.options.full {
                 continue;
             }
-            for name in self.wanted() {
+            for name in self.wanted().into_iter().filter(|name| TOLD.contains(name)) {
                 let shape = Shape {
                     spokes: 1,
                     idle: peers - 1,
@@ -112,6 +119,24 @@ impl Run<'_> {
                     .collect();
                 self.add(name, &format!("{peers} peers"), values);
             }
+        }
+    }
+
+    /// Whether everything arrives right through meshd: in a full run, or where it is asked for.
+    pub fn checked(&mut self) {
+        let named = self.options.only.iter().any(|word| word == CHECKED);
+        if !(self.options.full && self.measures(CHECKED) || named) || !self.wanted().contains(&MESHD) {
+            return;
+        }
+        let world = World::new();
+        let shape = Shape {
+            spokes: 1,
+            idle: 0,
+            pods: false,
+        };
+        if let Some(bed) = beds::build(&world, MESHD, shape) {
+            let values = checked::check(&bed, CHECKED_BYTES);
+            self.add(MESHD, "checked", values);
         }
     }
 
@@ -151,11 +176,15 @@ impl Run<'_> {
 
     /// Keeps what was measured, and says so.
     fn add(&mut self, program: &str, when: &str, values: Values) {
-        let told: Vec<String> = FIGURES
+        let few = values.len() <= FEW;
+        let told = FIGURES
             .iter()
-            .filter(|figure| figure.shown)
-            .filter_map(|figure| Some(format!("{} {}", figure.key, short(*values.get(figure.key)?))))
-            .collect();
+            .filter(|figure| figure.shown || few)
+            .filter_map(|figure| {
+                let value = values.get(figure.key)?;
+                Some(format!("{} {}", figure.key, short(*value)))
+            });
+        let told: Vec<String> = told.collect();
         eprintln!(
             "{:4.0} s, {when}, {program}: {}",
             self.begin.elapsed().as_secs_f64(),

@@ -77,7 +77,7 @@ fn table(results: &Results, verdicts: &[Verdict], options: &Options) -> String {
         }
         let cells: Vec<String> = spreads
             .iter()
-            .map(|spread| spread.map_or_else(|| "-".into(), |spread| spread.to_string()))
+            .map(|spread| spread.map_or_else(|| "-".into(), cell))
             .collect();
         let _ = writeln!(text, "| {} | {} |", figure.title, cells.join(" | "));
     }
@@ -95,6 +95,15 @@ fn table(results: &Results, verdicts: &[Verdict], options: &Options) -> String {
         );
     }
     text
+}
+
+/// A spread, or the value alone where all rounds had the same, or there was one.
+fn cell(spread: Spread) -> String {
+    if spread.least == spread.most {
+        short(spread.median)
+    } else {
+        spread.to_string()
+    }
 }
 
 /// Which releases the others are, where it was said.
@@ -173,4 +182,20 @@ fn picture(results: &Results) -> String {
         })
     });
     plot::draw(&panels.collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_keeps_what_is_outside_of_the_marks() {
+        let [begin, end] = MARKS;
+        let old = format!("before\n{begin}\nold\n{end}\nafter\n");
+        assert_eq!(
+            page(&old, "new\n"),
+            format!("before\n{begin}\nnew\n{end}\nafter\n")
+        );
+        assert_eq!(page("without marks", "new\n"), "new\n");
+    }
 }

@@ -18,7 +18,7 @@ use meshd_tests::{World, eventually};
 use star::Star;
 
 /// For what takes a moment on a busy computer.
-const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_secs(60);
 /// Between the last that a program was told and the look at its idle memory.
 const SETTLING: Duration = Duration::from_secs(2);
 /// Of every tunnel, in bytes: meshd's default.
@@ -104,14 +104,15 @@ impl Bed {
     }
 }
 
-/// A program's bed; none, with a line that says so, where the program is not there. What it cannot do in this shape is none, too.
+/// Those that are told of peers beforehand: nebula's are whoever has a certificate.
+pub const TOLD: [&str; 4] = [MESHD, WIREGUARD_GO, GOTATUN, BORINGTUN];
+
+/// A program's bed; none, with a line that says so, where the program is not there.
 pub fn build(world: &World, name: &'static str, shape: Shape) -> Option<Bed> {
     eprintln!("starting {name}");
     let bed = match name {
         MESHD => return Some(mesh::bed(world, shape)),
-        NO_TUNNEL => return (shape.idle == 0).then(|| no_tunnel(world, shape)),
-        // its peers are whoever has a certificate; none is told of one beforehand
-        NEBULA if shape.idle > 0 => return None,
+        NO_TUNNEL => return Some(no_tunnel(world, shape)),
         NEBULA => named(NEBULA).map(|program| nebula::bed(world, &program, shape)),
         other => named(other).map(|program| wireguard::bed(world, other, &program, shape)),
     };
