@@ -92,7 +92,10 @@ fn attempt(attempt: &Attempt) -> String {
         ("no-answer", _) => "nobody answered".into(),
         ("hopeless", _) => "left out: it cannot work between these NATs".into(),
         ("under-way", _) => "goes on".into(),
-        ("abandoned", _) => "given up when the network changed".into(),
+        ("abandoned", _) => {
+            "given up: the network changed, more became known of the NATs, or nobody wanted the peer any more"
+                .into()
+        }
         (other, _) => other.into(),
     };
     format!(

@@ -149,7 +149,11 @@ impl Task {
             },
         });
         Ok(Why {
-            because: because(&explained, &peer),
+            because: because(
+                &explained,
+                &peer,
+                self.agent.relays().any(|relay| relay.bound_to.is_some()),
+            ),
             peer,
             path: self.path(node),
             ours: nat(explained.ours),
@@ -228,7 +232,8 @@ fn advice(help: Help) -> &'static str {
     }
 }
 
-fn because(explained: &Explanation, peer: &str) -> String {
+/// `relay` is whether any relay answers this node.
+fn because(explained: &Explanation, peer: &str, relay: bool) -> String {
     let theirs = explained.theirs.unwrap_or_default();
     let under_way = explained
         .attempts
@@ -236,8 +241,13 @@ fn because(explained: &Explanation, peer: &str) -> String {
         .any(|attempt| attempt.outcome == Outcome::UnderWay);
     match explained.path.kind() {
         PathKind::Direct => "it answered there, and nothing is better".into(),
+        PathKind::None if !relay => {
+            format!(
+                "no relay answers this node (`meshctl netcheck` says which were asked), and {peer} does not answer directly"
+            )
+        }
         PathKind::None => {
-            format!("there is no path to {peer}: no packet went to it yet, or neither it nor a relay answers")
+            format!("no packet went to {peer} yet, or it is not in touch with a relay: is it running?")
         }
         PathKind::Relay if explained.ours.udp_blocked => "no UDP leaves this node's network".into(),
         PathKind::Relay if theirs.udp_blocked => format!("no UDP leaves {peer}'s network"),
