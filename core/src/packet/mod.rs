@@ -26,4 +26,4 @@ pub use fragment::Fragments;
 pub use fragment6::{Fragments6, IPV6_MIN_MTU};
 pub use mss::clamp_mss;
 pub use offload::{GsoKind, Offload, complete_checksum};
-pub use segment::Segments;
+pub use segment::{Segments, SegmentsInPlace};

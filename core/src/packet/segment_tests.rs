@@ -46,6 +46,20 @@ fn segment(packet: &[u8], offload: &Offload, max_len: usize) -> Result<Vec<Vec<u
     Ok(packets)
 }
 
+/// As [`segment`], in place; what lies behind a segment must be the super-packet still.
+fn segment_in_place(packet: &[u8], offload: &Offload, max_len: usize) -> Result<Vec<Vec<u8>>, DropReason> {
+    let Some(mut segments) = SegmentsInPlace::new(packet, offload, max_len)? else {
+        return segment(packet, offload, max_len);
+    };
+    let (mut work, mut packets) = (packet.to_vec(), Vec::new());
+    while let Some(place) = segments.next_in(&mut work) {
+        assert_eq!(work[place.end..], packet[place.end..]);
+        packets.push(work[place].to_vec());
+    }
+    assert!(segments.next_in(&mut work).is_none(), "the last is the last");
+    Ok(packets)
+}
+
 pub(crate) fn recipes() -> impl Strategy<Value = Recipe> {
     let numbers = (
         any::<u16>(),
@@ -92,8 +106,9 @@ proptest! {
     fn equals_the_reference(recipe in recipes(), gso_size in 1u16..3000) {
         let gso_size = gso_size.max((recipe.payload.len() / 200) as u16);
         let (packet, offload) = build::super_packet(&recipe, gso_size);
-        let segments = segment(&packet, &offload, usize::MAX).unwrap();
-        prop_assert_eq!(segments, reference(&recipe, usize::from(gso_size)));
+        let expected = reference(&recipe, usize::from(gso_size));
+        prop_assert_eq!(segment_in_place(&packet, &offload, usize::MAX).unwrap(), expected.clone());
+        prop_assert_eq!(segment(&packet, &offload, usize::MAX).unwrap(), expected);
     }
 
     #[test]
@@ -102,6 +117,7 @@ proptest! {
         let room = max_len - usize::from(offload.header_len);
         let fits = recipe.payload.len().min(usize::from(gso_size)) <= room;
         let got = segment(&packet, &offload, max_len);
+        prop_assert_eq!(segment_in_place(&packet, &offload, max_len), got.clone());
         if recipe.protocol == TCP || fits {
             let step = if fits { usize::from(gso_size) } else { room };
             prop_assert_eq!(got.unwrap(), reference(&recipe, step));
@@ -126,9 +142,30 @@ proptest! {
             kind, needs_checksum: numbers.0, header_len: numbers.1, gso_size: numbers.2,
             checksum_start: if from_packet { 20 } else { numbers.3 }, checksum_offset: numbers.4,
         };
-        let _ = segment(&packet, &offload, 1420);
+        let whole = segment(&packet, &offload, 1420);
+        prop_assert_eq!(segment_in_place(&packet, &offload, 1420), whole);
         let _ = super::super::complete_checksum(&mut packet, &offload);
     }
+}
+
+#[test]
+fn headers_too_long_to_be_kept_are_said_so() {
+    // destination options of 80 bytes between the headers
+    let (packet, offload) = build::super_packet(&Recipe::v6(TCP, &[7; 3000]), 1000);
+    let mut extended = packet[..40].to_vec();
+    extended.extend([TCP, 9]);
+    extended.extend([1, 76]);
+    extended.extend([0; 76]);
+    extended.extend(&packet[40..]);
+    extended[6] = 60;
+    let length = (extended.len() - 40) as u16;
+    write_u16(&mut extended, 4, length);
+    let offload = Offload {
+        checksum_start: 120,
+        ..offload
+    };
+    assert_eq!(segment(&extended, &offload, 1500).unwrap().len(), 3);
+    assert!(SegmentsInPlace::new(&extended, &offload, 1500).unwrap().is_none());
 }
 
 #[test]

@@ -1,7 +1,15 @@
 //! What a packet is cut into: a super-packet into segments; a packet, or a segment, that is too large for the peer's path and
 //! may be cut, into fragments.
+//!
+//! Segments are made in place, where they were read: each is sealed, which copies it, before the next one's headers are
+//! written over its end.
 
-use meshd_core::packet::{DropReason, Fragments, Fragments6, GsoKind, IPV6_MIN_MTU, Offload, Segments};
+use meshd_core::packet::{
+    DropReason, Fragments, Fragments6, GsoKind, IPV6_MIN_MTU, Offload, Segments, SegmentsInPlace,
+};
+
+/// Bytes behind a packet that sealing may overwrite: up to 15 of padding.
+pub(super) const ROOM_BEHIND: usize = 16;
 
 /// The pieces of one packet.
 pub(super) struct Pieces<'a> {
@@ -12,6 +20,11 @@ pub(super) struct Pieces<'a> {
 }
 
 enum Cut<'a> {
+    InPlace(SegmentsInPlace, &'a mut [u8]),
+    Copied(Copied<'a>),
+}
+
+enum Copied<'a> {
     Segments(Segments<'a>),
     Fragments(Fragments<'a>),
     Fragments6(Fragments6<'a>),
@@ -25,7 +38,7 @@ pub(super) struct Scratch {
 
 impl Scratch {
     pub(super) fn new(mtu: u16) -> Scratch {
-        let room = || vec![0; usize::from(mtu) + 16].into_boxed_slice();
+        let room = || vec![0; usize::from(mtu) + ROOM_BEHIND].into_boxed_slice();
         Scratch {
             piece: room(),
             fragment: room(),
@@ -39,28 +52,51 @@ impl Scratch {
 }
 
 impl<'a> Pieces<'a> {
-    /// Of a packet whose checksum is complete unless it is a super-packet. `id` is another one for each.
+    /// Of the packet of `length` bytes at the start of `buffer`, whose checksum is complete unless it is a super-packet. What is
+    /// in the buffer is spent by [`Pieces::each`]. `id` is another one for each.
     ///
     /// # Errors
     /// [`DropReason::TooBig`] where it may not be cut so small; [`DropReason::Malformed`].
     pub(super) fn new(
-        packet: &'a [u8],
+        buffer: &'a mut [u8],
+        length: usize,
         offload: &Offload,
         max_packet: usize,
         id: u32,
     ) -> Result<Self, DropReason> {
-        let cut = match offload.kind {
-            GsoKind::None => fragments(packet, max_packet, id).ok_or(DropReason::TooBig)?,
-            GsoKind::Udp => Cut::Segments(datagrams(packet, offload, max_packet)?),
-            GsoKind::Tcp4 | GsoKind::Tcp6 => Cut::Segments(Segments::new(packet, offload, max_packet)?),
+        let packet = &buffer[..length];
+        let limit = match offload.kind {
+            GsoKind::None => {
+                let cut = fragments(&buffer[..length], max_packet, id).ok_or(DropReason::TooBig)?;
+                let cut = Cut::Copied(cut);
+                return Ok(Self { cut, max_packet, id });
+            }
+            GsoKind::Udp => datagrams_limit(packet, offload, max_packet)?,
+            GsoKind::Tcp4 | GsoKind::Tcp6 => max_packet,
+        };
+        let in_place = match buffer.len() >= length + ROOM_BEHIND && limit == max_packet {
+            true => SegmentsInPlace::new(packet, offload, limit)?,
+            false => None,
+        };
+        let cut = match in_place {
+            Some(segments) => Cut::InPlace(segments, &mut buffer[..length + ROOM_BEHIND]),
+            None => Cut::Copied(Copied::Segments(Segments::new(
+                &buffer[..length],
+                offload,
+                limit,
+            )?)),
         };
         Ok(Self { cut, max_packet, id })
     }
 
     /// Gives each piece to `each`, at the start of a buffer with at least 15 bytes more, with its length; how many there were.
-    pub(super) fn each(mut self, scratch: &mut Scratch, mut each: impl FnMut(&mut [u8], usize)) -> usize {
+    pub(super) fn each(self, scratch: &mut Scratch, mut each: impl FnMut(&mut [u8], usize)) -> usize {
+        let mut cut = match self.cut {
+            Cut::InPlace(segments, buffer) => return each_in_place(segments, buffer, each),
+            Cut::Copied(cut) => cut,
+        };
         let mut count = 0;
-        while let Some(length) = self.cut.write_next(&mut scratch.piece) {
+        while let Some(length) = cut.write_next(&mut scratch.piece) {
             if length <= self.max_packet {
                 each(&mut scratch.piece, length);
                 count += 1;
@@ -80,7 +116,27 @@ impl<'a> Pieces<'a> {
     }
 }
 
-impl Cut<'_> {
+/// The last [`ROOM_BEHIND`] bytes of `buffer` are not of the packet. Padding would overwrite the next segment's payload, which is
+/// put back.
+#[inline]
+fn each_in_place(
+    mut segments: SegmentsInPlace,
+    buffer: &mut [u8],
+    mut each: impl FnMut(&mut [u8], usize),
+) -> usize {
+    let (mut count, end) = (0, buffer.len() - ROOM_BEHIND);
+    while let Some(place) = segments.next_in(&mut buffer[..end]) {
+        let behind = place.end..place.end + ROOM_BEHIND;
+        let mut kept = [0; ROOM_BEHIND];
+        kept.copy_from_slice(&buffer[behind.clone()]);
+        each(&mut buffer[place.start..behind.end], place.len());
+        buffer[behind].copy_from_slice(&kept);
+        count += 1;
+    }
+    count
+}
+
+impl Copied<'_> {
     #[inline]
     fn write_next(&mut self, out: &mut [u8]) -> Option<usize> {
         match self {
@@ -91,25 +147,27 @@ impl Cut<'_> {
     }
 }
 
-fn fragments(packet: &[u8], max_packet: usize, id: u32) -> Option<Cut<'_>> {
+fn fragments(packet: &[u8], max_packet: usize, id: u32) -> Option<Copied<'_>> {
     match packet.first()? >> 4 {
-        4 => Fragments::new(packet, max_packet).map(Cut::Fragments),
-        _ => Fragments6::new(packet, max_packet, id).map(Cut::Fragments6),
+        4 => Fragments::new(packet, max_packet).map(Copied::Fragments),
+        _ => Fragments6::new(packet, max_packet, id).map(Copied::Fragments6),
     }
 }
 
-/// A super-packet of datagrams; those that are too large are cut in turn where they may be.
-fn datagrams<'a>(packet: &'a [u8], offload: &Offload, max_packet: usize) -> Result<Segments<'a>, DropReason> {
-    let segments = Segments::new(packet, offload, usize::MAX)?;
-    let longest = segments.longest();
+/// The longest segment that a super-packet of datagrams may be cut into: `max_packet`, unless those that are longer may be cut in
+/// turn.
+fn datagrams_limit(packet: &[u8], offload: &Offload, max_packet: usize) -> Result<usize, DropReason> {
+    let longest = Segments::new(packet, offload, usize::MAX)?.longest();
+    if longest <= max_packet {
+        return Ok(max_packet);
+    }
     let cuttable = match packet.first().map(|first| first >> 4) {
         Some(4) => packet.get(6).is_some_and(|flags| flags & 0x40 == 0),
         _ => longest <= IPV6_MIN_MTU,
     };
-    if longest <= max_packet || cuttable {
-        Ok(segments)
-    } else {
-        Err(DropReason::TooBig)
+    match cuttable {
+        true => Ok(usize::MAX),
+        false => Err(DropReason::TooBig),
     }
 }
 
@@ -154,8 +212,13 @@ mod tests {
     /// How long the pieces are.
     fn pieces(packet: &[u8], offload: &Offload, max_packet: usize) -> Result<Vec<usize>, DropReason> {
         let (mut scratch, mut lengths) = (Scratch::new(MTU), Vec::new());
-        let pieces = Pieces::new(packet, offload, max_packet, 1)?;
-        let count = pieces.each(&mut scratch, |_, length| lengths.push(length));
+        let mut buffer = [packet, &[0; ROOM_BEHIND]].concat();
+        let pieces = Pieces::new(&mut buffer, packet.len(), offload, max_packet, 1)?;
+        let count = pieces.each(&mut scratch, |piece, length| {
+            lengths.push(length);
+            // as padding does
+            piece[length..][..15].fill(0);
+        });
         assert_eq!(count, lengths.len());
         Ok(lengths)
     }
@@ -177,6 +240,22 @@ mod tests {
             assert_eq!(pieces(&packet, &offload, 1_200), Err(DropReason::TooBig));
             let whole = pieces(&packet, &offload, usize::from(MTU)).unwrap();
             assert_eq!(whole.len(), 3);
+        }
+    }
+
+    #[test]
+    fn padding_behind_a_segment_does_not_touch_the_next() {
+        let (packet, offload) = datagrams_of(false, true, 1_001, 5);
+        let (mut scratch, mut payload) = (Scratch::new(MTU), Vec::new());
+        for room in [ROOM_BEHIND, 0] {
+            payload.clear();
+            let mut buffer = [&packet[..], &[0xff; ROOM_BEHIND][..room]].concat();
+            let pieces = Pieces::new(&mut buffer, packet.len(), &offload, 1_408, 1).unwrap();
+            pieces.each(&mut scratch, |piece, length| {
+                payload.extend_from_slice(&piece[28..length]);
+                piece[length..][..15].fill(0);
+            });
+            assert_eq!(payload, packet[28..]);
         }
     }
 }

@@ -3,9 +3,8 @@
 //! 1. Read super-packets until there are none, or 128 segments are sealed.
 //! 2. The destination gives the peer; it is locked once for a run of packets to it.
 //! 3. What cannot be sealed yet waits in the staging pool, and the control side hears of it.
-//! 4. A super-packet, or a packet that is too large for the peer's path and may be fragmented, is cut straight into a
-//!    scratch buffer, one piece at a time, and sealed from there into the outbox; a single packet is sealed from where it
-//!    was read.
+//! 4. A super-packet is cut where it was read, one segment at a time, each sealed from there into the outbox, as a single
+//!    packet is; what is too large for the peer's path and may be fragmented, through a scratch buffer.
 //! 5. The outbox leaves at once: a packet never waits for the next.
 
 use std::sync::Arc;
@@ -202,7 +201,7 @@ impl Tx {
             state.sent(sealed, 1, now);
             return Ok(1);
         }
-        let pieces = Pieces::new(&self.buffer[..length], offload, max_packet, self.next_id)?;
+        let pieces = Pieces::new(&mut self.buffer, length, offload, max_packet, self.next_id)?;
         let sealer = &mut state.session.sealer().ok_or(DropReason::NoSession)?;
         let (shared, outbox, copies) = (&self.shared, &mut self.outbox, &mut self.copies);
         let count = pieces.each(&mut self.scratch, |piece, length| {
@@ -253,7 +252,7 @@ impl Tx {
                 .push(peer.index, &self.buffer[..length], now, &self.shared.drops);
         } else {
             let max_packet = usize::from(max_packet);
-            let pieces = Pieces::new(&self.buffer[..length], offload, max_packet, self.next_id)?;
+            let pieces = Pieces::new(&mut self.buffer, length, offload, max_packet, self.next_id)?;
             let mut staging = shared.staging();
             count = pieces.each(&mut self.scratch, |piece, length| {
                 staging.push(peer.index, &piece[..length], now, &shared.drops);
