@@ -12,7 +12,7 @@ use meshd_core::keys::WireGuardSecret;
 use meshd_core::packet::DropReason;
 use meshd_core::wireguard::{
     Admission, COOKIE_REPLY_LEN, HandshakeDone, HandshakeGate, INITIATION_LEN, Opened, Origin, PeerKeys,
-    PresharedKey, Session, TimeoutDone, WireGuard, receiver,
+    PresharedKey, REPLAY_WINDOW, Session, TimeoutDone, WireGuard, receiver,
 };
 
 const A: [u8; 32] = [1; 32];
@@ -184,6 +184,23 @@ fn no_packet_is_lost_that_is_less_than_960_behind() {
         }
     }
     assert_eq!(b.open(&datagrams[0], &mut out), Err(DropReason::Replay));
+}
+
+#[test]
+fn the_window_is_as_long_as_it_is_said_to_be() {
+    let (mut a, mut b) = pair();
+    connect(&mut a, &mut b);
+    let datagrams: Vec<_> = (0..2 * REPLAY_WINDOW)
+        .map(|_| seal(&mut a, &packet(20)))
+        .collect();
+    let (mut out, newest) = ([0; 64], 2 * REPLAY_WINDOW - 1);
+    b.open(&datagrams[newest], &mut out).unwrap();
+    let oldest = newest - (REPLAY_WINDOW - 1);
+    assert_eq!(
+        b.open(&datagrams[oldest], &mut out).map(|opened| opened.length),
+        Ok(20)
+    );
+    assert_eq!(b.open(&datagrams[oldest - 1], &mut out), Err(DropReason::Replay));
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub use session::{HandshakeDone, Opened, Sealer, Session, TimeoutDone};
 
 /// Bytes that a data message has more than the packet in it: header 16, authentication tag 16.
 pub const DATA_OVERHEAD: usize = 32;
+/// A data message that is this many counters behind the newest one is refused as a replay: boringtun's window.
+pub const REPLAY_WINDOW: usize = 1024;
 /// Length in bytes of a handshake initiation: the longest message that is no data.
 pub const INITIATION_LEN: usize = 148;
 /// Length in bytes of a cookie reply.

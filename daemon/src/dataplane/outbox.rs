@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use meshd_core::packet::DropReason;
 use meshd_core::path::{Endpoint, SocketId};
+use meshd_core::wireguard::REPLAY_WINDOW;
 use meshd_net::udp::{MAX_SEGMENTS, MAX_SEND_BYTES, SendError, Transmit};
 
 use super::shared::Drops;
@@ -16,6 +17,12 @@ use super::sockets::{SocketSet, Token};
 
 /// Runs handed to the kernel in one call.
 const CHUNK: usize = 16;
+
+/// Datagrams that wait at most. They are sealed already: what another thread seals later and sends at once, such as a keepalive,
+/// comes that much ahead of them, and the receiver's replay window has to hold both.
+const MAX_DATAGRAMS: usize = 512;
+const _: () =
+    assert!(MAX_DATAGRAMS + 2 * MAX_SEGMENTS + super::staging::SLOTS + super::rescue::SLOTS < REPLAY_WINDOW);
 
 /// Where datagrams go, and with what in their IP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +63,7 @@ pub(super) enum Flushed {
 pub(super) struct Outbox {
     arena: Box<[u8]>,
     used: usize,
+    datagrams: usize,
     runs: Vec<Run>,
     /// Runs already sent, after a flush that was blocked.
     sent: usize,
@@ -67,6 +75,7 @@ impl Outbox {
         Outbox {
             arena: vec![0; bytes].into_boxed_slice(),
             used: 0,
+            datagrams: 0,
             runs: Vec::with_capacity(runs),
             sent: 0,
         }
@@ -80,7 +89,9 @@ impl Outbox {
     #[inline]
     pub(super) fn has_room(&self, length: usize) -> bool {
         let needed = length + meshd_core::demux::RELAY_HEADER_LEN;
-        self.runs.len() < self.runs.capacity() && self.arena.len() - self.used >= needed
+        self.runs.len() < self.runs.capacity()
+            && self.datagrams < MAX_DATAGRAMS
+            && self.arena.len() - self.used >= needed
     }
 
     /// Writes one datagram of at most `room` bytes by `write`, which gives its length, behind the relay's header where
@@ -129,6 +140,7 @@ impl Outbox {
     fn append(&mut self, route: &Route, ecn: u8, length: usize) {
         let (offset, destination, socket) = (self.used, route.endpoint.address(), route.endpoint.socket());
         self.used += length;
+        self.datagrams += 1;
         if let Some(run) = self.runs.last_mut() {
             let fits = run.destination == destination
                 && run.socket == socket
@@ -190,7 +202,7 @@ impl Outbox {
 
     fn clear(&mut self) {
         self.runs.clear();
-        (self.used, self.sent) = (0, 0);
+        (self.used, self.sent, self.datagrams) = (0, 0, 0);
     }
 
     /// Sends up to [`CHUNK`] runs by one socket; how many left, and why the next did not.
@@ -357,5 +369,20 @@ mod tests {
             Err(DropReason::NoSession)
         );
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn no_more_wait_than_the_replay_window_holds() {
+        let route = Route {
+            endpoint: Endpoint::direct("127.0.0.1:9".parse().unwrap()),
+            source: None,
+        };
+        let mut outbox = Outbox::new(1 << 16, 128);
+        for _ in 0..MAX_DATAGRAMS {
+            outbox.copy(&route, 0, &[0; 32]).unwrap();
+        }
+        assert_eq!(outbox.copy(&route, 0, &[0; 32]), Err(DropReason::TooBig));
+        outbox.discard(&Drops::default());
+        assert!(outbox.has_room(32));
     }
 }
