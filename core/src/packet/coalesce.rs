@@ -171,6 +171,13 @@ impl Coalescer {
         true
     }
 
+    /// The packet of group `index` where it is the only one: written as it is.
+    #[inline]
+    pub fn alone<'a>(&self, index: usize, arena: &'a [u8]) -> Option<&'a [u8]> {
+        let group = &self.groups[index];
+        (group.count == 1).then(|| self.bytes(arena, group.first))
+    }
+
     /// Describes group `index`: its offload, with its pieces put into `parts`. A merged group's headers are written to `header`.
     #[inline]
     pub fn group<'a>(

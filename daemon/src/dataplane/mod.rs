@@ -24,6 +24,7 @@ mod sockets;
 mod staging;
 mod table;
 mod too_big;
+mod tun_write;
 mod tx;
 mod worker;
 

@@ -6,16 +6,15 @@
 //! 3. Handshakes go to their thread, everything else to the control side; both by queues that never block.
 //! 4. The packets in the arena are merged into super-packets and written, one call each.
 
-use std::io::IoSlice;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use meshd_core::demux::{Class, RELAY_CONTROL_SESSION, RELAY_HEADER_LEN, classify, split_relay};
-use meshd_core::packet::{Coalescer, DropReason, GsoKind, MAX_MERGED, Offload, Parts, clamp_mss, ecn, ip};
+use meshd_core::packet::{Coalescer, DropReason, clamp_mss, ecn, ip};
 use meshd_core::path::{Endpoint, Remote, SocketId};
 use meshd_core::wireguard::{DATA_OVERHEAD, receiver};
-use meshd_net::tun::{TunQueue, TunSendError, VnetHeader};
+use meshd_net::tun::TunQueue;
 use meshd_net::udp::{GRO_BUFFER, RecvBatch, UdpSocket};
 
 use super::config::ControlEvent;
@@ -25,6 +24,7 @@ use super::relaying::Forwarder;
 use super::seal::send_staged;
 use super::shared::Shared;
 use super::table::PeerTable;
+use super::tun_write::write_groups;
 use super::worker::Progress;
 
 /// Runs taken by one receive call.
@@ -325,56 +325,13 @@ impl Sink {
 
     /// Writes all packets of the arena, and empties it.
     fn write(&mut self, queue: &TunQueue) {
-        let mut refused_udp = false;
-        let mut header = [0; meshd_core::packet::MAX_HEADER_LEN];
-        for group in 0..self.coalescer.groups() {
-            let mut parts = Parts::default();
-            let offload = self.coalescer.group(group, &self.arena, &mut header, &mut parts);
-            let mut slices = [IoSlice::new(&[]); MAX_MERGED + 1];
-            for (slice, part) in slices.iter_mut().zip(parts.as_slice()) {
-                *slice = IoSlice::new(part);
-            }
-            match queue.send(&vnet_header(&offload), &slices[..parts.as_slice().len()]) {
-                Ok(()) => {}
-                Err(TunSendError::Refused) if offload.kind != GsoKind::None => {
-                    refused_udp |= offload.kind == GsoKind::Udp;
-                    for packet in self.coalescer.singles(group, &self.arena) {
-                        if queue.send(&VnetHeader::PLAIN, &[IoSlice::new(packet)]).is_err() {
-                            self.shared.drops.count(DropReason::TunWriteFailed);
-                        }
-                    }
-                }
-                Err(_) => {
-                    let lost = self.coalescer.singles(group, &self.arena).count();
-                    self.shared.drops.add(DropReason::TunWriteFailed, lost as u64);
-                }
-            }
-        }
-        if refused_udp {
-            // kernels before 6.2 know no USO; TCP may be refused for one packet's sake and is tried again
-            self.coalescer.set_merge_udp(false);
-        }
+        write_groups(
+            &mut self.coalescer,
+            &self.arena,
+            &self.shared.drops,
+            |header, parts| queue.send(header, parts),
+        );
         self.coalescer.clear();
         self.filled = 0;
-    }
-}
-
-fn vnet_header(offload: &Offload) -> VnetHeader {
-    VnetHeader {
-        flags: if offload.needs_checksum {
-            VnetHeader::NEEDS_CSUM
-        } else {
-            0
-        },
-        gso_type: match offload.kind {
-            GsoKind::None => VnetHeader::GSO_NONE,
-            GsoKind::Tcp4 => VnetHeader::GSO_TCPV4,
-            GsoKind::Tcp6 => VnetHeader::GSO_TCPV6,
-            GsoKind::Udp => VnetHeader::GSO_UDP_L4,
-        },
-        hdr_len: offload.header_len,
-        gso_size: offload.gso_size,
-        csum_start: offload.checksum_start,
-        csum_offset: offload.checksum_offset,
     }
 }

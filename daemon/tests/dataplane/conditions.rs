@@ -6,9 +6,10 @@ use std::thread;
 use meshd::dataplane::{ControlEvent, Sockets};
 use meshd_core::packet::DropReason;
 use meshd_core::path::{Endpoint, Path};
+use meshd_net::tun::Tun;
 use meshd_net::udp::{UdpConfig, UdpSocket};
 
-use crate::support::{Node, bind, pair, stream};
+use crate::support::{Node, OpenTun, bind, introduced, pair, strangers_with, stream};
 
 #[test]
 fn a_peer_with_a_smaller_path_gets_smaller_packets_and_senders_are_told() {
@@ -104,4 +105,20 @@ fn a_deleted_device_is_told_once() {
     one.hears(|event| *event == ControlEvent::TunGone);
     assert!(one.events.try_recv().is_err());
     one.plane.shutdown();
+}
+
+#[test]
+fn without_a_virtio_net_header_everything_arrives_all_the_same() {
+    let (plain, whole): (OpenTun, OpenTun) = (Tun::open_plain, Tun::open);
+    for open in [[plain, plain], [plain, whole]] {
+        let Some(strangers) = strangers_with(2, open) else {
+            return;
+        };
+        let (one, two) = introduced(strangers);
+        stream(&one, &two, two.v4, 4 << 20);
+        stream(&two, &one, one.v6, 4 << 20);
+        for node in [&one, &two] {
+            assert_eq!(node.plane.drops().get(DropReason::TunWriteFailed), 0);
+        }
+    }
 }

@@ -13,7 +13,7 @@ use meshd::dataplane::{ControlEvent, DataPlane, DataPlaneConfig, PeerConfig, Pee
 use meshd_core::id::NodeId;
 use meshd_core::keys::WireGuardSecret;
 use meshd_core::path::Endpoint;
-use meshd_net::tun::Tun;
+use meshd_net::tun::{Tun, TunError};
 use meshd_net::udp::{UdpConfig, UdpSocket};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::sync::mpsc;
@@ -48,6 +48,11 @@ impl Namespace {
             return None;
         }
         Some(Namespace { holder })
+    }
+
+    /// The process that holds it.
+    pub fn pid(&self) -> u32 {
+        self.holder.id()
     }
 
     /// Runs `work` on a thread inside.
@@ -130,10 +135,13 @@ pub fn bind(namespace: &Namespace, address: SocketAddr) -> UdpSocket {
     namespace.inside(|| UdpSocket::bind(&UdpConfig::new(address)).unwrap())
 }
 
+/// Opens a TUN device by its name, with so many queues.
+pub type OpenTun = fn(&str, usize) -> Result<Tun, TunError>;
+
 /// Node `number` in `namespace`, which has its underlay address already.
-pub fn start(namespace: Namespace, number: u8, threads: usize) -> Node {
+pub fn start(namespace: Namespace, number: u8, threads: usize, open: OpenTun) -> Node {
     let (v4, v6, underlay) = addresses(number);
-    let tun = namespace.inside(|| Tun::open("mesh0", 1).unwrap());
+    let tun = namespace.inside(|| open("mesh0", 1).unwrap());
     for line in [
         format!("ip addr add {v4}/24 dev mesh0"),
         format!("ip addr add {v6}/64 dev mesh0 nodad"),
@@ -217,6 +225,11 @@ impl Node {
 
 /// Two nodes that can reach each other, and do not know of each other yet.
 pub fn strangers(threads: usize) -> Option<(Node, Node)> {
+    strangers_with(threads, [Tun::open; 2])
+}
+
+/// As [`strangers`], with TUN devices opened so.
+pub fn strangers_with(threads: usize, open: [OpenTun; 2]) -> Option<(Node, Node)> {
     let (one, two) = (Namespace::new()?, Namespace::new()?);
     one.sh(&format!(
         "ip link add name wan type veth peer name wan netns {}",
@@ -226,19 +239,23 @@ pub fn strangers(threads: usize) -> Option<(Node, Node)> {
         namespace.sh(&format!("ip addr add 192.0.2.{number}/24 dev wan"));
         namespace.sh("ip link set wan up");
     }
-    Some((start(one, 1, threads), start(two, 2, threads)))
+    Some((start(one, 1, threads, open[0]), start(two, 2, threads, open[1])))
 }
 
 /// Two nodes that know each other's key and address.
 pub fn pair(threads: usize) -> Option<(Node, Node)> {
-    let (one, two) = strangers(threads)?;
+    strangers(threads).map(introduced)
+}
+
+/// The two with each other's key and address.
+pub fn introduced((one, two): (Node, Node)) -> (Node, Node) {
     one.plane.set_peers(vec![two.as_peer()]);
     two.plane.set_peers(vec![one.as_peer()]);
     one.plane
         .set_path(two.id, Some(Endpoint::direct(two.underlay)), None);
     two.plane
         .set_path(one.id, Some(Endpoint::direct(one.underlay)), None);
-    Some((one, two))
+    (one, two)
 }
 
 /// A pseudo-random stream, the same for everybody.

@@ -104,6 +104,12 @@ pub enum TunSendError {
     Other(i32),
 }
 
+/// What is asked of the kernel.
+enum Kind {
+    Plain,
+    SuperPackets,
+}
+
 /// A TUN device and its queues.
 #[derive(Debug)]
 pub struct Tun {
@@ -119,6 +125,18 @@ impl Tun {
     /// # Errors
     /// Sentences for a person; EBUSY means that another program holds the interface.
     pub fn open(name: &str, queues: usize) -> Result<Self, TunError> {
+        Self::open_as(name, queues, Kind::SuperPackets)
+    }
+
+    /// As [`Tun::open`], without IFF_VNET_HDR: each packet is a plain one of at most the MTU, as on kernels that know no other.
+    ///
+    /// # Errors
+    /// As [`Tun::open`].
+    pub fn open_plain(name: &str, queues: usize) -> Result<Self, TunError> {
+        Self::open_as(name, queues, Kind::Plain)
+    }
+
+    fn open_as(name: &str, queues: usize, kind: Kind) -> Result<Self, TunError> {
         let valid = !name.is_empty()
             && name.len() < device::NAME_SIZE
             && name
@@ -128,14 +146,16 @@ impl Tun {
             return Err(TunError::Name(name.to_owned()));
         }
         let first = device::open_control().map_err(TunError::Control)?;
-        let (attached, vnet) = match device::attach(first.as_fd(), name, device::FLAGS | device::VNET) {
-            Ok(attached) => (attached, true),
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                let plain = device::attach(first.as_fd(), name, device::FLAGS);
-                (plain.map_err(|source| attach_error(name, source))?, false)
-            }
-            Err(source) => return Err(attach_error(name, source)),
+        let attach = |flags| device::attach(first.as_fd(), name, flags);
+        let plain = || attach(device::FLAGS).map(|attached| (attached, false));
+        let attached = match kind {
+            Kind::Plain => plain(),
+            Kind::SuperPackets => match attach(device::FLAGS | device::VNET) {
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => plain(),
+                attached => attached.map(|attached| (attached, true)),
+            },
         };
+        let (attached, vnet) = attached.map_err(|source| attach_error(name, source))?;
         let mut tun = Self {
             name: attached.name,
             offloads: Offloads::default(),

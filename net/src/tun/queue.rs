@@ -9,6 +9,7 @@ use super::{TunSendError, VnetHeader};
 
 /// Most parts of one packet given to [`TunQueue::send`].
 pub const MAX_PARTS: usize = 128;
+const FEW_PARTS: usize = 4;
 
 /// A queue: a descriptor of /dev/net/tun attached to the device. Sharing one between threads is safe, but a queue per
 /// thread is what it is for.
@@ -59,7 +60,15 @@ impl TunQueue {
     pub fn send(&self, header: &VnetHeader, parts: &[IoSlice<'_>]) -> Result<(), TunSendError> {
         let written = if self.vnet {
             let head = header.encode();
-            let mut all = [IoSlice::new(&[]); MAX_PARTS + 1];
+            // a single packet is not worth the room for 128 parts
+            let (mut few, mut many);
+            let all = if parts.len() < FEW_PARTS {
+                few = [IoSlice::new(&[]); FEW_PARTS];
+                &mut few[..]
+            } else {
+                many = [IoSlice::new(&[]); MAX_PARTS + 1];
+                &mut many[..]
+            };
             let Some(to) = all.get_mut(1..=parts.len()) else {
                 return Err(TunSendError::TooManyParts);
             };
