@@ -62,11 +62,17 @@ pub(super) fn set_vnet_format(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Asks for as much offload as the kernel has (USO came with 6.2) and says what holds now.
 pub(super) fn set_offloads(fd: BorrowedFd<'_>) -> Offloads {
+    agreed(|bits| {
+        // SAFETY: TUNSETOFFLOAD takes its argument by value and touches no memory of ours.
+        unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETOFFLOAD as _, libc::c_ulong::from(bits)) == 0 }
+    })
+}
+
+/// What the kernel agrees to, asked by `ask` for less and less.
+fn agreed(mut ask: impl FnMut(u32) -> bool) -> Offloads {
     let tso = CSUM | TSO4 | TSO6;
     for bits in [tso | TSO_ECN | USO4 | USO6, tso | TSO_ECN, tso, CSUM] {
-        // SAFETY: TUNSETOFFLOAD takes its argument by value and touches no memory of ours.
-        let done = unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETOFFLOAD as _, libc::c_ulong::from(bits)) };
-        if done == 0 {
+        if ask(bits) {
             return Offloads {
                 vnet: true,
                 checksum: true,
@@ -120,5 +126,39 @@ fn ioctl_int(fd: BorrowedFd<'_>, number: u32, value: libc::c_int) -> io::Result<
     match unsafe { libc::ioctl(fd.as_raw_fd(), number as _, std::ptr::from_ref(&value)) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kernel that refuses any of these bits.
+    fn without(unknown: u32) -> Offloads {
+        agreed(|bits| bits & unknown == 0)
+    }
+
+    #[test]
+    fn a_kernel_that_refuses_is_asked_for_less() {
+        let all = without(0);
+        assert!(all.uso && all.tso_ecn && all.tso4 && all.tso6 && all.checksum && all.vnet);
+        assert_eq!(without(USO4 | USO6), Offloads { uso: false, ..all });
+        let no_ecn = Offloads {
+            uso: false,
+            tso_ecn: false,
+            ..all
+        };
+        assert_eq!(without(USO4 | USO6 | TSO_ECN), no_ecn);
+        let only_checksums = Offloads {
+            tso4: false,
+            tso6: false,
+            ..no_ecn
+        };
+        assert_eq!(without(TSO4 | USO4 | USO6 | TSO_ECN), only_checksums);
+        let nothing = Offloads {
+            vnet: true,
+            ..Offloads::default()
+        };
+        assert_eq!(without(CSUM), nothing);
     }
 }
