@@ -71,7 +71,7 @@ impl Namespace {
 
     /// Runs a program inside; whether it succeeded, and what it said.
     pub fn output(&self, argv: &str) -> (bool, String) {
-        let pid = self.holder.id().to_string();
+        let pid = self.pid().to_string();
         let args = ["-t", &pid, "-n"].into_iter().chain(argv.split_whitespace());
         let output = Command::new("nsenter")
             .args(args)
@@ -233,7 +233,7 @@ pub fn strangers_with(threads: usize, open: [OpenTun; 2]) -> Option<(Node, Node)
     let (one, two) = (Namespace::new()?, Namespace::new()?);
     one.sh(&format!(
         "ip link add name wan type veth peer name wan netns {}",
-        two.holder.id()
+        two.pid()
     ));
     for (number, namespace) in [(1, &one), (2, &two)] {
         namespace.sh(&format!("ip addr add 192.0.2.{number}/24 dev wan"));
