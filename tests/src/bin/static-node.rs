@@ -1,7 +1,7 @@
 //! meshd's data plane with one peer from the command line instead of a network map, to talk to other WireGuards:
 //! `static-node INTERFACE PORT PRIVATE_KEY_FILE PEER_KEY ALLOWED_PREFIX [ENDPOINT]`. The keys are as `wg` writes them.
 //!
-//! The interface comes up without an address: the caller adds it. Prints `ready`, then a line `handshake FROM` for each
+//! The interface comes up without an address: the caller adds it. Prints which offloads the kernel has, `ready`, then a line `handshake FROM` for each
 //! completed handshake and `roamed FROM` for each change of the peer's address. With an endpoint it initiates.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,7 +21,9 @@ const EVENTS: usize = 256;
 /// The tunnel's MTU in bytes.
 const MTU: u16 = 1408;
 
-fn main() -> Result<()> {
+/// Public, since `packet-node` has this file as a module.
+#[allow(unreachable_pub, reason = "it is a program's own")]
+pub fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [interface, port, key_file, peer_key, allowed, endpoint @ ..] = arguments.as_slice() else {
         bail!("static-node INTERFACE PORT PRIVATE_KEY_FILE PEER_KEY ALLOWED_PREFIX [ENDPOINT]");
@@ -29,11 +31,18 @@ fn main() -> Result<()> {
     let (control, mut events) = mpsc::channel(EVENTS);
     let local = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.parse().context("PORT")?));
     let private_key = std::fs::read_to_string(key_file).with_context(|| format!("reading {key_file}"))?;
+    let (tun, socket) = (Tun::open(interface, 1)?, UdpSocket::bind(&UdpConfig::new(local))?);
+    println!(
+        "offloads: {:?}, UDP_SEGMENT {}, UDP_GRO {}",
+        tun.offloads(),
+        socket.segments(),
+        socket.coalesces()
+    );
     let plane = DataPlane::start(DataPlaneConfig {
-        tun: Tun::open(interface, 1)?,
+        tun,
         addresses: Vec::new(),
         sockets: Sockets {
-            v4: Some(UdpSocket::bind(&UdpConfig::new(local))?),
+            v4: Some(socket),
             v6: None,
         },
         private_key: WireGuardSecret::from_seed(&key(&private_key)?),
