@@ -16,6 +16,7 @@ mod notes;
 mod plan;
 mod receive;
 mod relayed;
+mod rounds;
 mod search_sockets;
 mod send;
 mod tick;
@@ -45,20 +46,10 @@ use handshake::HandshakeWatch;
 use life::Life;
 use mtu::Mtus;
 use relayed::RelayWatch;
+use rounds::{FIRST_TRIES, Rounds};
 use send::Pings;
 use watch::Watch;
 
-/// Tries per address in a first round, and in later ones.
-const FIRST_TRIES: usize = 5;
-const LATER_TRIES: usize = 3;
-/// Between rounds while a relay carries the packets: doubled from one to the next.
-const ROUND_EVERY: Duration = Duration::from_secs(60);
-const ROUND_EVERY_MAX: Duration = Duration::from_secs(3600);
-/// Between tries of addresses that have answered lately, while a relay carries the packets: a way that was cut for a moment
-/// comes back without a round.
-const RETRY_EVERY: Duration = Duration::from_secs(10);
-/// Between rounds, of one try each, while there is no way at all.
-const ROUND_EVERY_LOST: Duration = Duration::from_secs(5);
 /// A proven address that is not in use and has been silent for so long is in doubt.
 const SPARE_SILENCE: Duration = Duration::from_secs(20);
 /// Addresses remembered for the next life.
@@ -75,26 +66,6 @@ pub struct PeerInfo {
     pub candidates: Vec<Candidate>,
     /// The relay that it is bound to.
     pub home_relay: Option<RelayId>,
-}
-
-/// Rounds of trying addresses.
-#[derive(Clone, Copy, Debug, Default)]
-struct Rounds {
-    count: u32,
-    next: Option<Instant>,
-    /// When addresses that have answered lately are tried again.
-    retry: Option<Instant>,
-    followed: Option<Instant>,
-}
-
-impl Rounds {
-    fn next(&self) -> Option<Instant> {
-        [self.next, self.retry].into_iter().flatten().min()
-    }
-
-    fn end(&mut self) {
-        (self.next, self.retry) = (None, None);
-    }
 }
 
 /// One peer.

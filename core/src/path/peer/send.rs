@@ -1,4 +1,4 @@
-//! Pings and what else goes out: tries of addresses, checks of proven ones, rounds.
+//! Pings and what else goes out: tries of addresses, checks of proven ones.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,7 @@ use crate::path::{Endpoint, Remote};
 
 use super::direct::Direct;
 use super::watch::{Demand, Watch};
-use super::{
-    FIRST_TRIES, LATER_TRIES, Peer, RETRY_EVERY, ROUND_EVERY, ROUND_EVERY_LOST, ROUND_EVERY_MAX,
-    SPARE_SILENCE, handshake, relayed,
-};
+use super::{Peer, SPARE_SILENCE, handshake, relayed};
 
 /// Pings whose pong is still welcome.
 const MAX_PINGS: usize = 64;
@@ -203,49 +200,6 @@ impl Peer {
             map: shared.me.map,
             in_use: self.is_in_use(now),
         })
-    }
-
-    /// Begins a round: the relay is pinged, so that the peer tries too, and every address that makes sense is tried.
-    pub(super) fn start_round(&mut self, now: Instant, shared: &mut Shared) {
-        if self.has_sure_direct(now) {
-            self.rounds.end();
-            return;
-        }
-        // while there is no way at all, those that have answered lately are tried in every round, others in every third
-        let lost = self.rounds.count > 0 && self.path.primary.is_none();
-        let answered_only = lost && !self.rounds.count.is_multiple_of(3);
-        let tries = match (self.rounds.count, self.path.primary) {
-            (0, _) => FIRST_TRIES,
-            (_, Some(_)) => LATER_TRIES,
-            (_, None) => 1,
-        };
-        self.try_addresses(now, tries, answered_only, shared);
-        let doubled = ROUND_EVERY
-            .saturating_mul(1 << self.rounds.count.min(6))
-            .min(ROUND_EVERY_MAX);
-        let wait = if self.path.primary.is_some() {
-            doubled
-        } else {
-            ROUND_EVERY_LOST
-        };
-        self.rounds.count += 1;
-        self.rounds.next = Some(now + wait);
-        self.rounds.retry = self.path.primary.map(|_| now + RETRY_EVERY);
-        self.prime_held(now, shared);
-        self.begin_campaign(now, shared);
-        self.calls.want();
-        self.ping_relay(now, shared);
-    }
-
-    /// Tries addresses that have answered lately, if that is due.
-    pub(super) fn retry(&mut self, now: Instant, shared: &Shared) {
-        if self.rounds.retry.take_if(|at| now >= *at).is_none() || self.has_sure_direct(now) {
-            return;
-        }
-        if self.directs.iter().any(|direct| direct.has_answered(now)) {
-            self.try_addresses(now, 1, true, shared);
-            self.rounds.retry = Some(now + RETRY_EVERY);
-        }
     }
 
     /// Pings through the relay, where there is one.
