@@ -172,6 +172,12 @@ impl Relays {
             .for_each(|client| client.open(now, peer));
     }
 
+    /// Asks every relay, nodes excepted, where it sees `peer`.
+    pub(super) fn ask_whereabouts(&mut self, peer: NodeId) {
+        let relays = self.clients.iter_mut().filter(|client| !is_node(client));
+        relays.for_each(|client| client.ask_whereabouts(peer));
+    }
+
     pub(super) fn forget(&mut self, peer: NodeId) {
         self.clients.iter_mut().for_each(|client| client.forget(peer));
     }

@@ -13,8 +13,10 @@
 //! `poll_transmit` and `poll_event`.
 
 mod binding;
+mod event;
 mod opening;
 mod over_tls;
+mod whereabouts;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -28,6 +30,7 @@ use crate::keys::BindKey;
 
 use super::frame::{Control, ControlFrame, Frame, Nonce, RefusalCode, authentic, parse};
 use binding::{Binding, Request};
+pub use event::RelayEvent;
 use opening::Openings;
 use over_tls::OverTls;
 
@@ -49,46 +52,6 @@ pub struct RelayInfo {
     pub node: Option<NodeId>,
 }
 
-/// What a relay did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RelayEvent {
-    /// Bound, anew or again.
-    Bound {
-        /// Our address as the relay sees it.
-        seen: SocketAddr,
-        /// Time between the request and the answer.
-        rtt: Duration,
-        /// Whether the node was not bound before, or at another of the relay's addresses.
-        anew: bool,
-    },
-    /// The relay does not answer.
-    Lost,
-    /// The peer is reached by this session.
-    Opened {
-        /// The peer.
-        peer: NodeId,
-        /// Its session, from now on the only one.
-        session: u64,
-    },
-    /// The session to this peer is no more; it is being opened again.
-    SessionLost {
-        /// The peer.
-        peer: NodeId,
-    },
-    /// The relay will not relay to this peer now.
-    Refused {
-        /// The peer.
-        peer: NodeId,
-        /// Why.
-        code: RefusalCode,
-    },
-    /// From now on a carrier over TLS to this relay is wanted, or no longer.
-    Carrier {
-        /// Whether it is wanted.
-        wanted: bool,
-    },
-}
-
 /// One node at one relay.
 pub struct RelayClient {
     info: RelayInfo,
@@ -98,6 +61,7 @@ pub struct RelayClient {
     binding: Binding,
     openings: Openings,
     over_tls: OverTls,
+    whereabouts: whereabouts::Questions,
     transmits: VecDeque<(SocketAddr, ControlFrame)>,
     events: VecDeque<RelayEvent>,
 }
@@ -109,6 +73,7 @@ impl RelayClient {
             binding: Binding::new(now),
             openings: Openings::default(),
             over_tls: OverTls::default(),
+            whereabouts: whereabouts::Questions::default(),
             info,
             network,
             node,
@@ -223,7 +188,9 @@ impl RelayClient {
         };
         let asked = |nonce| self.binding.asked(nonce) || self.over_tls.asked(nonce);
         match control {
-            Control::BindCookie { nonce, .. } | Control::Bound { nonce, .. } => asked(nonce),
+            Control::BindCookie { nonce, .. } | Control::Bound { nonce, .. } => {
+                asked(nonce) || self.whereabouts.shows(nonce)
+            }
             Control::Opened { nonce, .. } => self.openings.asked(nonce).is_some(),
             Control::Refused { subject, .. } => {
                 let session = u64::from_le_bytes(subject);
@@ -231,7 +198,11 @@ impl RelayClient {
                     || self.openings.asked(subject).is_some()
                     || self.openings.peer_of(session).is_some()
             }
-            Control::BindRequest { .. } | Control::OpenRequest { .. } => false,
+            Control::Where { nonce, .. } => self.whereabouts.asked(nonce),
+            Control::BindRequest { .. }
+            | Control::OpenRequest { .. }
+            | Control::WhereRequest { .. }
+            | Control::Witness { .. } => false,
         }
     }
 
@@ -241,6 +212,9 @@ impl RelayClient {
             return;
         };
         match control {
+            Control::BindCookie { nonce, cookie } if self.whereabouts.shows(nonce) => {
+                self.show(from, nonce, &cookie);
+            }
             Control::BindCookie { nonce, cookie } => {
                 match self.over_tls.cookie(now, from, nonce, cookie, &mut self.rng) {
                     Some(request) => self.request(request),
@@ -256,6 +230,9 @@ impl RelayClient {
             }
             Control::Opened { nonce, peer, session } if authentic(datagram, &self.info.key) => {
                 self.opened(now, nonce, peer, session);
+            }
+            Control::Where { nonce, peer, seen } if authentic(datagram, &self.info.key) => {
+                self.told_whereabouts(nonce, peer, seen);
             }
             Control::Refused { subject, code } => self.refused(now, subject, code),
             _ => {}

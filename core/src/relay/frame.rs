@@ -122,6 +122,37 @@ pub enum Control {
         /// The id with which the node reaches the peer; never 0.
         session: u64,
     },
+    /// Node to relay: where do you see `peer`?
+    WhereRequest {
+        /// The network of both.
+        network: NetworkId,
+        /// The node that asks.
+        node: NodeId,
+        /// Comes back in the answer.
+        nonce: Nonce,
+        /// Of whom.
+        peer: NodeId,
+    },
+    /// Relay to node: there.
+    Where {
+        /// Of the request.
+        nonce: Nonce,
+        /// Of whom.
+        peer: NodeId,
+        /// Where its last bind request came from, with a cookie that was sent there; unspecified over TLS.
+        seen: SocketAddr,
+    },
+    /// Node to relay: see me at this address too. Answered by [`Control::Where`] about the node itself.
+    Witness {
+        /// The network in which the node is a member.
+        network: NetworkId,
+        /// The node.
+        node: NodeId,
+        /// Comes back in the answer.
+        nonce: Nonce,
+        /// From a `bind cookie`, or zero.
+        cookie: Cookie,
+    },
     /// Relay to node: no.
     Refused {
         /// The nonce of a request, or the session id of a data frame in little endian.
@@ -143,15 +174,24 @@ fn parse_control(body: &[u8]) -> Option<Control> {
     let mut body = Reader::new(body);
     let r = &mut body;
     let control = match r.u8()? {
-        1 => {
+        kind @ (1 | 9) => {
             let (network, node) = (r.take()?.into(), r.take()?.into());
             let (nonce, cookie) = (r.take()?, r.take()?);
             r.take::<MAC_LEN>()?;
-            Control::BindRequest {
-                network,
-                node,
-                nonce,
-                cookie,
+            if kind == 1 {
+                Control::BindRequest {
+                    network,
+                    node,
+                    nonce,
+                    cookie,
+                }
+            } else {
+                Control::Witness {
+                    network,
+                    node,
+                    nonce,
+                    cookie,
+                }
             }
         }
         2 => Control::BindCookie {
@@ -167,15 +207,24 @@ fn parse_control(body: &[u8]) -> Option<Control> {
                 seen,
             }
         }
-        4 => {
+        kind @ (4 | 7) => {
             let (network, node) = (r.take()?.into(), r.take()?.into());
             let (nonce, peer) = (r.take()?, r.take()?.into());
             r.take::<MAC_LEN>()?;
-            Control::OpenRequest {
-                network,
-                node,
-                nonce,
-                peer,
+            if kind == 4 {
+                Control::OpenRequest {
+                    network,
+                    node,
+                    nonce,
+                    peer,
+                }
+            } else {
+                Control::WhereRequest {
+                    network,
+                    node,
+                    nonce,
+                    peer,
+                }
             }
         }
         5 => {
@@ -188,6 +237,11 @@ fn parse_control(body: &[u8]) -> Option<Control> {
             subject: r.take()?,
             code: RefusalCode::from_u8(r.u8()?)?,
         },
+        8 => {
+            let (nonce, peer, seen) = (r.take()?, r.take()?.into(), r.address()?);
+            r.take::<MAC_LEN>()?;
+            Control::Where { nonce, peer, seen }
+        }
         _ => return None,
     };
     body.end().map(|()| control)
@@ -227,9 +281,18 @@ impl ControlFrame {
         cookie: &Cookie,
         key: &BindKey,
     ) -> Self {
-        let message = Self::start(1)
-            .put(network.as_bytes())
-            .put(node.as_bytes())
+        Self::with_cookie(1, (network, node), nonce, cookie, key)
+    }
+
+    /// Type 9.
+    pub fn witness(network: NetworkId, node: NodeId, nonce: Nonce, cookie: &Cookie, key: &BindKey) -> Self {
+        Self::with_cookie(9, (network, node), nonce, cookie, key)
+    }
+
+    fn with_cookie(kind: u8, who: (NetworkId, NodeId), nonce: Nonce, cookie: &Cookie, key: &BindKey) -> Self {
+        let message = Self::start(kind)
+            .put(who.0.as_bytes())
+            .put(who.1.as_bytes())
             .put(&nonce)
             .put(cookie);
         Self::sealed(message, key)
@@ -251,11 +314,36 @@ impl ControlFrame {
 
     /// Type 4.
     pub fn open_request(network: NetworkId, node: NodeId, nonce: Nonce, peer: NodeId, key: &BindKey) -> Self {
-        let message = Self::start(4)
-            .put(network.as_bytes())
-            .put(node.as_bytes())
+        Self::about(4, (network, node), nonce, peer, key)
+    }
+
+    /// Type 7.
+    pub fn where_request(
+        network: NetworkId,
+        node: NodeId,
+        nonce: Nonce,
+        peer: NodeId,
+        key: &BindKey,
+    ) -> Self {
+        Self::about(7, (network, node), nonce, peer, key)
+    }
+
+    /// A question of `who` about `peer`.
+    fn about(kind: u8, who: (NetworkId, NodeId), nonce: Nonce, peer: NodeId, key: &BindKey) -> Self {
+        let message = Self::start(kind)
+            .put(who.0.as_bytes())
+            .put(who.1.as_bytes())
             .put(&nonce);
         Self::sealed(message.put(peer.as_bytes()), key)
+    }
+
+    /// Type 8.
+    pub fn whereabouts(nonce: Nonce, peer: NodeId, seen: SocketAddr, key: &BindKey) -> Self {
+        let message = Self::start(8)
+            .put(&nonce)
+            .put(peer.as_bytes())
+            .put(&address_bytes(seen));
+        Self::sealed(message, key)
     }
 
     /// Type 5.

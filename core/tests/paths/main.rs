@@ -21,4 +21,5 @@ mod relay_limits;
 mod relay_server;
 mod switching;
 mod trouble;
+mod whereabouts;
 mod worlds;

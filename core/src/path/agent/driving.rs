@@ -225,6 +225,9 @@ impl Agent {
                 RelayEvent::Opened { peer, .. } => {
                     self.with_peer(now, peer, |peer, shared| peer.relay_opened(now, shared));
                 }
+                RelayEvent::Seen { peer, seen } => {
+                    self.with_peer(now, peer, |peer, shared| peer.seen_by_relay(now, seen, shared));
+                }
                 RelayEvent::SessionLost { peer } | RelayEvent::Refused { peer, .. } => {
                     self.with_peer(now, peer, |peer, shared| peer.relays_changed(now, shared));
                 }

@@ -10,7 +10,8 @@
 //!    flow of its own, gives the searching host another port for that remote, **and from then on for every other**, so that
 //!    one such port found spoils the rest of the search.
 //!
-//! One pair at a time does this, at most 500 datagrams a second, and only to an address that the peer itself has named.
+//! One pair at a time does this, at most 500 datagrams a second, and only to an address that the peer itself has named and at
+//! which a relay sees it (`vouched.rs`).
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -90,7 +91,11 @@ impl Peer {
         if self.has_searched(now) {
             return;
         }
-        let Some(target) = self.named(shared) else { return };
+        let Some(target) = self.named(now, shared) else {
+            self.ask_whereabouts(now, shared);
+            self.campaign.open_at = Some(now + WAIT_FOR_OTHERS);
+            return;
+        };
         if shared.searching.is_some() {
             self.campaign.open_at = Some(now + WAIT_FOR_OTHERS);
             return;
@@ -110,12 +115,13 @@ impl Peer {
         });
     }
 
-    /// The address that the peer has named and that others see.
-    fn named(&self, shared: &Shared) -> Option<SocketAddr> {
+    /// The address that the peer has named and that others see: a relay among them.
+    fn named(&self, now: Instant, shared: &Shared) -> Option<SocketAddr> {
         let vicinity = shared.vicinity(&self.info.candidates);
         let named = self.directs.iter().filter(|direct| direct.is_named());
         let mut named: Vec<_> = named
             .filter(|direct| direct.remote.address.is_ipv4())
+            .filter(|direct| self.campaign.vouched.knows(now, direct.remote.address.ip()))
             .filter(|direct| vicinity.makes_sense(direct.kind, direct.remote.address))
             .collect();
         named.sort_by_key(|direct| direct.kind != CandidateKind::ServerReflexive);
@@ -164,6 +170,11 @@ impl Peer {
             return;
         }
         if self.has_searched(now) {
+            return;
+        }
+        if !self.campaign.vouched.knows(now, seen.ip()) {
+            self.campaign.vouched.wanted = Some(seen);
+            self.ask_whereabouts(now, shared);
             return;
         }
         self.join_method(now, Method::Birthday, shared);

@@ -23,6 +23,7 @@ use super::Peer;
 use super::birthday::{Opener, Searcher};
 use super::fresh::Fresh;
 use super::plan::{Plan, may_work};
+use super::vouched::Vouched;
 
 const PUNCH_FOR: Duration = Duration::from_secs(2);
 /// And at most so long, and a round trip, from when both have primed.
@@ -54,6 +55,8 @@ pub(super) struct Campaign {
     pub(super) searched: Option<Instant>,
     /// Another pair's search has to end before ours begins.
     pub(super) open_at: Option<Instant>,
+    /// Where relays see the peer.
+    pub(super) vouched: Vouched,
     /// Sockets by which the peer has answered, or asked, and which it may use.
     pub(super) adopted: Vec<SocketId>,
     /// When it has to be seen which of them can be closed.
@@ -201,6 +204,8 @@ impl Peer {
                 self.campaign.fresh_tries += 1;
             }
             Method::Birthday => {
+                // both need to know it, and soon
+                self.ask_whereabouts(now, shared);
                 // who has the many ports opens them; the other's part comes by its call
                 if shared.nat.is_dependent() {
                     self.open_many(now, shared);

@@ -21,6 +21,7 @@ mod search_sockets;
 mod send;
 mod tick;
 mod view;
+mod vouched;
 mod watch;
 mod ways;
 

@@ -15,7 +15,7 @@ impl Peer {
     /// Closes the sockets of a search, but not those by which the peer has answered or asked: it may have found its path by
     /// one of them in the same moment, and sends by it until it has found the other.
     pub(super) fn close_searches(&mut self, shared: &mut Shared) {
-        self.campaign.open_at = None;
+        (self.campaign.open_at, self.campaign.vouched.wanted) = (None, None);
         let fresh = self.campaign.fresh.take().map(|fresh| (fresh.socket(), 1));
         let opened = self.campaign.opener.take().map(|opener| opener.sockets());
         let searched = self.campaign.searcher.take().is_some();

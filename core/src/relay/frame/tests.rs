@@ -60,6 +60,28 @@ fn every_control_message_comes_back() {
             },
         ),
         (
+            ControlFrame::where_request(NETWORK, NODE, NONCE, PEER, key),
+            Control::WhereRequest {
+                network,
+                node,
+                nonce,
+                peer,
+            },
+        ),
+        (
+            ControlFrame::witness(NETWORK, NODE, NONCE, &cookie, key),
+            Control::Witness {
+                network,
+                node,
+                nonce,
+                cookie,
+            },
+        ),
+        (
+            ControlFrame::whereabouts(NONCE, PEER, seen, key),
+            Control::Where { nonce, peer, seen },
+        ),
+        (
             ControlFrame::refused(NONCE, RefusalCode::OverQuota),
             Control::Refused {
                 subject: NONCE,
@@ -82,6 +104,8 @@ fn no_answer_is_longer_than_its_question() {
     assert!(ControlFrame::bind_cookie(NONCE, &[0; 16]).len() <= bind);
     assert!(ControlFrame::bound(NONCE, 60, seen(), key).len() <= bind);
     assert!(ControlFrame::opened(NONCE, PEER, 1, key).len() <= open);
+    let question = ControlFrame::where_request(NETWORK, NODE, NONCE, PEER, key).len();
+    assert!(ControlFrame::whereabouts(NONCE, PEER, seen(), key).len() <= question);
     assert_eq!(
         ControlFrame::refused(NONCE, RefusalCode::NotBound).len(),
         REFUSED_LEN

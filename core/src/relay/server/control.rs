@@ -1,5 +1,6 @@
-//! Control messages: binding an address, opening a session.
+//! Control messages: binding an address, opening a session, telling where a peer is seen.
 
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
 use crate::id::{NetworkId, NodeId};
@@ -25,6 +26,18 @@ impl RelayServer {
                 nonce,
                 peer,
             })) => self.open(now, from, datagram, (network, node), nonce, peer),
+            Some(Frame::Control(Control::Witness {
+                network,
+                node,
+                nonce,
+                cookie,
+            })) => self.witness(now, from, datagram, (network, node), nonce, &cookie),
+            Some(Frame::Control(Control::WhereRequest {
+                network,
+                node,
+                nonce,
+                peer,
+            })) => self.tell_where(now, from, datagram, (network, node), nonce, peer),
             _ => Verdict::Drop(RelayDrop::Malformed),
         }
     }
@@ -78,6 +91,84 @@ impl RelayServer {
         }
     }
 
+    /// To who is bound itself: where another member of its network is bound.
+    fn tell_where(
+        &self,
+        now: Instant,
+        from: Channel,
+        datagram: &[u8],
+        who: (NetworkId, NodeId),
+        nonce: Nonce,
+        peer: NodeId,
+    ) -> Verdict {
+        let index = match self.member(datagram, who, nonce) {
+            Ok(index) => index,
+            Err(verdict) => return verdict,
+        };
+        let Some(slot) = self.members.get(index) else {
+            return Verdict::Drop(RelayDrop::Malformed);
+        };
+        match self.both_bound(now, from, index, who.0, peer) {
+            Ok(to) => {
+                let seen = self
+                    .members
+                    .get(to)
+                    .and_then(|peer| peer.whereabouts(self.clock(now)));
+                let seen = seen.unwrap_or(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0));
+                Verdict::Reply(ControlFrame::whereabouts(nonce, peer, seen, &slot.key))
+            }
+            Err(code) => Verdict::Reply(ControlFrame::refused(nonce, code)),
+        }
+    }
+
+    /// A member shows that it is at this address too: it has the cookie that was sent there.
+    fn witness(
+        &mut self,
+        now: Instant,
+        from: Channel,
+        datagram: &[u8],
+        who: (NetworkId, NodeId),
+        nonce: Nonce,
+        cookie: &Cookie,
+    ) -> Verdict {
+        if !self.cookies.good(from.address, cookie) {
+            let cookie = self.cookies.issue(from.address);
+            return Verdict::Reply(ControlFrame::bind_cookie(nonce, &cookie));
+        }
+        let index = match self.member(datagram, who, nonce) {
+            Ok(index) => index,
+            Err(verdict) => return verdict,
+        };
+        let clock = self.clock(now);
+        match self.members.get_mut(index).filter(|_| from.stream().is_none()) {
+            Some(slot) => {
+                slot.witness(clock, from.address);
+                Verdict::Reply(ControlFrame::whereabouts(nonce, who.1, from.seen(), &slot.key))
+            }
+            None => Verdict::Drop(RelayDrop::Malformed),
+        }
+    }
+
+    /// The slot of `peer`, if it is bound and the member that asks is bound where it asks from.
+    fn both_bound(
+        &self,
+        now: Instant,
+        from: Channel,
+        index: u32,
+        network: NetworkId,
+        peer: NodeId,
+    ) -> Result<u32, RefusalCode> {
+        let clock = self.clock(now);
+        let slot = self.members.get(index).ok_or(RefusalCode::NotAMember)?;
+        if slot.bound_at(clock).is_none_or(|bound| !bound.is_of(&from)) {
+            return Err(RefusalCode::NotBound);
+        }
+        let found = self.members.find(network, peer);
+        let to = found.filter(|&to| to != index).ok_or(RefusalCode::NotAMember)?;
+        let bound = self.members.get(to).and_then(|peer| peer.bound_at(clock));
+        bound.map(|_| to).ok_or(RefusalCode::PeerNotBound)
+    }
+
     /// The member that made this message. Who is not one gets an answer only if the key was once its own.
     fn member(&self, datagram: &[u8], who: (NetworkId, NodeId), nonce: Nonce) -> Result<u32, Verdict> {
         let found = self.members.find(who.0, who.1);
@@ -103,23 +194,8 @@ impl RelayServer {
         peer: NodeId,
     ) -> Result<u64, RefusalCode> {
         let clock = self.clock(now);
+        let to = self.both_bound(now, from, index, network, peer)?;
         let slot = self.members.get(index).ok_or(RefusalCode::NotAMember)?;
-        if slot.bound_at(clock).is_none_or(|bound| !bound.is_of(&from)) {
-            return Err(RefusalCode::NotBound);
-        }
-        let to = self
-            .members
-            .find(network, peer)
-            .filter(|&to| to != index)
-            .ok_or(RefusalCode::NotAMember)?;
-        if self
-            .members
-            .get(to)
-            .and_then(|peer| peer.bound_at(clock))
-            .is_none()
-        {
-            return Err(RefusalCode::PeerNotBound);
-        }
         if let Some(&session) = slot.peers.get(&to) {
             return Ok(session);
         }

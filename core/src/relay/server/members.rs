@@ -1,6 +1,7 @@
 //! Members: their keys, bindings and quotas, in slots that sessions point at.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -34,6 +35,8 @@ pub(super) struct Slot {
     pub(super) peers: BTreeMap<u32, u64>,
     channel: Option<Channel>,
     expires: u64,
+    /// Where else the node has shown that it is, and until when that counts.
+    witnessed: Option<(SocketAddr, u64)>,
     nonces: [Nonce; NONCES],
     next_nonce: usize,
     quota: Option<NonZeroU64>,
@@ -51,6 +54,20 @@ impl Slot {
     /// Where the node is bound at `clock` (ns).
     pub(super) fn bound_at(&self, clock: u64) -> Option<Channel> {
         self.channel.filter(|_| clock < self.expires)
+    }
+
+    /// The node has shown that it is at this address as well.
+    pub(super) fn witness(&mut self, clock: u64, address: SocketAddr) {
+        let expires = clock + u64::from(BINDING_LIFETIME_S) * 1_000_000_000;
+        self.witnessed = Some((address, expires));
+    }
+
+    /// Where the node is, as others are told: over IPv4, where that is known, since NATs are searched there alone.
+    pub(super) fn whereabouts(&self, clock: u64) -> Option<SocketAddr> {
+        let bound = self.bound_at(clock)?.seen();
+        let witnessed = self.witnessed.filter(|(_, expires)| clock < *expires);
+        let better = witnessed.filter(|_| !bound.is_ipv4());
+        Some(better.map_or(bound, |(address, _)| address))
     }
 
     /// Binds, unless the request was seen before from elsewhere; whether it did.
@@ -149,6 +166,7 @@ impl Members {
             peers: BTreeMap::new(),
             channel: None,
             expires: 0,
+            witnessed: None,
             nonces: [[0; 8]; NONCES],
             next_nonce: 0,
             quota: self.quotas.get(&network).copied(),
