@@ -112,10 +112,11 @@ stage_speed() {
   run_lab speed --ignored "${names[@]}"
 }
 
-# how soon 200 nodes know of a newcomer, in an optimised build
+# how soon 200 nodes know of a newcomer, and how many simulated worlds there are in a minute, in an optimised build
 stage_scale() {
   local log=$logs/scale.out code=0
   as_builder cargo test --locked --release -p meshrelay --test scale -- --ignored --nocapture >"$log" 2>&1 || code=1
+  as_builder cargo test --locked --release -p meshd-core --test paths -- --ignored --nocapture >>"$log" 2>&1 || code=1
   cat "$log"; count_libtest "$log"
   mapfile -t -O "${#measured[@]}" measured < <(sed -n 's/^figure: //p' "$log")
   return $code

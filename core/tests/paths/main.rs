@@ -23,3 +23,4 @@ mod switching;
 mod trouble;
 mod whereabouts;
 mod worlds;
+mod worlds_a_minute;

@@ -14,6 +14,8 @@ use crate::places::{MS, S, kind};
 pub enum Place {
     Public,
     Behind(NatKind),
+    /// Behind a home's and a carrier's.
+    BehindTwo(NatKind, NatKind),
 }
 
 /// What happens when both have talked for a while.
@@ -34,6 +36,8 @@ pub struct Scenario {
     seed: u64,
     places: [Place; 2],
     one_site: bool,
+    /// How far the nodes' clocks are ahead, in seconds; the third is that of a node in its second life.
+    skews: [i64; 3],
     pub links: [Link; 2],
     pub relay: bool,
     trouble: Trouble,
@@ -47,13 +51,13 @@ fn dependence() -> impl Strategy<Value = Dependence> {
     ]
 }
 
-fn place() -> impl Strategy<Value = Place> {
+fn nat() -> impl Strategy<Value = NatKind> {
     let ports = prop_oneof![
         Just(Ports::Preserving),
         any::<i8>().prop_map(|step| Ports::Counted(if step == 0 { 1 } else { step })),
         Just(Ports::Random)
     ];
-    let nat = (
+    (
         dependence(),
         dependence(),
         10..120u64,
@@ -61,17 +65,29 @@ fn place() -> impl Strategy<Value = Place> {
         ports,
         any::<bool>(),
     )
-        .prop_map(|(mapping, filtering, expiry, hairpin, ports, two_faced)| {
-            Place::Behind(NatKind {
+        .prop_map(
+            |(mapping, filtering, expiry, hairpin, ports, two_faced)| NatKind {
                 mapping,
                 filtering,
                 expiry: Duration::from_secs(expiry),
                 hairpin,
                 ports,
                 two_faced,
-            })
-        });
-    prop_oneof![1 => Just(Place::Public), 3 => nat]
+            },
+        )
+}
+
+fn place() -> impl Strategy<Value = Place> {
+    prop_oneof![
+        1 => Just(Place::Public),
+        3 => nat().prop_map(Place::Behind),
+        1 => [nat(), nat()].prop_map(|[home, carrier]| Place::BehindTwo(home, carrier)),
+    ]
+}
+
+/// Mostly right, else off by up to a day.
+fn skew() -> impl Strategy<Value = i64> {
+    prop_oneof![2 => Just(0), 1 => -86_400..86_400i64]
 }
 
 fn link() -> impl Strategy<Value = Link> {
@@ -103,18 +119,22 @@ pub fn scenario() -> impl Strategy<Value = Scenario> {
         any::<u64>(),
         places,
         prop::bool::weighted(0.2),
+        [skew(), skew(), skew()],
         [link(), link()],
         prop::bool::weighted(0.9),
         trouble(),
     )
-        .prop_map(|(seed, places, one_site, links, relay, trouble)| Scenario {
-            seed,
-            places,
-            one_site,
-            links,
-            relay,
-            trouble,
-        })
+        .prop_map(
+            |(seed, places, one_site, skews, links, relay, trouble)| Scenario {
+                seed,
+                places,
+                one_site,
+                skews,
+                links,
+                relay,
+                trouble,
+            },
+        )
 }
 
 /// Whether two such places must come to a direct path. What else may come of luck is not asked for.
@@ -127,13 +147,38 @@ fn direct_is_certain(places: [Place; 2], same_site: bool, relay: bool) -> bool {
     match places {
         _ if same_site => true,
         [Place::Public, _] | [_, Place::Public] => true,
-        [Place::Behind(ann), Place::Behind(bob)] => relay && (certain(ann, bob) || certain(bob, ann)),
+        _ => {
+            let [ann, bob] = places.map(|place| place.nat().unwrap_or(NatKind::CONE));
+            relay && (certain(ann, bob) || certain(bob, ann))
+        }
     }
+}
+
+impl Place {
+    /// What the NATs come to, as far as reachability goes.
+    fn nat(self) -> Option<NatKind> {
+        match self {
+            Self::Public => None,
+            Self::Behind(nat) => Some(nat),
+            Self::BehindTwo(home, carrier) => Some(NatKind {
+                mapping: home.mapping.max(carrier.mapping),
+                filtering: home.filtering.max(carrier.filtering),
+                ..home
+            }),
+        }
+    }
+}
+
+fn set_clock(world: &mut World, host: HostId, ahead_s: i64) {
+    world.with_node(host, |node, _| node.clock_ahead_us = ahead_s * 1_000_000);
 }
 
 pub struct Stage {
     pub world: World,
     pub hosts: [HostId; 2],
+    /// The nodes' own, and what is between them and the public network.
+    sites: [[SiteId; 2]; 2],
+    skews: [i64; 3],
     places: [Place; 2],
     same_site: bool,
     relay: bool,
@@ -148,10 +193,17 @@ impl Stage {
             world.stop_relay(0);
         }
         let site = |world: &mut World, at: usize| match scenario.places[at] {
-            Place::Public => world.add_site(None, scenario.links[at]),
+            Place::Public => [world.add_site(None, scenario.links[at]); 2],
             Place::Behind(nat) => {
                 let external = ["198.51.100.1", "198.51.100.2"][at];
-                world.add_site(Some((nat, external)), scenario.links[at])
+                [world.add_site(Some((nat, external)), scenario.links[at]); 2]
+            }
+            Place::BehindTwo(home, carrier) => {
+                let external = ["198.51.100.1", "198.51.100.2"][at];
+                let shared = world.add_site(Some((carrier, external)), scenario.links[at]);
+                let address = ["100.64.1.2", "100.64.2.2"][at];
+                let own = world.add_site_behind(shared, Some((home, address)), Link::delay_ms(1));
+                [own, shared]
             }
         };
         let sites = [site(&mut world, 0), site(&mut world, 1)];
@@ -161,16 +213,16 @@ impl Stage {
             (0, _) => "192.168.1.10/24",
             (_, _) => "192.168.2.10/24",
         };
-        let ann = world.add_node(sites[0], &[address(0, scenario.places[0])]);
+        let ann = world.add_node(sites[0][0], &[address(0, scenario.places[0])]);
         let bob = if scenario.one_site {
             let beside = if matches!(scenario.places[0], Place::Public) {
                 "192.0.2.11/24"
             } else {
                 "192.168.1.11/24"
             };
-            world.add_node(sites[0], &[beside])
+            world.add_node(sites[0][0], &[beside])
         } else {
-            world.add_node(sites[1], &[address(1, scenario.places[1])])
+            world.add_node(sites[1][0], &[address(1, scenario.places[1])])
         };
         let places = if scenario.one_site {
             [scenario.places[0]; 2]
@@ -178,9 +230,14 @@ impl Stage {
             scenario.places
         };
         let (same_site, relay) = (scenario.one_site, scenario.relay);
+        for (host, skew) in [ann, bob].into_iter().zip(scenario.skews) {
+            set_clock(&mut world, host, skew);
+        }
         Self {
             world,
             hosts: [ann, bob],
+            sites,
+            skews: scenario.skews,
             places,
             same_site,
             relay,
@@ -205,7 +262,9 @@ impl Stage {
                 self.world.cut(ann, bob);
                 self.cut = true;
             }
-            Trouble::Rebooted(at) => self.world.reboot_nat(SiteId::nth(at + 1)),
+            Trouble::Rebooted(at) => self.sites[at]
+                .iter()
+                .for_each(|&site| self.world.reboot_nat(site)),
             Trouble::Moved(at) => {
                 self.world
                     .move_to(self.hosts[at], INTERNET, &["203.0.113.90/24"], false);
@@ -217,11 +276,13 @@ impl Stage {
                 let hints = self.world.kill(self.hosts[at]);
                 self.world.run(200 * MS);
                 self.world.boot(self.hosts[at], &addresses, &hints);
+                set_clock(&mut self.world, self.hosts[at], self.skews[2]);
             }
             Trouble::Blocked => {
-                self.world.link(SiteId::nth(1)).blocked = true;
+                let [_, uplink] = self.sites[0];
+                self.world.link(uplink).blocked = true;
                 self.world.run(20 * S);
-                self.world.link(SiteId::nth(1)).blocked = false;
+                self.world.link(uplink).blocked = false;
             }
         }
     }
@@ -269,7 +330,7 @@ fn at_least_of_40(loss_permille: u32) -> usize {
     36 - unlucky.ceil() as usize
 }
 
-fn live(scenario: &Scenario) {
+pub fn live(scenario: &Scenario) {
     let loss = scenario
         .links
         .iter()
