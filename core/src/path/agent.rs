@@ -92,8 +92,10 @@ impl Agent {
     }
 
     /// What was measured of the NAT in front of the node: it decides which ways to a direct path are tried, and is told to
-    /// peers. A change has pairs that are relayed try again at once.
-    pub fn set_nat_behaviour(&mut self, now: Instant, nat: NatBehaviour) {
+    /// peers. A change has pairs that are relayed try again at once. That UDP does not leave is not believed while a relay answers
+    /// over UDP: a busy computer misses the answers to a measurement.
+    pub fn set_nat_behaviour(&mut self, now: Instant, mut nat: NatBehaviour) {
+        nat.udp_blocked &= !self.shared.relays.is_bound_over_udp();
         if std::mem::replace(&mut self.shared.nat, nat) != nat {
             self.with_all(now, |peer, shared| peer.nat_changed(now, shared));
             self.settle(now);

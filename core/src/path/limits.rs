@@ -27,8 +27,11 @@ const TRIES_PERCENT: usize = 75;
 const MINUTE_MS: u64 = 60_000;
 const SECOND_MS: u64 = 1_000;
 const PEER_WINDOW_MS: u64 = 10_000;
-const MAX_ADDRESSES: usize = 4096;
-const MAX_HOSTS: usize = 1024;
+/// Room in the tables. Of it, as of all datagrams of a second, answers too may take a part only, so that whoever has answers sent
+/// to ever new addresses, one peer or many together, keeps nobody from trying a new one.
+const MAX_ADDRESSES: usize = 8192;
+const MAX_HOSTS: usize = 8192;
+const ANSWERS_PERCENT: usize = 75;
 
 /// Why something is sent to an address that has not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,29 @@ impl Purpose {
             Self::Answer => limit,
         }
     }
+
+    fn per_second(self) -> usize {
+        match self {
+            Self::Try => self.share(PER_SECOND),
+            Self::Answer => self.room(PER_SECOND),
+        }
+    }
+
+    fn room(self, limit: usize) -> usize {
+        match self {
+            Self::Try => limit,
+            Self::Answer => limit * ANSWERS_PERCENT / 100,
+        }
+    }
+}
+
+/// A datagram to an address of a peer's that has not answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Charge {
+    /// Whose address it may be.
+    pub(super) peer: NodeId,
+    pub(super) to: SocketAddr,
+    pub(super) purpose: Purpose,
 }
 
 /// The times of the last few datagrams, oldest first, in milliseconds.
@@ -59,6 +85,8 @@ pub(super) struct Budget {
     addresses: BTreeMap<SocketAddr, Recent>,
     hosts: BTreeMap<IpAddr, Recent>,
     all: Recent,
+    /// Of these, tries and answers.
+    each: [Recent; 2],
     birthday: Recent,
     swept: u64,
 }
@@ -71,33 +99,35 @@ impl Budget {
             addresses: BTreeMap::new(),
             hosts: BTreeMap::new(),
             all: Recent::new(),
+            each: [Recent::new(), Recent::new()],
             birthday: Recent::new(),
             swept: 0,
         }
     }
 
-    /// Takes one datagram to `to`, an address of `peer`'s.
+    /// Takes one datagram.
     ///
     /// # Errors
     /// How long to wait where a limit is reached.
-    pub(super) fn take(
-        &mut self,
-        now: Instant,
-        peer: NodeId,
-        to: SocketAddr,
-        purpose: Purpose,
-    ) -> Result<(), Duration> {
+    pub(super) fn take(&mut self, now: Instant, charge: Charge) -> Result<(), Duration> {
+        let Charge { peer, to, purpose } = charge;
         let clock = now.saturating_duration_since(self.start).as_millis() as u64;
         self.make_room(clock);
         let (address, host) = (self.addresses.get(&to), self.hosts.get(&to.ip()));
-        let full = address.is_none() && self.addresses.len() >= MAX_ADDRESSES
-            || host.is_none() && self.hosts.len() >= MAX_HOSTS;
+        let full = address.is_none() && self.addresses.len() >= purpose.room(MAX_ADDRESSES)
+            || host.is_none() && self.hosts.len() >= purpose.room(MAX_HOSTS);
         let answers = self.peers.get(&peer).filter(|_| purpose == Purpose::Answer);
         let wait = [
             wait(answers, clock, PER_PEER, PEER_WINDOW_MS),
             wait(address, clock, purpose.share(PER_ADDRESS), MINUTE_MS),
             wait(host, clock, purpose.share(PER_HOST), MINUTE_MS),
-            wait(Some(&self.all), clock, purpose.share(PER_SECOND), SECOND_MS),
+            wait(Some(&self.all), clock, PER_SECOND, SECOND_MS),
+            wait(
+                Some(&self.each[purpose as usize]),
+                clock,
+                purpose.per_second(),
+                SECOND_MS,
+            ),
             if full { SECOND_MS } else { 0 },
         ];
         match wait.into_iter().max() {
@@ -109,6 +139,7 @@ impl Budget {
                 note(self.addresses.entry(to).or_default(), clock, PER_ADDRESS);
                 note(self.hosts.entry(to.ip()).or_default(), clock, PER_HOST);
                 note(&mut self.all, clock, PER_SECOND);
+                note(&mut self.each[purpose as usize], clock, PER_SECOND);
                 Ok(())
             }
         }
@@ -129,9 +160,10 @@ impl Budget {
         self.peers.remove(&peer);
     }
 
-    /// Forgets addresses that got nothing for a minute, once the tables are full and at most once a second.
+    /// Forgets addresses that got nothing for a minute, once there is no more room for answers and at most once a second.
     fn make_room(&mut self, clock: u64) {
-        let full = self.addresses.len() >= MAX_ADDRESSES || self.hosts.len() >= MAX_HOSTS;
+        let room = |limit| Purpose::Answer.room(limit);
+        let full = self.addresses.len() >= room(MAX_ADDRESSES) || self.hosts.len() >= room(MAX_HOSTS);
         if full && clock >= self.swept + SECOND_MS {
             self.swept = clock;
             let lately = |recent: &Recent| recent.back().is_some_and(|last| clock <= last + MINUTE_MS);
@@ -153,4 +185,40 @@ fn note(recent: &mut Recent, clock: u64, limit: usize) {
         recent.pop_front();
     }
     recent.push_back(clock);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Many members have one node answer at ever new addresses, all that each may cause: what it tries itself goes on.
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "any instant does")]
+    fn answers_to_ever_new_addresses_leave_room_for_tries() {
+        let start = Instant::now();
+        let mut budget = Budget::new(start);
+        let charge = |number: u32, purpose| Charge {
+            peer: NodeId::from_bytes([(number % 40) as u8; 16]),
+            to: SocketAddr::from((number.to_be_bytes(), 4444)),
+            purpose,
+        };
+        let (mut now, mut answered, mut tried) = (start, 0, 0);
+        for number in 0..20_000 {
+            now += Duration::from_millis(3);
+            answered += u32::from(
+                budget
+                    .take(now, charge(0x0a00_0000 + number, Purpose::Answer))
+                    .is_ok(),
+            );
+            if number % 100 == 0 {
+                let own = charge(0xc000_0000 + number, Purpose::Try);
+                // the limit on all of them may have it wait for a second
+                let later = now + Duration::from_millis(1_001);
+                tried += u32::from(budget.take(now, own).or_else(|_| budget.take(later, own)).is_ok());
+            }
+        }
+        let (hosts, room) = (budget.hosts.len(), Purpose::Answer.room(MAX_HOSTS));
+        assert!(hosts >= room && answered > 5_000, "the tables are full: {hosts}");
+        assert_eq!(tried, 200);
+    }
 }

@@ -289,6 +289,14 @@ impl Relays {
         self.clients.iter().any(|client| client.bound_to().is_some())
     }
 
+    /// Whether a relay has us bound over UDP, and answered its last question.
+    pub(super) fn is_bound_over_udp(&self) -> bool {
+        let bound = |client: &RelayClient| {
+            client.bound_to().is_some() && !client.is_over_tls() && !client.in_doubt() && !is_node(client)
+        };
+        self.clients.iter().any(bound)
+    }
+
     /// Each relay, where it is bound and how far it is.
     pub(super) fn views(&self) -> impl Iterator<Item = RelayView> {
         self.clients.iter().map(|client| RelayView {

@@ -14,7 +14,7 @@ use crate::statement::{Candidate, CandidateKind};
 
 use super::candidate::{Local, Vicinity};
 use super::discovery::{self, End, MapVersion, Message, PairKeys};
-use super::limits::{Budget, Purpose};
+use super::limits::{Budget, Charge};
 use super::reflexive::Reflexive;
 use super::relays::Relays;
 use super::socket_ids::SocketIds;
@@ -126,15 +126,9 @@ impl Shared {
     ///
     /// # Errors
     /// How long to wait where a limit is reached.
-    pub(super) fn charge(
-        &mut self,
-        now: Instant,
-        peer: NodeId,
-        to: SocketAddr,
-        purpose: Purpose,
-    ) -> Result<(), Duration> {
+    pub(super) fn charge(&mut self, now: Instant, charge: Charge) -> Result<(), Duration> {
         self.budget
-            .take(now, peer, to, purpose)
+            .take(now, charge)
             .inspect_err(|_| self.counters.limited += 1)
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use meshd_core::demux::{Class, classify};
 use meshd_core::path::{Endpoint, PER_ADDRESS, PathKind, Remote, SocketId, Source};
-use meshd_core::sim::{HostId, INTERNET, Link, NODE_PORT, World, node_id};
+use meshd_core::sim::{Arrived, HostId, INTERNET, Link, NODE_PORT, World, node_id};
 
 use crate::clock::start;
 use crate::places::{MS, S, arrived, kind, longest_gap, two_public, victim};
@@ -65,6 +65,12 @@ fn one_address_gets_eight_datagrams_a_minute() {
     );
     assert!(worst <= PER_ADDRESS as u64);
     let _ = kind;
+}
+
+/// The discovery packet that came to a host last.
+fn last_discovery(recorded: &[Arrived], to: HostId) -> Arrived {
+    let discovery = |packet: &&Arrived| packet.to == to && classify(&packet.bytes) == Class::Discovery;
+    recorded.iter().rev().find(discovery).unwrap().clone()
 }
 
 /// Everything that a node ever got is played to it again, from where it came and from elsewhere.
@@ -190,6 +196,30 @@ fn an_old_ping_from_ever_new_addresses_keeps_no_other_peer_from_becoming_direct(
     assert_eq!(kind(&world, ann, bob), PathKind::Direct);
 }
 
+/// A flood in the name of a peer's address is dropped by the driver; what that peer itself sends by its proven way is told from it.
+#[test]
+fn what_a_peer_sends_by_its_proven_way_is_known_among_a_flood() {
+    let (mut world, ann, bob) = two_public();
+    world.record();
+    world.run(2 * S);
+    world.flow(ann, bob, 100 * MS, 60 * S);
+    world.run(5 * S);
+    let packet = &last_discovery(&world.record(), bob);
+    let by = |address: SocketAddr| {
+        let socket = SocketId::PRIMARY;
+        Source::Socket(Remote { address, socket })
+    };
+    let mut elsewhere = packet.from;
+    elsewhere.set_port(4444);
+    let mut stranger = packet.bytes.clone();
+    stranger[10] ^= 1;
+    let agent = &world.node(bob).unwrap().agent;
+    assert!(agent.awaits(by(packet.from), &packet.bytes));
+    assert!(!agent.awaits(by(elsewhere), &packet.bytes), "another port");
+    assert!(!agent.awaits(by(packet.from), &stranger), "another key");
+    assert!(!agent.awaits(by(packet.from), &[0; 64]), "anything");
+}
+
 /// The packet path may hand over what came by a socket that was closed meanwhile.
 #[test]
 fn what_comes_by_a_closed_socket_makes_no_path() {
@@ -201,12 +231,7 @@ fn what_comes_by_a_closed_socket_makes_no_path() {
     world.run(S);
     let recorded = world.record();
     let path = world.node(bob).unwrap().path(node_id(ann));
-    let discovery = |bytes: &[u8]| classify(bytes) == Class::Discovery;
-    let packet = recorded
-        .iter()
-        .rev()
-        .find(|packet| packet.to == bob && discovery(&packet.bytes));
-    let packet = packet.unwrap().clone();
+    let packet = last_discovery(&recorded, bob);
     world.with_node(bob, |node, now| {
         let closed = Remote {
             address: packet.from,

@@ -19,6 +19,7 @@ mod relay_bench;
 mod relay_client;
 mod relay_limits;
 mod relay_server;
+mod searching;
 mod switching;
 mod trouble;
 mod whereabouts;

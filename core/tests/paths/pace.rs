@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use meshd_core::sim::{HostId, Link, NatKind, World};
+use meshd_core::nat::NatBehaviour;
+use meshd_core::path::PathKind;
+use meshd_core::sim::{HostId, Link, NatKind, World, node_id};
 
 use crate::clock::start;
-use crate::places::{MS, S, victim};
+use crate::places::{MS, S, kind, two_homes, victim};
 
 /// Ann talks to Bob behind his router, who says that he is at an address where nobody answers, and cannot be reached where he
 /// is; and that address.
@@ -53,6 +55,25 @@ fn an_address_is_tried_at_0_50_100_200_and_400_ms() {
         "in milliseconds; and not once more"
     );
     assert!(first - primer <= 150 * MS, "both have primed: {times:?}");
+}
+
+#[test]
+fn that_udp_is_blocked_is_not_believed_while_a_relay_answers_over_it() {
+    let (mut world, ann, bob) = two_homes([NatKind::HOME, NatKind::LINUX]);
+    world.run(2 * S);
+    let blocked = NatBehaviour {
+        udp_blocked: true,
+        ..NatBehaviour::default()
+    };
+    for node in [ann, bob] {
+        world.with_node(node, |node, now| node.agent.set_nat_behaviour(now, blocked));
+    }
+    world.flow(ann, bob, 50 * MS, 20 * S);
+    world.run(5 * S);
+    let explained = world.node(ann).unwrap().agent.explain(world.now(), node_id(bob));
+    let explained = explained.unwrap();
+    assert!(!explained.ours.udp_blocked && explained.theirs.is_some_and(|nat| !nat.udp_blocked));
+    assert_eq!(kind(&world, ann, bob), PathKind::Direct);
 }
 
 /// The beginnings of what came in a row, in whole minutes.

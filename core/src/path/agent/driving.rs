@@ -1,11 +1,14 @@
 //! The agent driven: datagrams and time come in, datagrams and events go out.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use crate::demux::{Class, RELAY_CONTROL_SESSION, classify, split_relay};
 use crate::id::NodeId;
+use crate::keys::DiscoveryPublic;
 use crate::path::beacon::{self, Beacon};
+use crate::path::peer::Peer;
 use crate::path::reflexive::News;
 use crate::path::{Destination, Endpoint, Event, Source, Transmit, discovery};
 use crate::relay::RelayEvent;
@@ -46,15 +49,24 @@ impl Agent {
         self.settle(now);
     }
 
-    /// Whether a datagram is a relay's answer to this node. Whoever forges a relay's address to have what comes from it taken for a
-    /// flood cannot forge that: it is let in, however many others come.
+    /// Whether a datagram is a relay's answer to this node, or discovery by a way that is proven. Whoever forges the address of a
+    /// relay or a peer to have what comes from it taken for a flood cannot forge the one, nor the other who is no member and sees
+    /// none of our packets (he knows neither key nor port): it is let in, however many others come.
     pub fn awaits(&self, source: Source, bytes: &[u8]) -> bool {
-        match source {
-            Source::Socket(from) if from.socket.is_primary() => {
-                self.shared.relays.awaits(from.address, bytes)
-            }
-            _ => false,
+        let Source::Socket(from) = source else {
+            return false;
+        };
+        match classify(bytes) {
+            Class::Discovery => self.claimed(bytes).any(|peer| peer.has_proven(from)),
+            _ => from.socket.is_primary() && self.shared.relays.awaits(from.address, bytes),
         }
+    }
+
+    /// The peers that a discovery packet may be of, as it says itself.
+    fn claimed(&self, bytes: &[u8]) -> impl Iterator<Item = &Peer> {
+        let nodes = discovery::sender_of(bytes).map(|key| self.by_key.range(nodes_of(key)));
+        let nodes = nodes.into_iter().flatten();
+        nodes.filter_map(|(_, node)| self.peers.get(node))
     }
 
     /// The node's network changed (an address, a route, a link): everything is tried anew, at once.
@@ -128,8 +140,7 @@ impl Agent {
             self.shared.counters.foreign += 1;
             return;
         };
-        let nodes = (key, NodeId::from_bytes([0; 16]))..=(key, NodeId::from_bytes([0xff; 16]));
-        let nodes: Vec<NodeId> = self.by_key.range(nodes).map(|(_, node)| *node).collect();
+        let nodes: Vec<NodeId> = self.by_key.range(nodes_of(key)).map(|(_, node)| *node).collect();
         if nodes.is_empty() {
             self.shared.counters.strangers += 1;
         }
@@ -215,6 +226,10 @@ impl Agent {
                     if anew {
                         self.with_all(now, |peer, shared| peer.relay_bound(now, shared));
                     }
+                    if self.shared.nat.udp_blocked && self.shared.relays.is_bound_over_udp() {
+                        self.shared.nat.udp_blocked = false;
+                        self.with_all(now, |peer, shared| peer.nat_changed(now, shared));
+                    }
                     self.home_changed(now);
                 }
                 RelayEvent::Lost => {
@@ -249,4 +264,9 @@ impl Agent {
             self.shared.event(Event::HomeRelay { relay });
         }
     }
+}
+
+/// The part of the table of keys where the nodes with this one are.
+fn nodes_of(key: DiscoveryPublic) -> RangeInclusive<(DiscoveryPublic, NodeId)> {
+    (key, NodeId::from_bytes([0; 16]))..=(key, NodeId::from_bytes([0xff; 16]))
 }

@@ -98,6 +98,8 @@ impl Peer {
         };
         if shared.searching.is_some() {
             self.campaign.open_at = Some(now + WAIT_FOR_OTHERS);
+            // it has its time when its turn comes
+            self.go_on_searching(now);
             return;
         }
         let Some(first) = shared.open_sockets(self.info.node, BIRTHDAY_SOCKETS, false) else {

@@ -227,6 +227,11 @@ impl Peer {
         self.campaign.ends = Some(now + lasting(method));
     }
 
+    /// The search begins now and not before: another pair's was first.
+    pub(super) fn go_on_searching(&mut self, now: Instant) {
+        self.campaign.ends = self.campaign.ends.map(|_| now + BIRTHDAY_FOR);
+    }
+
     /// Whether ports are searched, beside which nothing else is done.
     pub(super) fn is_searching(&self) -> bool {
         self.campaign.method == Some(Method::Birthday)

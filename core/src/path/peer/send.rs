@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::path::discovery::{End, Message, PairKeys, Ping, Transaction};
-use crate::path::limits::Purpose;
+use crate::path::limits::{Charge, Purpose};
 use crate::path::shared::Shared;
 use crate::path::{Endpoint, Remote};
 
@@ -112,7 +112,10 @@ impl Peer {
                 let free = shared.charge_birthday(now);
                 free.then_some(()).ok_or(Duration::from_millis(20))
             }
-            Endpoint::Direct(address) => shared.charge(now, self.info.node, address.address, purpose),
+            Endpoint::Direct(address) => {
+                let (peer, to) = (self.info.node, address.address);
+                shared.charge(now, Charge { peer, to, purpose })
+            }
             Endpoint::Relay { .. } => Ok(()),
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::path::choice::{Standing, Way, choose};
 use crate::path::shared::Shared;
-use crate::path::{Endpoint, Event};
+use crate::path::{Endpoint, Event, Remote};
 
 use super::Peer;
 use super::tick::QUIET_AFTER;
@@ -65,6 +65,12 @@ impl Peer {
         self.directs
             .iter()
             .any(|direct| !direct.doubt && direct.proof(now).is_some())
+    }
+
+    /// Whether the peer has answered at this address and nothing speaks against it since.
+    pub(in crate::path) fn has_proven(&self, address: Remote) -> bool {
+        let known = self.directs.get(address);
+        known.is_some_and(|direct| direct.proof_ends().is_some())
     }
 
     pub(super) fn rtt(&self, now: Instant) -> Option<Duration> {

@@ -51,13 +51,7 @@ impl RelayServer {
         nonce: Nonce,
         cookie: &Cookie,
     ) -> Verdict {
-        if !self.cookies.good(from.address, cookie) {
-            return Verdict::Reply(ControlFrame::bind_cookie(
-                nonce,
-                &self.cookies.issue(from.address),
-            ));
-        }
-        let index = match self.member(datagram, who, nonce) {
+        let index = match self.shown(from, datagram, who, nonce, cookie) {
             Ok(index) => index,
             Err(verdict) => return verdict,
         };
@@ -131,11 +125,7 @@ impl RelayServer {
         nonce: Nonce,
         cookie: &Cookie,
     ) -> Verdict {
-        if !self.cookies.good(from.address, cookie) {
-            let cookie = self.cookies.issue(from.address);
-            return Verdict::Reply(ControlFrame::bind_cookie(nonce, &cookie));
-        }
-        let index = match self.member(datagram, who, nonce) {
+        let index = match self.shown(from, datagram, who, nonce, cookie) {
             Ok(index) => index,
             Err(verdict) => return verdict,
         };
@@ -167,6 +157,22 @@ impl RelayServer {
         let to = found.filter(|&to| to != index).ok_or(RefusalCode::NotAMember)?;
         let bound = self.members.get(to).and_then(|peer| peer.bound_at(clock));
         bound.map(|_| to).ok_or(RefusalCode::PeerNotBound)
+    }
+
+    /// The member that made this message, which shows by a cookie that it is where that came from; else it gets one.
+    fn shown(
+        &self,
+        from: Channel,
+        datagram: &[u8],
+        who: (NetworkId, NodeId),
+        nonce: Nonce,
+        cookie: &Cookie,
+    ) -> Result<u32, Verdict> {
+        if self.cookies.good(from.address, cookie) {
+            return self.member(datagram, who, nonce);
+        }
+        let cookie = self.cookies.issue(from.address);
+        Err(Verdict::Reply(ControlFrame::bind_cookie(nonce, &cookie)))
     }
 
     /// The member that made this message. Who is not one gets an answer only if the key was once its own.
