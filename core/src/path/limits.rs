@@ -35,7 +35,7 @@ const ANSWERS_PERCENT: usize = 75;
 
 /// Why something is sent to an address that has not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub enum Purpose {
     /// It may be the peer's.
     Try,
     /// Something came from it that the peer has sealed.
@@ -67,18 +67,21 @@ impl Purpose {
 
 /// A datagram to an address of a peer's that has not answered.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Charge {
+pub struct Charge {
     /// Whose address it may be.
-    pub(super) peer: NodeId,
-    pub(super) to: SocketAddr,
-    pub(super) purpose: Purpose,
+    pub peer: NodeId,
+    /// That address.
+    pub to: SocketAddr,
+    /// Why it is sent.
+    pub purpose: Purpose,
 }
 
 /// The times of the last few datagrams, oldest first, in milliseconds.
 type Recent = VecDeque<u64>;
 
 /// All limits.
-pub(super) struct Budget {
+#[derive(Debug)]
+pub struct Budget {
     start: Instant,
     /// Answers by peer.
     peers: BTreeMap<NodeId, Recent>,
@@ -92,7 +95,8 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(now: Instant) -> Self {
+    /// Nothing was sent before `now`.
+    pub fn new(now: Instant) -> Self {
         Self {
             start: now,
             peers: BTreeMap::new(),
@@ -109,7 +113,7 @@ impl Budget {
     ///
     /// # Errors
     /// How long to wait where a limit is reached.
-    pub(super) fn take(&mut self, now: Instant, charge: Charge) -> Result<(), Duration> {
+    pub fn take(&mut self, now: Instant, charge: Charge) -> Result<(), Duration> {
         let Charge { peer, to, purpose } = charge;
         let clock = now.saturating_duration_since(self.start).as_millis() as u64;
         self.make_room(clock);
@@ -185,40 +189,4 @@ fn note(recent: &mut Recent, clock: u64, limit: usize) {
         recent.pop_front();
     }
     recent.push_back(clock);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Many members have one node answer at ever new addresses, all that each may cause: what it tries itself goes on.
-    #[test]
-    #[allow(clippy::disallowed_methods, reason = "any instant does")]
-    fn answers_to_ever_new_addresses_leave_room_for_tries() {
-        let start = Instant::now();
-        let mut budget = Budget::new(start);
-        let charge = |number: u32, purpose| Charge {
-            peer: NodeId::from_bytes([(number % 40) as u8; 16]),
-            to: SocketAddr::from((number.to_be_bytes(), 4444)),
-            purpose,
-        };
-        let (mut now, mut answered, mut tried) = (start, 0, 0);
-        for number in 0..20_000 {
-            now += Duration::from_millis(3);
-            answered += u32::from(
-                budget
-                    .take(now, charge(0x0a00_0000 + number, Purpose::Answer))
-                    .is_ok(),
-            );
-            if number % 100 == 0 {
-                let own = charge(0xc000_0000 + number, Purpose::Try);
-                // the limit on all of them may have it wait for a second
-                let later = now + Duration::from_millis(1_001);
-                tried += u32::from(budget.take(now, own).or_else(|_| budget.take(later, own)).is_ok());
-            }
-        }
-        let (hosts, room) = (budget.hosts.len(), Purpose::Answer.room(MAX_HOSTS));
-        assert!(hosts >= room && answered > 5_000, "the tables are full: {hosts}");
-        assert_eq!(tried, 200);
-    }
 }

@@ -69,6 +69,7 @@
 
 pub mod beacon;
 pub mod discovery;
+pub mod limits;
 
 mod agent;
 mod beaconing;
@@ -79,7 +80,6 @@ mod endpoint;
 mod event;
 mod explanation;
 mod hint;
-mod limits;
 mod mtu;
 mod peer;
 mod reflexive;

@@ -5,6 +5,7 @@ mod clock;
 mod estranged;
 mod hostile;
 mod lan;
+mod limits;
 mod lives;
 mod lossless;
 mod moving;

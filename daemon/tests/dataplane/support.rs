@@ -69,6 +69,19 @@ impl Namespace {
         })
     }
 
+    /// Waits until the kernel takes what is sent to `address`: for IPv6 it enters that route some time after the address.
+    fn holds(&self, address: IpAddr) {
+        // kernel work that waits for its turn among that of all namespaces
+        let end = Instant::now() + 6 * SOON;
+        while !self
+            .output(&format!("ip route get {address}"))
+            .1
+            .starts_with("local")
+        {
+            assert!(Instant::now() < end, "{address} is not there");
+        }
+    }
+
     /// Runs a program inside; whether it succeeded, and what it said.
     pub fn output(&self, argv: &str) -> (bool, String) {
         let pid = self.pid().to_string();
@@ -149,6 +162,7 @@ pub fn start(namespace: Namespace, number: u8, threads: usize, open: OpenTun) ->
     ] {
         namespace.sh(&line);
     }
+    namespace.holds(v6);
     let (sender, events) = mpsc::channel(1024);
     let secret = WireGuardSecret::from_seed(&[number; 32]);
     let plane = DataPlane::start(DataPlaneConfig {
