@@ -1,4 +1,5 @@
-//! What the API says, as a real server said it (`recorded/`), and how a watch goes on.
+//! What the API says, in the form in which it says it (`examples/`, written by hand so that every case that counts is there), and how a
+//! watch goes on.
 
 use super::credentials::Credentials;
 use super::objects::{ApiNode, ApiPod, Watched};
@@ -15,8 +16,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::sync::mpsc;
 
-const POD: &str = include_str!("recorded/pod.json");
-const POLICY: &str = include_str!("recorded/policy.json");
+const POD: &str = include_str!("examples/pod.json");
+const POLICY: &str = include_str!("examples/policy.json");
 
 fn read<K: Watched>(text: &str) -> Option<K::Kept> {
     serde_json::from_str::<K>(text).expect("the API's form").kept()

@@ -3,7 +3,6 @@
 mod authority;
 mod bed;
 mod chains;
-mod crowd;
 mod homes;
 mod kinds;
 mod labels;

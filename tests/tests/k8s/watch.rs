@@ -80,7 +80,8 @@ fn meshd_watches_the_api_server_with_the_least_credentials_and_keeps_what_it_kne
     assert_eq!(kube(&cluster.nodes[2]), None);
 }
 
-/// What the API server answers to what meshd asks, with meshd's own credentials, as files for the daemon's unit tests.
+/// What the API server answers to what meshd asks, with meshd's own credentials, as files: what the examples of
+/// the daemon's unit tests (daemon/src/kube/examples), which are written by hand, can be held against.
 fn record(cluster: &Cluster, folder: &Path) {
     cluster.apply(RECORDED);
     let name = "recorded-0";
