@@ -219,7 +219,7 @@ impl Task {
         let ended = Command::Ended;
         let id = self.membership.network;
         let mut kernel = self.shared.kernel.but_pods.clone();
-        let mut labels = self.pods_keeper.policy().feed().changes();
+        let mut labels = self.pods_keeper.policy().feed().kept();
         let mut sample = Instant::now();
         loop {
             if self.gateways.is_stale() {

@@ -12,6 +12,7 @@ pub struct Feed {
     /// The pods' interfaces on this machine.
     locals: Arc<Mutex<Vec<Local>>>,
     changed: watch::Sender<u64>,
+    kept: watch::Sender<()>,
 }
 
 impl Feed {
@@ -21,6 +22,7 @@ impl Feed {
             cluster: Arc::new(Mutex::new(cluster)),
             locals: Arc::default(),
             changed: watch::Sender::new(0),
+            kept: watch::Sender::new(()),
         }
     }
 
@@ -65,5 +67,16 @@ impl Feed {
     /// Ticks when something may have changed.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Ticks when something may have changed, and what is known of this machine's pods is on disk: who acts on labels by this
+    /// does not fall back behind them in a restart.
+    pub fn kept(&self) -> watch::Receiver<()> {
+        self.kept.subscribe()
+    }
+
+    /// It is on disk.
+    pub(super) fn say_kept(&self) {
+        self.kept.send_replace(());
     }
 }

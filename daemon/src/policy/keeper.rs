@@ -87,6 +87,7 @@ impl Keeper {
                     None => return,
                 },
                 Ok(()) = self.news.changed() => {
+                    self.keep_own().await;
                     self.due = self.due.or(Some(Instant::now() + SETTLE));
                 }
                 () = until(wake) => self.when_due().await,
@@ -196,6 +197,11 @@ impl Keeper {
         if pods != self.saved.1 && self.save.is_none() {
             self.save = Some(Instant::now() + PODS_EVERY);
         }
+        self.keep_own().await;
+    }
+
+    /// This machine's pods go to disk as soon as they change: who may send into ranges behind gateways hangs on their labels.
+    async fn keep_own(&mut self) {
         let own = self.feed.with(|cluster| {
             let whole = self.told && cluster.is_ready();
             whole.then(|| Cluster::save_own(self.compiler.known(cluster)))
@@ -204,6 +210,7 @@ impl Keeper {
             saved::own(&self.files, own.clone()).await;
             self.own = Some(own);
         }
+        self.feed.say_kept();
     }
 
     /// Says what went wrong once, and tries again.
