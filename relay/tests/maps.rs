@@ -212,9 +212,7 @@ async fn revoking_a_token_with_its_nodes_removes_them() {
 
 #[tokio::test]
 async fn ephemeral_nodes_go_when_they_stay_away() {
-    let world = World::with(|config| config.ephemeral_after = Duration::ZERO).await;
-    world.create_network("prod", "10.77.0.0/24").await;
-    let token = world.token("prod", TokenCreate::default()).await;
+    let (world, token) = network().await;
     let witness = TestNode::enter(&token, world.https(), "a").await;
     let mut stream = witness.stream(world.https()).await;
     let passing = world
@@ -231,7 +229,7 @@ async fn ephemeral_nodes_go_when_they_stay_away() {
     world
         .relay
         .coordinator
-        .call(|state| state.remove_absent())
+        .call(|state| state.remove_absent(Duration::ZERO))
         .await
         .unwrap();
     stream.until_names(&["a"]).await;

@@ -13,7 +13,7 @@ pub const PER_ADDRESS: usize = 8;
 pub const PER_HOST: usize = 64;
 /// Datagrams to all such addresses a second.
 pub const PER_SECOND: usize = 200;
-/// Answers that one peer can cause in [`PEER_WINDOW_MS`], so that who plays its packets again from many addresses uses up neither
+/// Answers that one peer can cause in ten seconds, so that who plays its packets again from many addresses uses up neither
 /// what there is for all peers nor the tables.
 pub const PER_PEER: usize = 100;
 /// Datagrams of a birthday search a second, of which one runs at a time, to the one IP address that the peer has named;

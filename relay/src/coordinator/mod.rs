@@ -122,7 +122,7 @@ impl Coordinator {
                     let _ = self.call(|state| { state.push_maps(); Ok(()) }).await;
                 }
                 _ = ping.tick() => {
-                    let ticked = self.call(|state| { state.ping_all(); state.remove_absent() }).await;
+                    let ticked = self.call(|state| { state.ping_all(); state.remove_absent(state.site.ephemeral_after) }).await;
                     if let Err(cause) = ticked {
                         error!(%cause, "absent nodes were not removed");
                     }

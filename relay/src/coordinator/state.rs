@@ -315,9 +315,8 @@ impl State {
         self.others.end_all();
     }
 
-    /// Removes ephemeral nodes that are away for too long.
-    pub fn remove_absent(&mut self) -> Result<(), Refusal> {
-        let after = self.site.ephemeral_after;
+    /// Removes ephemeral nodes that are away for longer than `after`.
+    pub fn remove_absent(&mut self, after: Duration) -> Result<(), Refusal> {
         let ids: Vec<NetworkId> = self.networks.keys().copied().collect();
         for id in ids {
             let absent = self.network(id)?.absent(after);
