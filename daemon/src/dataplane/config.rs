@@ -53,7 +53,8 @@ pub struct DataPlaneConfig {
     pub mtu: u16,
     /// Where events go. What finds no room is dropped and counted.
     pub control: mpsc::Sender<ControlEvent>,
-    /// Threads for packets: 1 for both directions, 2 for one each; 0 decides by the number of processors.
+    /// Threads for packets: 1 for both directions, 2 for one each while that is too much for one; 0 decides by the number of
+    /// processors.
     pub threads: usize,
 }
 

@@ -25,6 +25,7 @@ mod staging;
 mod table;
 mod too_big;
 mod tun_write;
+mod turn;
 mod tx;
 mod worker;
 
@@ -55,6 +56,7 @@ use sockets::SocketSet;
 use staging::Staging;
 use table::PeerTable;
 use too_big::TooBig;
+use turn::Turn;
 use worker::Worker;
 
 /// Smallest and largest MTU of a tunnel, in bytes.
@@ -72,6 +74,7 @@ pub struct DataPlane {
     shared: Arc<Shared>,
     wakers: Vec<Waker>,
     threads: Vec<JoinHandle<()>>,
+    turn: Arc<Turn>,
     /// Changes of the peers come one after the other.
     changing: Mutex<()>,
 }
@@ -88,29 +91,35 @@ impl DataPlane {
             0 => thread::available_parallelism().is_ok_and(|processors| processors.get() > 1),
             count => count > 1,
         };
-        let duties: &[(&str, bool, bool)] = if two {
-            &[("meshd-tx", true, false), ("meshd-rx", false, true)]
-        } else {
-            &[("meshd-packets", true, true)]
-        };
         let mut plane = DataPlane {
             shared,
             wakers: Vec::new(),
             threads: Vec::new(),
+            turn: Arc::default(),
             changing: Mutex::new(()),
         };
-        for (name, tx, rx) in duties {
-            let worker =
-                Worker::new(plane.shared.clone(), *tx, *rx).map_err(|source| StartError::System {
-                    what: "watch the descriptors",
-                    source,
-                })?;
-            plane.wakers.push(worker.waker());
-            plane.spawn(name, move || worker.run())?;
-        }
+        plane.start_workers(two)?;
         let handshakes = HandshakeThread::new(plane.shared.clone());
         plane.spawn("meshd-handshake", move || handshakes.run())?;
         Ok(plane)
+    }
+
+    fn start_workers(&mut self, two: bool) -> Result<(), StartError> {
+        let failed = |source| StartError::System {
+            what: "watch the descriptors",
+            source,
+        };
+        let mut first = Worker::first(self.shared.clone()).map_err(failed)?;
+        self.wakers.push(first.waker());
+        if two {
+            let second = Worker::second(self.shared.clone()).map_err(failed)?;
+            let (waker, turn) = (second.waker(), self.turn.clone());
+            let second = second.with(first.waker(), turn.clone());
+            self.wakers.push(waker.clone());
+            first = first.with(waker, turn);
+            self.spawn("meshd-sender", move || second.run())?;
+        }
+        self.spawn("meshd-packets", move || first.run())
     }
 
     fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
@@ -253,6 +262,12 @@ impl DataPlane {
     /// What is known of each peer.
     pub fn stats(&self) -> Vec<PeerStats> {
         self.shared.table.load().iter().map(|peer| peer.stats()).collect()
+    }
+
+    /// How often the way out went from one packet thread to the other since the start: odd while the second one has it, because
+    /// both ways are too much for the first.
+    pub fn turns(&self) -> u64 {
+        self.turn.given()
     }
 
     /// Packets dropped since the start, by reason.

@@ -42,6 +42,8 @@ pub(super) struct Tx {
     next_id: u32,
     outbox: Outbox,
     copies: Outbox,
+    /// The last batch was one packet: the next one may be, too.
+    single: bool,
 }
 
 /// The peer that the last packet went to.
@@ -60,6 +62,7 @@ impl Tx {
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             outbox: Outbox::new(OUTBOX_BYTES, BUDGET),
             copies: Outbox::new(OUTBOX_BYTES, BUDGET),
+            single: true,
         }
     }
 
@@ -78,13 +81,18 @@ impl Tx {
             }
             match queue.recv(&mut self.buffer) {
                 Ok(Some((header, length))) => {
-                    done += self.packet(&table, &mut held, (header, length), &sockets, now)
+                    done += self.packet(&table, &mut held, (header, length), &sockets, now);
+                    if done == 1 && self.single {
+                        // before the device is asked for more: it has none; where it has, the next batch is not parted
+                        self.flush(&sockets, Progress::More);
+                    }
                 }
                 Ok(None) => break Progress::Idle,
                 Err(_) => break Progress::Gone,
             }
         };
         drop(held);
+        self.single = done <= 1;
         self.flush(&sockets, progress)
     }
 

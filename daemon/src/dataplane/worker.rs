@@ -1,8 +1,11 @@
 //! The packet threads: each waits on its descriptors and handles one batch of whatever is ready, in turn, so that
 //! neither direction waits for more than one batch of the other.
+//!
+//! The first reads the sockets, and the TUN device too until that is too much ([`super::turn`]); the second, where there is one, does nothing but that.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use meshd_net::poll::{Event, Events, Interest, Poller, Waker};
 use meshd_net::tun::TunQueue;
@@ -12,6 +15,7 @@ use super::config::ControlEvent;
 use super::rx::Rx;
 use super::shared::Shared;
 use super::sockets::{SocketSet, Token};
+use super::turn::{CALM, Pace, Turn};
 use super::tx::Tx;
 
 const WAKER: u64 = 0;
@@ -39,13 +43,17 @@ pub(super) enum Progress {
     Gone,
 }
 
-/// One thread: it sends, receives, or both.
+/// One thread: it receives and, while it is its turn, sends; or it is the second, which only sends.
 pub(super) struct Worker {
     shared: Arc<Shared>,
     poller: Poller,
     waker: Waker,
+    /// The sender, while it is this thread's turn.
     tx: Option<Tx>,
     rx: Option<Rx>,
+    /// The other thread, where there is one, and what the two share.
+    other: Option<(Waker, Arc<Turn>)>,
+    pace: Pace,
     /// The sockets that are watched: those of the last wake.
     sockets: Arc<SocketSet>,
     /// The socket that the sender waits for.
@@ -53,24 +61,39 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// A worker with these duties.
-    pub(super) fn new(shared: Arc<Shared>, tx: bool, rx: bool) -> std::io::Result<Worker> {
-        let poller = Poller::new()?;
-        let waker = Waker::new(&poller, WAKER)?;
-        let worker = Worker {
-            tx: tx.then(|| Tx::new(shared.clone())),
-            rx: rx.then(|| Rx::new(shared.clone())),
-            sockets: shared.sockets.load_full(),
-            shared,
-            poller,
-            waker,
-            blocked: None,
-        };
-        if worker.tx.is_some() {
-            worker.poller.add(worker.queue(), TUN, Interest::READ)?;
-        }
+    /// The thread that receives, and sends while it is its turn, as it is at first.
+    pub(super) fn first(shared: Arc<Shared>) -> std::io::Result<Worker> {
+        let (tx, rx) = (Tx::new(shared.clone()), Rx::new(shared.clone()));
+        let worker = Worker::new(shared, Some(tx), Some(rx))?;
+        worker.poller.add(worker.queue(), TUN, Interest::READ)?;
         worker.watch(|_, _| true)?;
         Ok(worker)
+    }
+
+    /// The thread that sends when it is its turn.
+    pub(super) fn second(shared: Arc<Shared>) -> std::io::Result<Worker> {
+        Worker::new(shared, None, None)
+    }
+
+    fn new(shared: Arc<Shared>, tx: Option<Tx>, rx: Option<Rx>) -> std::io::Result<Worker> {
+        let poller = Poller::new()?;
+        Ok(Worker {
+            waker: Waker::new(&poller, WAKER)?,
+            sockets: shared.sockets.load_full(),
+            pace: Pace::new(Instant::now()),
+            shared,
+            poller,
+            tx,
+            rx,
+            other: None,
+            blocked: None,
+        })
+    }
+
+    /// Takes turns with another thread.
+    pub(super) fn with(mut self, other: Waker, turn: Arc<Turn>) -> Worker {
+        self.other = Some((other, turn));
+        self
     }
 
     /// What other threads wake it with, when [`Shared::stop`] or [`Shared::sockets`] changed.
@@ -82,12 +105,49 @@ impl Worker {
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(8);
         while !self.shared.stop.load(Ordering::Acquire) {
-            if self.poller.wait(&mut events, None).is_err() {
+            let helps = self.rx.is_none() && self.tx.is_some();
+            let before = Instant::now();
+            if self.poller.wait(&mut events, helps.then_some(CALM)).is_err() {
                 break;
             }
+            let after = Instant::now();
+            self.pace.waited(before, after);
             for event in events.iter() {
                 self.handle(event);
             }
+            self.take_turns(helps, helps && events.is_empty(), after);
+        }
+    }
+
+    /// Hands the sender over where this thread has too much to do, or too little to be needed.
+    fn take_turns(&mut self, helps: bool, nothing_came: bool, now: Instant) {
+        let over = if helps {
+            nothing_came || self.pace.is_calm(now)
+        } else {
+            self.pace.is_busy(now)
+        };
+        if !over || self.blocked.is_some() || self.other.is_none() {
+            return;
+        }
+        if let (Some(sender), Some((other, turn))) = (self.tx.take(), &self.other) {
+            // an error means that the device is gone, which the next reader finds as well
+            let _ = self.poller.remove(self.queue());
+            turn.give(sender);
+            other.wake();
+        }
+    }
+
+    /// Takes the sender, if it was left for this thread.
+    fn take_sender(&mut self) {
+        let Some(sender) = self.other.as_ref().and_then(|(_, turn)| turn.take()) else {
+            return;
+        };
+        self.tx = Some(sender);
+        self.pace = Pace::new(Instant::now());
+        if self.poller.add(self.queue(), TUN, Interest::READ).is_err() {
+            self.shared
+                .control
+                .tell(&self.shared.drops, || ControlEvent::TunGone);
         }
     }
 
@@ -95,6 +155,7 @@ impl Worker {
         match event.token {
             WAKER => {
                 self.waker.clear();
+                self.take_sender();
                 self.adopt_sockets();
             }
             TUN if self.blocked.is_none() => self.send(),

@@ -1,4 +1,4 @@
-//! Under a flood of handshakes.
+//! Under load: a flood of handshakes, and more packets than one thread sends.
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use meshd_core::packet::DropReason;
 use meshd_core::path::Endpoint;
 use meshd_core::wireguard::{INITIATION_LEN, PeerKeys, WireGuard};
 
-use crate::support::{Node, strangers, stream};
+use crate::support::{Node, pair, strangers, stream};
 
 /// Initiations a second.
 const RATE: usize = 5000;
@@ -72,4 +72,23 @@ fn a_new_peer_gets_in_and_a_session_loses_nothing() {
         assert_eq!(one.ping(two.v4, 50, "0.01"), 50);
         stop.store(true, Ordering::Relaxed);
     });
+}
+
+#[test]
+fn a_second_thread_helps_while_there_is_much_to_send_and_no_longer() {
+    let Some((one, two)) = pair(2) else { return };
+    assert_eq!(one.ping(two.v4, 1, "1"), 1);
+    let helped = (0..20).any(|_| {
+        stream(&one, &two, two.v4, 16 << 20);
+        one.plane.turns() > 0
+    });
+    assert!(helped, "one thread was enough for twenty streams");
+    // what is sent from then on is one packet now and then
+    let alone = (0..50).any(|_| one.plane.turns() % 2 == 0 || one.ping(two.v4, 1, "1") == 0);
+    assert!(alone, "the second thread still sends");
+    assert_eq!(one.ping(two.v4, 3, "0.2"), 3);
+    assert_eq!(one.plane.drops().get(DropReason::Replay), 0);
+    let Some((single, other)) = pair(1) else { return };
+    stream(&single, &other, other.v4, 16 << 20);
+    assert_eq!(single.plane.turns(), 0, "there is no other thread");
 }
