@@ -21,11 +21,17 @@ fn two_gateways() -> Office {
     let site = office.site.clone();
     office.bed.add(&site, "gw2", 3);
     office.bed.settle();
-    let range = office.v4();
-    office.admin(&format!("gateway add gw1 --range {range} --no-nat --priority 10"));
-    office.admin(&format!("gateway add gw2 --range {range} --no-nat --priority 20"));
-    let (mesh, back) = (office.node("laptop").ipv4(NET), office.site.v4(3));
-    office.printer.sh(&format!("ip route add {mesh} via {back}"));
+    let ranges = format!("--range {} --range {} --no-nat", office.v4(), office.v6());
+    office.admin(&format!("gateway add gw1 {ranges} --priority 10"));
+    office.admin(&format!("gateway add gw2 {ranges} --priority 20"));
+    let laptop = office.node("laptop");
+    office.printer.sh(&format!(
+        "ip route add {} via {}; ip -6 route add {} via {}",
+        laptop.ipv4(NET),
+        office.site.v4(3),
+        laptop.ipv6(NET),
+        office.site.v6(3)
+    ));
     office
 }
 
@@ -47,26 +53,38 @@ fn a_second_gateway_takes_over_within_three_seconds_and_connections_go_on() {
     assert_eq!(gateway_of(laptop, &range).as_deref(), Some("gw1"));
 
     let address = |port| SocketAddr::new(printer.parse().expect("an address"), port);
+    let printer6 = office.site.v6(9);
+    eventually(SOON, "the printer answers by IPv6", || {
+        laptop.pings6(&printer6).then_some(())
+    });
+    let address6 = SocketAddr::new(printer6.parse().expect("an address"), 9201);
     let numbered = UdpFlow::start(laptop, &office.printer, address(9200), 200);
+    let numbered6 = UdpFlow::start(laptop, &office.printer, address6, 200);
     let stream = TcpFlow::start(laptop, &office.printer, address(9100), 100_000);
     eventually(SOON, "the stream runs", || {
         (stream.received() > 100_000).then_some(())
     });
     office.node("gw1").kill();
     eventually(SOON, "gw2 is used", || {
-        (gateway_of(laptop, &range)? == "gw2").then_some(())
+        (gateway_of(laptop, &range)? == "gw2" && gateway_of(laptop, &office.v6())? == "gw2").then_some(())
     });
     let so_far = stream.received();
     eventually(SOON, "the stream goes on", || {
         (stream.received() > so_far + 100_000).then_some(())
     });
     let numbered = numbered.stop();
-    gap_keeps(
-        "gateway failover: longest gap in 200 numbered packets/s",
-        &numbered,
-        FAILOVER,
-        "3,000 ms",
-    );
+    for (report, what) in [
+        (
+            numbered,
+            "gateway failover: longest gap in 200 numbered packets/s",
+        ),
+        (
+            numbered6.stop(),
+            "gateway failover, IPv6: longest gap in 200 numbered packets/s",
+        ),
+    ] {
+        gap_keeps(what, &report, FAILOVER, "3,000 ms");
+    }
 
     // and back, without a gap
     let numbered = UdpFlow::start(laptop, &office.printer, address(9200), 200);

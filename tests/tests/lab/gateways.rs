@@ -171,28 +171,34 @@ pub fn gateway_of(node: &Node, range: &str) -> Option<String> {
 #[test]
 fn a_nodes_own_lan_wins_before_and_after_and_the_node_is_told() {
     let office = Office::new();
-    let (range, laptop) = (office.v4(), office.node("laptop"));
-    let host = office.site.v4(50);
-    laptop.machine().sh(&format!(
-        "ip link add name cafe type bridge; ip addr add {host}/24 dev cafe; ip link set cafe up"
+    let laptop = office.node("laptop");
+    let cafe = || {
+        let (v4, v6) = (office.site.v4(50), office.site.v6(50));
+        laptop.machine().sh(&format!(
+            "ip link add name cafe type bridge; ip addr add {v4}/24 dev cafe; ip addr add {v6}/64 dev cafe nodad; ip link set cafe up"
+        ));
+    };
+    cafe();
+    office.admin(&format!(
+        "gateway add gw1 --range {} --range {}",
+        office.v4(),
+        office.v6()
     ));
-    office.admin(&format!("gateway add gw1 --range {range}"));
-    let printer = office.site.v4(9);
-    let route = || laptop.machine().run(&["ip", "route", "get", &printer]);
+    let (printer, printer6) = (office.site.v4(9), office.site.v6(9));
+    let route = || [&printer, &printer6].map(|to| laptop.machine().run(&["ip", "route", "get", to]));
+    let by_cafe = || route().iter().all(|route| route.contains("dev cafe"));
     eventually(SOON, "the node is told", || {
         let status = laptop.status()?.to_string();
         (status.contains("own LAN (cafe)") && status.contains("gw1")).then_some(())
     });
-    assert!(route().contains("dev cafe"), "{}", route());
+    assert!(by_cafe(), "{:?}", route());
     laptop.machine().sh("ip link del cafe");
     eventually(SOON, "without it the gateway is used", || {
-        laptop.pings(&printer).then_some(())
+        (laptop.pings(&printer) && laptop.pings6(&printer6)).then_some(())
     });
-    laptop.machine().sh(&format!(
-        "ip link add name cafe type bridge; ip addr add {host}/24 dev cafe; ip link set cafe up"
-    ));
+    cafe();
     eventually(SOON, "a LAN that appears later wins too", || {
-        route().contains("dev cafe").then_some(())
+        by_cafe().then_some(())
     });
 }
 
@@ -206,24 +212,35 @@ fn a_range_may_be_for_named_nodes_and_tags_only() {
         office.bed.nodes.push(node);
     }
     office.bed.sites.push(site);
-    let (range, printer) = (office.v4(), office.site.v4(9));
-    office.admin(&format!("gateway add gw1 --range {range} --to laptop,tag:office"));
+    let (range, range6) = (office.v4(), office.v6());
+    let (printer, printer6) = (office.site.v4(9), office.site.v6(9));
+    office.admin(&format!(
+        "gateway add gw1 --range {range} --range {range6} --to laptop,tag:office"
+    ));
     for user in ["laptop", "tagged"] {
         eventually(SOON, "who may use it does", || {
-            office.node(user).pings(&printer).then_some(())
+            let user = office.node(user);
+            (user.pings(&printer) && user.pings6(&printer6)).then_some(())
         });
     }
     let stranger = office.node("stranger");
     stranger.reaches("gw1", SOON);
-    assert!(!stranger.pings(&printer));
-    assert_eq!(gateway_of(stranger, &range), None, "it has no route");
+    assert!(!stranger.pings(&printer) && !stranger.pings6(&printer6));
+    for range in [&range, &range6] {
+        assert_eq!(gateway_of(stranger, range), None, "it has no route");
+    }
     let rules = office.node("gw1").machine().run(&["nft", "list", "ruleset"]);
-    let (allowed, refused) = (office.node("tagged").ipv4(NET), stranger.ipv4(NET));
-    assert!(rules.contains(&allowed.to_string()), "{rules}");
-    assert!(
-        !rules.contains(&refused.to_string()),
-        "nor would the gateway let it through: {rules}"
-    );
+    let tagged = office.node("tagged");
+    for (allowed, refused) in [
+        (tagged.ipv4(NET), stranger.ipv4(NET)),
+        (tagged.ipv6(NET), stranger.ipv6(NET)),
+    ] {
+        assert!(rules.contains(&allowed.to_string()), "{rules}");
+        assert!(
+            !rules.contains(&refused.to_string()),
+            "nor would the gateway let it through: {rules}"
+        );
+    }
 }
 
 #[test]
