@@ -241,6 +241,7 @@ fn entries() -> Result<Vec<(&'static str, Entry)>, StatementError> {
                     to_nodes: vec![other],
                     to_tags: vec![name()],
                     pods: None,
+                    names: vec!["printer=192.168.50.9".parse().expect("a host")],
                 },
             },
         ),

@@ -301,6 +301,9 @@ pub struct GatewayAdd {
     /// Where it is set only pods with these labels may use it, on those nodes: a label selector, e.g. `app=web,tier in (a,b)`.
     #[serde(default)]
     pub pods: Option<String>,
+    /// Hosts in the range that have names, each as `printer=192.168.50.9`; at most 16.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// Whether everything is meant where `range` is everything.
     #[serde(default)]
     pub exit: bool,
@@ -342,6 +345,9 @@ pub struct GatewayInfo {
     pub to_nodes: Vec<String>,
     /// Tags of the nodes that may use it; everybody may where both are empty.
     pub to_tags: Vec<String>,
+    /// Hosts in the range that have names, with their own addresses: `printer=192.168.50.9`.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// The label selector of the pods that alone may use it.
     #[serde(default)]
     pub pods: Option<String>,

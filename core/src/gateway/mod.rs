@@ -23,6 +23,8 @@ pub use duties::{Duties, Member, PodLimit, Range, Service};
 pub use pods::{MAX_SELECTOR, SelectorError, parse_selector};
 pub use range::{Published, RangeError, apart_from_pods, check, routable};
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use crate::id::NodeId;
@@ -44,6 +46,19 @@ impl Gateway {
     /// The prefix under which the network knows its range.
     pub fn published(&self) -> IpNet {
         self.terms.published.unwrap_or(self.terms.range)
+    }
+
+    /// Hosts behind it that have names, with the addresses by which `node` reaches them: the gateway itself at their own.
+    pub fn names(&self, node: NodeId) -> impl Iterator<Item = (&str, IpAddr)> {
+        let GatewayTerms { range, names, .. } = &self.terms;
+        let published = if node == self.node {
+            *range
+        } else {
+            self.published()
+        };
+        names
+            .iter()
+            .filter_map(move |host| Some((host.label.as_str(), host.published(range, &published)?)))
     }
 
     /// Whether it is an exit node: a way to everything.

@@ -1,6 +1,9 @@
 //! An admin act: what the root did to a node, a name or a token.
 
+mod host_name;
 mod wire;
+
+pub use host_name::HostName;
 
 use ipnet::IpNet;
 
@@ -123,6 +126,8 @@ pub enum Deed {
 
 /// Most nodes, and most tags, to which a gateway's reach may be limited.
 pub const MAX_REACH: usize = 32;
+/// Most hosts of one range that have names.
+pub const MAX_NAMES: usize = 16;
 
 /// What an egress gateway makes reachable, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +146,8 @@ pub struct GatewayTerms {
     pub to_tags: Vec<String>,
     /// Where it is set only pods with these labels may use it, on those nodes: a label selector of Kubernetes, as text.
     pub pods: Option<String>,
+    /// Hosts in the range that have names.
+    pub names: Vec<HostName>,
 }
 
 impl GatewayTerms {
@@ -155,6 +162,14 @@ impl GatewayTerms {
             .iter()
             .try_for_each(|tag| text::check("a tag", tag, MAX_LABEL))?;
         text::check_some("the label selector", self.pods.as_ref(), MAX_TEXT)?;
+        if self.names.len() > MAX_NAMES {
+            let count = self.names.len();
+            return Err(format!(
+                "{count} hosts of {} have names; at most {MAX_NAMES} may",
+                self.range
+            ));
+        }
+        self.names.iter().try_for_each(|host| host.check(&self.range))?;
         self.published.iter().chain([&self.range]).try_for_each(whole)
     }
 }

@@ -20,7 +20,7 @@ mod record;
 mod signed;
 pub(crate) mod text;
 
-pub use act::{Act, Deed, GatewayTerms, MAX_REACH};
+pub use act::{Act, Deed, GatewayTerms, HostName, MAX_NAMES, MAX_REACH};
 pub use delegation::{Delegation, Fixed, Limits, MAX_TAGS, Terms};
 pub use departure::Departure;
 pub use endpoint::{EndpointTerms, MAX_AUTHORITIES, MAX_AUTHORITY, MAX_MEMBERS, Member};

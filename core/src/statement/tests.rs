@@ -147,6 +147,7 @@ fn deeds() -> [Deed; 16] {
                 to_nodes: vec![NODE],
                 to_tags: vec!["office".into()],
                 pods: None,
+                names: vec!["printer=192.168.50.9".parse().unwrap()],
             },
         },
         Deed::WithdrawGateway {

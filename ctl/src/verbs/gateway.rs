@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use meshd_api::coordinator::admin::{Done, GatewayAdd, GatewayInfo, GatewayRemove};
 use meshd_core::gateway::DEFAULT_PRIORITY;
 use meshd_core::id::NodeId;
-use meshd_core::statement::{Deed, GatewayTerms};
+use meshd_core::statement::{Deed, GatewayTerms, HostName};
 
 use crate::admin::{self, Admin};
 use crate::cli::{Global, OfNetwork, label};
@@ -33,6 +33,7 @@ Examples:
   meshctl gateway add gw3 --range 192.168.50.0/24 --as 10.200.1.0/24
   meshctl gateway add gw1 --range 10.8.0.0/24 --to laptop,tag:office
   meshctl gateway add gw1 --range 10.8.0.0/24 --pods app=web
+  meshctl gateway add gw1 --range 10.8.0.0/24 --name printer=10.8.0.9
   meshctl gateway add gw1 --exit")]
 pub struct Add {
     /// The node: its name or id
@@ -59,6 +60,9 @@ pub struct Add {
     /// without credentials for Kubernetes
     #[arg(long, value_name = "SELECTOR", value_parser = selector, conflicts_with = "exit")]
     pods: Option<String>,
+    /// A host in the range that the network knows by name, by its own address; may be given several times
+    #[arg(long = "name", value_name = "NAME=ADDRESS", value_parser = host_name, conflicts_with = "exit")]
+    names: Vec<HostName>,
     #[command(flatten)]
     network: OfNetwork,
 }
@@ -128,7 +132,12 @@ impl Add {
     async fn run(self, global: &Global) -> Result<(), Failure> {
         let mut admin = Admin::connect(global).await?;
         let mut done = Vec::new();
-        for range in self.ranges.all() {
+        let ranges = self.ranges.all();
+        let lost = |host: &&HostName| !ranges.iter().any(|range| range.contains(&host.address));
+        if let Some(host) = self.names.iter().find(lost) {
+            return Err(Failure::usage(format!("{host} is in none of the ranges")));
+        }
+        for range in ranges {
             done.push(self.add(&mut admin, range).await?);
         }
         tell(global, &done)
@@ -138,6 +147,12 @@ impl Add {
         let network = admin.network(self.network.name()).await?;
         let (to_nodes, to_tags) = reach::resolve(admin, &network.name, &self.to).await?;
         let id = node(admin, &network.name, &self.node).await?;
+        let names: Vec<HostName> = self
+            .names
+            .iter()
+            .filter(|host| range.contains(&host.address))
+            .cloned()
+            .collect();
         let mut request = GatewayAdd {
             node: id.to_string(),
             range: range.to_string(),
@@ -147,6 +162,7 @@ impl Add {
             to_nodes: to_nodes.iter().map(NodeId::to_string).collect(),
             to_tags: to_tags.clone(),
             pods: self.pods.clone(),
+            names: names.iter().map(ToString::to_string).collect(),
             exit: self.ranges.exit,
             statement: None,
         };
@@ -159,6 +175,7 @@ impl Add {
                 to_nodes,
                 to_tags,
                 pods: self.pods.clone(),
+                names,
             };
             request.statement = Some(admin::act(key, &network, Deed::Gateway { node: id, terms })?);
         }
@@ -234,6 +251,9 @@ fn more(gateway: &GatewayInfo) -> String {
     if !users.is_empty() {
         text += &format!("{what} is only for {}\n", users.join(", "));
     }
+    if !gateway.names.is_empty() {
+        text += &format!("{what} has {}\n", gateway.names.join(", "));
+    }
     if let Some(pods) = &gateway.pods {
         text += &format!("{what} is only for pods with {pods}\n");
     }
@@ -248,6 +268,10 @@ pub(super) fn prefix(text: &str) -> Result<IpNet, String> {
         true => Ok(net),
         false => Err(format!("that is a host, not a prefix; write {}", net.trunc())),
     }
+}
+
+fn host_name(text: &str) -> Result<HostName, String> {
+    text.parse().map_err(|why: &str| why.to_owned())
 }
 
 fn selector(text: &str) -> Result<String, String> {

@@ -269,6 +269,18 @@ fn ranges_that_would_break_something_are_refused_each_with_its_reason() {
         ("gw1 --range fe80::/64", "link-local"),
         ("nobody --range 192.168.70.0/24", "no node"),
         ("gw1 --range 192.168.70.0/24 --to nobody", "no node"),
+        (
+            "gw1 --range 192.168.70.0/24 --name a=192.168.71.9",
+            "none of the ranges",
+        ),
+        (
+            "gw1 --range 192.168.70.0/24 --name gw2=192.168.70.9",
+            "name of a node",
+        ),
+        (
+            "gw1 --range 192.168.70.0/24 --name localhost=192.168.70.9",
+            "cannot be a host's name",
+        ),
     ] {
         let (taken, said) = add(words);
         assert!(!taken && said.contains(reason), "{words}: {said}");
@@ -289,6 +301,30 @@ nsenter -t $p -n sh -c '
   ip route add default via 192.168.50.1; ip -6 route add default via fd50::1'
 ";
 
+/// Names lead to the published addresses, and on the gateway to the host's own; they go with the range.
+fn names_follow(laptop: &Node, gateway: &Node) {
+    let lines = |node: &Node, name: &str| -> Vec<String> {
+        let hosts = node.machine().read("/etc/hosts");
+        let of_it = hosts
+            .lines()
+            .filter(|line| line.split_whitespace().any(|word| word == name));
+        of_it
+            .map(|line| line.split_whitespace().next().unwrap_or_default().to_owned())
+            .collect()
+    };
+    eventually(SOON, "the names are there", || {
+        (lines(laptop, "printer") == ["10.200.1.9", "fd51::9"]
+            && lines(laptop, "scanner.prod.mesh") == ["10.200.2.9"]
+            && lines(gateway, "printer.prod.mesh") == ["192.168.50.9", "fd50::9"])
+        .then_some(())
+    });
+    assert!(
+        laptop.pings("printer") && laptop.pings6("printer.prod.mesh"),
+        "by its name"
+    );
+    assert!(laptop.pings("scanner"), "the other site's by its own");
+}
+
 #[test]
 fn two_sites_with_one_range_are_both_reached_under_prefixes_of_their_own() {
     let bed = bed::apart(&[
@@ -302,9 +338,9 @@ fn two_sites_with_one_range_are_both_reached_under_prefixes_of_their_own() {
     a.machine().sh(SAME_LAN);
     b.machine().sh(SAME_LAN);
     let admin = |words: &str| bed.relay.ctl(&words.split_whitespace().collect::<Vec<_>>());
-    admin("gateway add gw-a --range 192.168.50.0/24 --as 10.200.1.0/24");
-    admin("gateway add gw-b --range 192.168.50.0/24 --as 10.200.2.0/24 --no-nat");
-    admin("gateway add gw-a --range fd50::/64 --as fd51::/64");
+    admin("gateway add gw-a --range 192.168.50.0/24 --as 10.200.1.0/24 --name printer=192.168.50.9");
+    admin("gateway add gw-b --range 192.168.50.0/24 --as 10.200.2.0/24 --no-nat --name scanner=192.168.50.9");
+    admin("gateway add gw-a --range fd50::/64 --as fd51::/64 --name printer=fd50::9");
     admin("gateway add gw-b --range fd50::/64 --as fd52::/64 --no-nat");
     let seen = |gateway: &Node| {
         let count = gateway.machine().sh("awk '/lan9:/ { print $11 }' /proc/net/dev");
@@ -345,6 +381,7 @@ fn two_sites_with_one_range_are_both_reached_under_prefixes_of_their_own() {
         &mesh,
     ]);
     assert!(sender.contains("1 received"), "{sender}");
+    names_follow(laptop, a);
     // and the range itself is no way around
     let table = |node: &Node| {
         node.machine()

@@ -14,6 +14,7 @@ fn gateway(world: &World, node: u8, range: &str, change: impl FnOnce(&mut Gatewa
         to_nodes: Vec::new(),
         to_tags: Vec::new(),
         pods: None,
+        names: Vec::new(),
     };
     change(&mut terms);
     world.act(Deed::Gateway {

@@ -48,6 +48,8 @@ struct Wire {
     ports: Vec<u16>,
     #[cbor(n(17), skip_if = "Vec::is_empty")]
     authorities: Vec<ByteVec>,
+    #[cbor(n(18), skip_if = "Vec::is_empty")]
+    names: Vec<String>,
 }
 
 impl<C> Encode<C> for Act {

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use meshd_api::coordinator::admin::{Done, GatewayAdd, GatewayInfo, GatewayRemove};
 use meshd_core::gateway::{Published, RangeError, apart_from_pods, check, parse_selector};
 use meshd_core::id::{NetworkId, NodeId};
-use meshd_core::statement::{Deed, GatewayTerms};
+use meshd_core::statement::{Deed, GatewayTerms, HostName};
 
 use super::shown;
 use crate::coordinator::network::Network;
@@ -78,6 +78,7 @@ impl Network {
             to_nodes,
             to_tags: wanted.to_tags.clone(),
             pods: wanted.pods.clone(),
+            names: host_names(&wanted.names)?,
         })
     }
 
@@ -91,6 +92,7 @@ impl Network {
         if terms.range.prefix_len() == 0 && !exit {
             return Err(Refusal::Invalid(RangeError::Everything(terms.range).to_string()));
         }
+        self.check_names(node, terms)?;
         self.apart_from_grants(terms.published.unwrap_or(terms.range))?;
         let others = self
             .gateways()
@@ -112,6 +114,37 @@ impl Network {
         .map_err(|why| Refusal::Invalid(why.to_string()))
     }
 
+    /// A host's name is nobody else's: no node's, and no other host's of the network.
+    fn check_names(&self, node: NodeId, terms: &GatewayTerms) -> Result<(), Refusal> {
+        let known_at = |terms: &GatewayTerms, host: &HostName| {
+            host.published(&terms.range, &terms.published.unwrap_or(terms.range))
+        };
+        for host in &terms.names {
+            let label = &host.label;
+            host.check(&terms.range).map_err(Refusal::Invalid)?;
+            if self.node_named(label).is_ok() {
+                return Err(Refusal::Conflict(format!("\"{label}\" is the name of a node")));
+            }
+            let at = known_at(terms, host);
+            let others = self
+                .gateways()
+                .filter(|(other, held)| (*other, held.range) != (node, terms.range))
+                .flat_map(|(_, held)| held.names.iter().map(move |other| (held, other)));
+            let other = others
+                .filter(|(_, other)| {
+                    other.label == *label && other.address.is_ipv4() == host.address.is_ipv4()
+                })
+                .find(|(held, other)| known_at(held, other) != at);
+            if let Some((held, other)) = other {
+                return Err(Refusal::Conflict(format!(
+                    "\"{label}\" is the name of {} in {} already",
+                    other.address, held.range
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn gateway_info(&self, node: NodeId, terms: &GatewayTerms) -> GatewayInfo {
         GatewayInfo {
             node: self.shown_name(node),
@@ -123,6 +156,7 @@ impl Network {
             to_nodes: terms.to_nodes.iter().map(|to| self.shown_name(*to)).collect(),
             to_tags: terms.to_tags.clone(),
             pods: terms.pods.clone(),
+            names: terms.names.iter().map(ToString::to_string).collect(),
             connected: self.hub.is_connected(node),
         }
     }
@@ -146,6 +180,14 @@ fn made(name: &str, terms: &GatewayTerms) -> String {
         ),
         None => format!("\"{name}\" is a gateway for {}; {how}", terms.range),
     }
+}
+
+fn host_names(texts: &[String]) -> Result<Vec<HostName>, Refusal> {
+    let parsed = texts.iter().map(|text| {
+        let invalid = |why| Refusal::Invalid(format!("\"{}\" is no host's name: {why}", shown(text)));
+        text.parse().map_err(invalid)
+    });
+    parsed.collect()
 }
 
 pub(super) fn prefix(text: &str) -> Result<IpNet, Refusal> {

@@ -42,6 +42,7 @@ impl From<&GatewayTerms> for Wire {
             to_nodes: terms.to_nodes.clone(),
             to_tags: terms.to_tags.clone(),
             pods: terms.pods.clone(),
+            names: terms.names.iter().map(ToString::to_string).collect(),
             ..Self::default()
         }
     }
@@ -72,6 +73,7 @@ impl Wire {
 
     pub(super) fn terms(&self) -> Result<GatewayTerms, minicbor::decode::Error> {
         let published = self.published.as_deref();
+        let names: Result<_, _> = self.names.iter().map(|name| name.parse()).collect();
         Ok(GatewayTerms {
             range: Self::range(self.text.as_deref())?,
             published: published.map(|text| Self::range(Some(text))).transpose()?,
@@ -80,6 +82,7 @@ impl Wire {
             to_nodes: self.to_nodes.clone(),
             to_tags: self.to_tags.clone(),
             pods: self.pods.clone(),
+            names: names.map_err(minicbor::decode::Error::message)?,
         })
     }
 
