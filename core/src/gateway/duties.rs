@@ -114,7 +114,7 @@ fn priority(gateway: &Gateway, exits: &[NodeId]) -> Option<u32> {
     }
 }
 
-fn tags(view: &View, node: NodeId) -> &[String] {
+pub(super) fn tags(view: &View, node: NodeId) -> &[String] {
     view.nodes
         .get(&node)
         .map_or(&[], |node| &node.membership.terms.tags)

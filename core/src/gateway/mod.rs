@@ -9,10 +9,12 @@
 //!    for which it is the gateway itself ([`Service`]);
 //! 3. what of these meets the node's own LAN is the LAN's ([`crate::ranges::lan_wins`]);
 //! 4. of several gateways for one range each node uses the first that is well, as it sees it itself ([`Choices`],
-//!    [`probe`]).
+//!    [`probe`]);
+//! 5. [`hosts()`] gives names to hosts behind them.
 
 mod choice;
 mod duties;
+mod hosts;
 mod pods;
 pub mod probe;
 mod range;
@@ -20,10 +22,9 @@ mod range;
 pub use choice::Choices;
 
 pub use duties::{Duties, Member, PodLimit, Range, Service};
+pub use hosts::hosts;
 pub use pods::{MAX_SELECTOR, SelectorError, parse_selector};
 pub use range::{Published, RangeError, apart_from_pods, check, routable};
-
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -46,19 +47,6 @@ impl Gateway {
     /// The prefix under which the network knows its range.
     pub fn published(&self) -> IpNet {
         self.terms.published.unwrap_or(self.terms.range)
-    }
-
-    /// Hosts behind it that have names, with the addresses by which `node` reaches them: the gateway itself at their own.
-    pub fn names(&self, node: NodeId) -> impl Iterator<Item = (&str, IpAddr)> {
-        let GatewayTerms { range, names, .. } = &self.terms;
-        let published = if node == self.node {
-            *range
-        } else {
-            self.published()
-        };
-        names
-            .iter()
-            .filter_map(move |host| Some((host.label.as_str(), host.published(range, &published)?)))
     }
 
     /// Whether it is an exit node: a way to everything.

@@ -14,7 +14,7 @@ pub struct Address {
     pub ipv6: Option<Ipv6Addr>,
 }
 
-/// One node of a network.
+/// One node of a network, or a host behind a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeName {
     /// Its label in the network, as the network map has it.
@@ -28,7 +28,7 @@ pub struct NodeName {
 pub struct NetworkNames {
     /// The network's name, a label.
     pub network: String,
-    /// Every node of it. Of two with one label the first counts.
+    /// Every node of it, then hosts behind gateways. Of two with one label the first counts.
     pub nodes: Vec<NodeName>,
     /// Labels of removed nodes that are still kept free (30 days, or until an admin frees them). The coordinator's
     /// clock judges that, never this node's.

@@ -3,7 +3,7 @@
 mod host_name;
 mod wire;
 
-pub use host_name::HostName;
+pub use host_name::{HostName, MAX_NAMES};
 
 use ipnet::IpNet;
 
@@ -126,8 +126,6 @@ pub enum Deed {
 
 /// Most nodes, and most tags, to which a gateway's reach may be limited.
 pub const MAX_REACH: usize = 32;
-/// Most hosts of one range that have names.
-pub const MAX_NAMES: usize = 16;
 
 /// What an egress gateway makes reachable, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,14 +160,7 @@ impl GatewayTerms {
             .iter()
             .try_for_each(|tag| text::check("a tag", tag, MAX_LABEL))?;
         text::check_some("the label selector", self.pods.as_ref(), MAX_TEXT)?;
-        if self.names.len() > MAX_NAMES {
-            let count = self.names.len();
-            return Err(format!(
-                "{count} hosts of {} have names; at most {MAX_NAMES} may",
-                self.range
-            ));
-        }
-        self.names.iter().try_for_each(|host| host.check(&self.range))?;
+        host_name::check_all(&self.names, &self.range)?;
         self.published.iter().chain([&self.range]).try_for_each(whole)
     }
 }

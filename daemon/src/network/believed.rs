@@ -3,13 +3,12 @@
 use super::task::Task;
 use crate::dataplane::PeerConfig;
 use ipnet::IpNet;
+use meshd_core::gateway::hosts;
 use meshd_core::id::NodeId;
 use meshd_core::map::{Node, View};
 use meshd_core::names::{Address, NetworkNames, NodeName};
 use meshd_core::path::MapVersion;
 use meshd_core::statement::PodPrefixes;
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Instant;
 
 impl Task {
@@ -96,37 +95,8 @@ fn names(network: &str, own: NodeId, view: &View) -> NetworkNames {
             .nodes
             .values()
             .map(|node| name(node))
-            .chain(hosts(own, view))
+            .chain(hosts(view, own))
             .collect(),
         blocked: view.blocked_names.keys().cloned().collect(),
     }
-}
-
-/// Hosts with names behind gateways that this node may use, or is. Of two addresses for one name that of the gateway with the
-/// lower priority number counts; a node's name is the node's.
-fn hosts(own: NodeId, view: &View) -> impl Iterator<Item = NodeName> {
-    let node = view.nodes.get(&own);
-    let tags = node.map_or(&[][..], |node| &node.membership.terms.tags);
-    let mut usable: Vec<_> = view
-        .gateways
-        .iter()
-        .filter(|gateway| gateway.node == own || gateway.serves(own, tags))
-        .collect();
-    usable.sort_by_key(|gateway| (gateway.node != own, gateway.terms.priority, gateway.node));
-    let mut hosts: BTreeMap<&str, Address> = BTreeMap::new();
-    for (label, address) in usable.iter().flat_map(|gateway| gateway.names(own)) {
-        let known = hosts.entry(label).or_default();
-        match address {
-            IpAddr::V4(v4) => drop(known.ipv4.get_or_insert(v4)),
-            IpAddr::V6(v6) => drop(known.ipv6.get_or_insert(v6)),
-        }
-    }
-    let named: Vec<_> = hosts
-        .into_iter()
-        .map(|(label, address)| NodeName {
-            label: label.to_owned(),
-            address,
-        })
-        .collect();
-    named.into_iter()
 }

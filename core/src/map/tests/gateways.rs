@@ -1,7 +1,7 @@
 //! Gateways are the root's word about nodes that are in, the last one on each range.
 
 use super::world::*;
-use crate::gateway::Duties;
+use crate::gateway::{Duties, hosts};
 use crate::map::Entry;
 use crate::statement::{Deed, GatewayTerms};
 
@@ -114,4 +114,55 @@ fn each_node_gets_the_ranges_that_it_may_use_in_order_and_not_its_own() {
     let sources = limited.sources.as_ref().unwrap();
     assert_eq!(sources.len(), 2, "nodes 2 and 3: {sources:?}");
     assert_eq!(duties(2).services[0].sources, None);
+}
+
+#[test]
+fn hosts_are_known_by_name_to_who_may_use_their_gateway_until_it_is_withdrawn() {
+    let world = World::new();
+    let mut entries = vec![
+        world.params(),
+        world.delegation(1, |d| d.terms.tags = vec!["office".into()]),
+        world.delegation(2, |_| {}),
+    ];
+    entries.extend([1, 2, 3].map(|n| world.node(n, 1, 1)));
+    entries.push(world.node(4, 2, 1));
+    let mut told = Told::new(&world, &entries.iter().collect::<Vec<_>>());
+    let taken = told.holder.view().unwrap().nodes[&node_id(3)].name.clone();
+    let names = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let printer = gateway(&world, 1, "192.168.50.0/24", |terms| {
+        terms.published = Some("10.200.1.0/24".parse().unwrap());
+        terms.names = names(&["printer=192.168.50.9", &format!("{taken}=192.168.50.3")]);
+        terms.to_tags = vec!["office".into()];
+    });
+    let second = gateway(&world, 2, "10.8.0.0/24", |terms| {
+        terms.names = names(&["printer=10.8.0.9", "nas=10.8.0.20"]);
+        terms.priority = 20;
+    });
+    entries.extend([printer, second]);
+    told.tell(&entries.iter().collect::<Vec<_>>()).unwrap();
+    told.is_content();
+    let known = |told: &Told, n: u8| -> Vec<String> {
+        let hosts = hosts(told.holder.view().unwrap(), node_id(n));
+        let known = hosts.iter().map(|host| (&host.label, host.address.ipv4.unwrap()));
+        known.map(|(label, ipv4)| format!("{label}={ipv4}")).collect()
+    };
+    assert_eq!(
+        known(&told, 3),
+        ["nas=10.8.0.20", "printer=10.200.1.9"],
+        "the first gateway's; a node's name is the node's"
+    );
+    assert_eq!(
+        known(&told, 1),
+        ["nas=10.8.0.20", "printer=192.168.50.9"],
+        "its own host's own address"
+    );
+    assert_eq!(
+        known(&told, 4),
+        ["nas=10.8.0.20", "printer=10.8.0.9"],
+        "it may not use the first"
+    );
+    let printer = entries.len() - 2;
+    entries[printer] = withdraw(&world, 1, "192.168.50.0/24");
+    told.tell(&entries.iter().collect::<Vec<_>>()).unwrap();
+    assert_eq!(known(&told, 3), ["nas=10.8.0.20", "printer=10.8.0.9"]);
 }

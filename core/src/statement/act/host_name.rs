@@ -1,5 +1,6 @@
 //! The name of a host behind a gateway.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -7,6 +8,36 @@ use std::str::FromStr;
 use ipnet::IpNet;
 
 use crate::names::{is_label, is_reserved};
+
+/// Most hosts of one range that have names.
+pub const MAX_NAMES: usize = 16;
+
+/// Whether these can be the names of hosts in `range`, all of them together.
+///
+/// # Errors
+/// Why not, as a sentence.
+pub(super) fn check_all(names: &[HostName], range: &IpNet) -> Result<(), String> {
+    if names.len() > MAX_NAMES {
+        let count = names.len();
+        return Err(format!(
+            "{count} hosts of {range} have names; at most {MAX_NAMES} may"
+        ));
+    }
+    if range.prefix_len() == 0 && !names.is_empty() {
+        return Err("an exit node leads to everything; names are for hosts in a range".to_owned());
+    }
+    let mut labels = BTreeSet::new();
+    for host in names {
+        host.check(range)?;
+        if !labels.insert(&host.label) {
+            return Err(format!(
+                "\"{}\" is the name of two hosts of {range}; name one",
+                host.label
+            ));
+        }
+    }
+    Ok(())
+}
 
 /// A host behind a gateway that the network knows by name. Its text is `printer=192.168.50.9`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +134,18 @@ mod tests {
             let said = text.parse::<HostName>().unwrap().check(&range).unwrap_err();
             assert!(said.contains(reason), "{text}: {said}");
         }
+        let named = |texts: &[String]| -> Result<(), String> {
+            let names: Vec<HostName> = texts.iter().map(|text| text.parse().unwrap()).collect();
+            check_all(&names, &range)
+        };
+        let many =
+            |count: usize| -> Vec<String> { (0..count).map(|n| format!("host{n}=192.168.50.{n}")).collect() };
+        assert_eq!(named(&many(MAX_NAMES)), Ok(()));
+        assert!(named(&many(MAX_NAMES + 1)).unwrap_err().contains("at most 16"));
+        let twice = ["a=192.168.50.1".to_owned(), "a=192.168.50.2".to_owned()];
+        assert!(named(&twice).unwrap_err().contains("two hosts"));
+        let exit = check_all(&["a=1.2.3.4".parse().unwrap()], &"0.0.0.0/0".parse().unwrap());
+        assert!(exit.unwrap_err().contains("exit node"));
         for text in ["printer", "printer=", "printer=there", ""] {
             assert!(text.parse::<HostName>().is_err(), "{text}");
         }

@@ -9,7 +9,7 @@ use meshd_core::statement::{Deed, GatewayTerms, HostName};
 use super::shown;
 use crate::coordinator::network::Network;
 use crate::coordinator::refusal::Refusal;
-use crate::coordinator::state::{Effect, State};
+use crate::coordinator::state::{Effect, State, unix_now};
 
 impl State {
     /// All gateways of a network.
@@ -114,20 +114,22 @@ impl Network {
         .map_err(|why| Refusal::Invalid(why.to_string()))
     }
 
-    /// A host's name is nobody else's: no node's, and no other host's of the network.
+    /// A host's name is nobody else's: no node's, no removed node's, and no host's in another range.
     fn check_names(&self, node: NodeId, terms: &GatewayTerms) -> Result<(), Refusal> {
-        let known_at = |terms: &GatewayTerms, host: &HostName| {
-            host.published(&terms.range, &terms.published.unwrap_or(terms.range))
-        };
+        let published = |terms: &GatewayTerms| terms.published.unwrap_or(terms.range);
+        let known_at =
+            |terms: &GatewayTerms, host: &HostName| host.published(&terms.range, &published(terms));
         for host in &terms.names {
             let label = &host.label;
             host.check(&terms.range).map_err(Refusal::Invalid)?;
             if self.node_named(label).is_ok() {
                 return Err(Refusal::Conflict(format!("\"{label}\" is the name of a node")));
             }
+            self.check_not_blocked(label)?;
             let at = known_at(terms, host);
             let others = self
                 .gateways()
+                .filter(|(_, held)| published(held) != published(terms))
                 .filter(|(other, held)| (*other, held.range) != (node, terms.range))
                 .flat_map(|(_, held)| held.names.iter().map(move |other| (held, other)));
             let other = others
@@ -141,6 +143,17 @@ impl Network {
                     other.address, held.range
                 )));
             }
+        }
+        Ok(())
+    }
+
+    /// Nodes write no name that a removed node had a short while ago.
+    fn check_not_blocked(&self, label: &str) -> Result<(), Refusal> {
+        let blocks = [self.effects.block(label), self.blocks.get(label).copied()];
+        if blocks.into_iter().flatten().any(|block| block.until > unix_now()) {
+            return Err(Refusal::Conflict(format!(
+                "\"{label}\" was a removed node's name and is blocked; `meshctl name free {label}` frees it"
+            )));
         }
         Ok(())
     }
