@@ -10,6 +10,9 @@ pub trait Names {
     /// The id of the node that is in under `name`, in a form for people.
     fn holder(&self, name: &str) -> Option<String>;
 
+    /// The host behind a gateway that an admin called `name`, in a form for people.
+    fn host(&self, name: &str) -> Option<String>;
+
     /// Until when (unix time in s) `name` is blocked by a removal.
     fn blocked_until(&self, name: &str) -> Option<u64>;
 }
@@ -56,6 +59,16 @@ pub enum NameRefusal {
         name: String,
         /// Who has it.
         holder: String,
+    },
+    /// That of a host behind a gateway.
+    #[error(
+        "\"{name}\" is the name of {host}; take another name, or take it from that host with `meshctl gateway add`"
+    )]
+    OfHost {
+        /// The name.
+        name: String,
+        /// The host.
+        host: String,
     },
     /// A removed node's.
     #[error(
@@ -109,7 +122,7 @@ pub fn give_name(wish: NameWish<'_>, names: &impl Names, now: u64) -> Result<Giv
 /// Whether an admin may give a node this name.
 ///
 /// # Errors
-/// Where it is no label, reserved, held or blocked.
+/// Where it is no label, reserved, held by a node or a host, or blocked.
 pub fn rename(name: &str, names: &impl Names, now: u64) -> Result<(), NameRefusal> {
     if !is_label(name) {
         return Err(NameRefusal::NotLabel(crate::id::excerpt(name)));
@@ -125,6 +138,12 @@ fn free(name: &str, names: &impl Names, now: u64) -> Result<(), NameRefusal> {
         return Err(NameRefusal::Held {
             name: name.to_owned(),
             holder,
+        });
+    }
+    if let Some(host) = names.host(name) {
+        return Err(NameRefusal::OfHost {
+            name: name.to_owned(),
+            host,
         });
     }
     match names.blocked_until(name) {
@@ -148,6 +167,10 @@ mod tests {
     impl Names for Taken {
         fn holder(&self, name: &str) -> Option<String> {
             self.0.contains(&name).then(|| "0123".into())
+        }
+
+        fn host(&self, name: &str) -> Option<String> {
+            (name == "printer").then(|| "192.168.50.9 behind gw1".into())
         }
 
         fn blocked_until(&self, name: &str) -> Option<u64> {
@@ -209,6 +232,16 @@ mod tests {
                 days: 2
             }
         );
+    }
+
+    #[test]
+    fn the_name_of_a_host_behind_a_gateway_is_that_hosts() {
+        let none = Taken(&[], &[]);
+        let given = machine("Printer", &none).unwrap();
+        assert_eq!(given.name, "printer-2");
+        assert!(given.notice.unwrap().contains("192.168.50.9 behind gw1"));
+        let refused = rename("printer", &none, 0).unwrap_err();
+        assert!(matches!(refused, NameRefusal::OfHost { .. }), "{refused}");
     }
 
     #[test]

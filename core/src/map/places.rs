@@ -161,6 +161,8 @@ pub enum NotNamed {
     Unfit,
     /// Another node has it.
     Held(NodeId),
+    /// A host behind a gateway has it.
+    OfHost,
 }
 
 /// What a node is called, and why not otherwise.
@@ -175,8 +177,9 @@ pub struct Named {
     pub refused: Option<NotNamed>,
 }
 
-/// Gives each node a name of its own.
-pub fn name(mut wishes: Vec<Wish<'_>>) -> Vec<Named> {
+/// Gives each node a name of its own. Those of `hosts` behind gateways, which the root named, a node has only where it had it
+/// before, or where the root named it so too.
+pub fn name(mut wishes: Vec<Wish<'_>>, hosts: &BTreeSet<&str>) -> Vec<Named> {
     wishes.sort_by_key(|wish| {
         let keeps = wish.before == Some(wish.wanted);
         (
@@ -192,8 +195,10 @@ pub fn name(mut wishes: Vec<Wish<'_>>) -> Vec<Named> {
     let mut named = Vec::new();
     for wish in &wishes {
         let unfit = !names::is_label(wish.wanted) || names::is_reserved(wish.wanted);
+        let keeps = wish.by_admin || wish.before == Some(wish.wanted);
         match holders.get(wish.wanted) {
             _ if unfit => unnamed.push((wish, NotNamed::Unfit)),
+            _ if !keeps && hosts.contains(wish.wanted) => unnamed.push((wish, NotNamed::OfHost)),
             Some(&holder) => unnamed.push((wish, NotNamed::Held(holder))),
             None => {
                 holders.insert(wish.wanted.to_owned(), wish.node);
@@ -204,7 +209,8 @@ pub fn name(mut wishes: Vec<Wish<'_>>) -> Vec<Named> {
     let mut taken: BTreeSet<String> = holders.into_keys().collect();
     for (wish, refused) in unnamed {
         let before = wish.before.filter(|before| !taken.contains(*before));
-        let name = before.map_or_else(|| wish.last_resort(&taken), str::to_owned);
+        let free = |name: &str| !taken.contains(name) && !hosts.contains(name);
+        let name = before.map_or_else(|| wish.last_resort(free), str::to_owned);
         taken.insert(name.clone());
         named.push(wish.called(name, Some(refused)));
     }
@@ -221,8 +227,8 @@ impl Wish<'_> {
         }
     }
 
-    fn last_resort(&self, taken: &BTreeSet<String>) -> String {
+    fn last_resort(&self, free: impl Fn(&str) -> bool) -> String {
         let id = self.node.to_string();
-        names::distinct(&format!("node-{}", &id[..8]), |name| taken.contains(name))
+        names::distinct(&format!("node-{}", &id[..8]), |name| !free(name))
     }
 }

@@ -133,6 +133,16 @@ pub enum Cause {
         /// What the node is called instead.
         instead: String,
     },
+    /// An admin gave the name to a host behind a gateway; the node stays in under another.
+    #[error(
+        "the name \"{name}\" is refused, it is that of a host behind a gateway; it is called \"{instead}\" here"
+    )]
+    NameOfHost {
+        /// The name.
+        name: String,
+        /// What the node is called instead.
+        instead: String,
+    },
     /// Not a DNS label, or reserved; the node stays in under another.
     #[error("the name \"{name}\" is refused, it is no host name for a node; it is called \"{instead}\" here")]
     NameUnfit {

@@ -25,7 +25,9 @@ pub enum StatementError {
         why: String,
     },
     /// Over [`MAX_PAYLOAD`].
-    #[error("the {what} statement's payload has {size} bytes; at most {MAX_PAYLOAD} are allowed")]
+    #[error(
+        "the {what} statement's payload has {size} bytes; at most {MAX_PAYLOAD} are allowed, name fewer things in it"
+    )]
     TooLong {
         /// The kind of statement.
         what: &'static str,

@@ -308,6 +308,40 @@ fn departure_payload(more: &[(u8, u64)]) -> Vec<u8> {
 }
 
 #[test]
+fn an_act_that_names_too_much_is_refused_with_its_size() {
+    let long = |n: usize| format!("{n:x>63}");
+    let names = (0..MAX_NAMES).map(|n| format!("{}=fd50:1:2:3:fff{n:x}:ffff:ffff:ffff", long(n)));
+    let terms = |tags: usize| GatewayTerms {
+        range: "fd50:1:2:3::/64".parse().unwrap(),
+        published: None,
+        nat: true,
+        priority: 10,
+        to_nodes: vec![NODE; MAX_REACH],
+        to_tags: (0..tags).map(long).collect(),
+        pods: None,
+        names: names.clone().map(|name| name.parse().unwrap()).collect(),
+    };
+    let sign = |tags| {
+        let act = Act {
+            network: NETWORK,
+            serial: 1,
+            deed: Deed::Gateway {
+                node: NODE,
+                terms: terms(tags),
+            },
+        };
+        Signed::sign(act, &root())
+    };
+    let most = sign(20).unwrap();
+    assert_eq!(Signed::<Act>::decode(most.bytes()).as_ref(), Ok(&most));
+    let said = sign(MAX_REACH).unwrap_err().to_string();
+    assert!(
+        said.contains("at most 4096") && said.contains("name fewer"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_newer_releases_keys_are_skipped() {
     let bytes = signed_payload(&departure_payload(&[(77, 1), (200, 2)]));
     let read = Signed::<Departure>::decode(&bytes).unwrap();

@@ -367,6 +367,10 @@ impl Names for NamesOf<'_> {
         holder.map(|(id, _)| id.to_string())
     }
 
+    fn host(&self, name: &str) -> Option<String> {
+        self.network.host_named(name)
+    }
+
     fn blocked_until(&self, name: &str) -> Option<u64> {
         let blocks = [
             self.network.effects.block(name),

@@ -131,7 +131,7 @@ impl Refusal {
             Self::Address(AddressRefusal::Held { .. }) => "address-taken",
             Self::Address(AddressRefusal::Full(_)) => "network-full",
             Self::Address(_) => "address-refused",
-            Self::Name(NameRefusal::Held { .. }) => "name-taken",
+            Self::Name(NameRefusal::Held { .. } | NameRefusal::OfHost { .. }) => "name-taken",
             Self::Name(NameRefusal::Blocked { .. }) => "name-blocked",
             Self::Name(_) => "name-refused",
             Self::Prefix(_) => "prefix-refused",
@@ -165,7 +165,9 @@ impl Refusal {
             Self::Token(_) | Self::Removed { .. } => 403,
             Self::Unknown { .. } => 404,
             Self::Address(AddressRefusal::Held { .. })
-            | Self::Name(NameRefusal::Held { .. } | NameRefusal::Blocked { .. })
+            | Self::Name(
+                NameRefusal::Held { .. } | NameRefusal::OfHost { .. } | NameRefusal::Blocked { .. },
+            )
             | Self::Clone { .. }
             | Self::CloneLeaves
             | Self::Reallotted { .. }

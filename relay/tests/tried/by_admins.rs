@@ -104,6 +104,7 @@ pub async fn admins(checked: &mut Checked, world: &World) {
     let range = json!({ "node": "db2", "range": "192.168.50.0/24" });
     let mut gateway = range.clone();
     (gateway["nat"], gateway["priority"]) = (json!(true), json!(10));
+    gateway["names"] = json!(["printer=192.168.50.9"]);
     checked
         .admin(world, Method::POST, &gateways, &["prod"], gateway)
         .await;

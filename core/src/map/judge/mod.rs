@@ -160,6 +160,10 @@ impl<'a> Judge<'a> {
                     holder,
                     instead,
                 },
+                NotNamed::OfHost => Cause::NameOfHost {
+                    name: wanted,
+                    instead,
+                },
             });
             if let Some(cause) = cause {
                 self.refuse(id, cause);
@@ -183,7 +187,11 @@ impl<'a> Judge<'a> {
                 rank: self.rank(entry),
             })
         });
-        places::name(wishes.collect())
+        let gateways = effects.gateways.iter();
+        let hosts = gateways
+            .filter(|((node, _), _)| believed.contains_key(node))
+            .flat_map(|(_, terms)| terms.names.iter().map(|host| host.label.as_str()));
+        places::name(wishes.collect(), &hosts.collect())
     }
 
     fn node(&self, node: &NodeEntry, name: String) -> Node {

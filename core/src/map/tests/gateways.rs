@@ -166,3 +166,37 @@ fn hosts_are_known_by_name_to_who_may_use_their_gateway_until_it_is_withdrawn() 
     told.tell(&entries.iter().collect::<Vec<_>>()).unwrap();
     assert_eq!(known(&told, 3), ["nas=10.8.0.20", "printer=10.8.0.9"]);
 }
+
+#[test]
+fn a_node_takes_no_hosts_name_but_keeps_its_own_or_what_the_root_gave_it() {
+    let world = World::new();
+    let mut entries = vec![world.params(), world.delegation(1, |_| {})];
+    entries.extend([1, 2].map(|n| world.node(n, 1, 1)));
+    let mut told = Told::new(&world, &entries.iter().collect::<Vec<_>>());
+    entries.push(gateway(&world, 1, "192.168.50.0/24", |terms| {
+        terms.names = ["printer=192.168.50.9", "node-2=192.168.50.2"]
+            .map(|text| text.parse().unwrap())
+            .into();
+    }));
+    entries.push(world.node_with(3, 1, 1, |record| record.host_name = "printer".into()));
+    told.tell(&entries.iter().collect::<Vec<_>>()).unwrap();
+    assert_eq!(told.names()[&2], "node-2", "it had it before");
+    assert!(told.names()[&3].starts_with("node-03"), "{:?}", told.names());
+    told.says(&[
+        "0303030303",
+        "name \"printer\" is refused",
+        "host behind a gateway",
+    ]);
+    let printer = |told: &Told| {
+        let hosts = hosts(told.holder.view().unwrap(), node_id(2));
+        hosts.iter().any(|host| host.label == "printer")
+    };
+    assert!(printer(&told));
+    entries.push(world.act(Deed::Rename {
+        node: node_id(3),
+        name: "printer".into(),
+    }));
+    told.tell(&entries.iter().collect::<Vec<_>>()).unwrap();
+    assert_eq!(told.names()[&3], "printer");
+    assert!(!printer(&told), "a name is one machine's");
+}

@@ -93,32 +93,24 @@ impl Network {
             return Err(Refusal::Invalid(RangeError::Everything(terms.range).to_string()));
         }
         self.check_names(node, terms)?;
-        self.apart_from_grants(terms.published.unwrap_or(terms.range))?;
+        self.apart_from_grants(published(terms))?;
         let others = self
             .gateways()
             .filter(|(other, held)| (*other, held.range) != (node, terms.range));
         let others: Vec<_> = others
             .map(|(other, held)| Published {
-                prefix: held.published.unwrap_or(held.range),
+                prefix: published(held),
                 range: held.range,
                 gateway: self.shown_name(other),
             })
             .collect();
-        check(
-            terms.range,
-            terms.published.unwrap_or(terms.range),
-            &mesh,
-            &others,
-        )
-        .and_then(|()| apart_from_pods(terms.published.unwrap_or(terms.range), &self.parts_in_use()))
-        .map_err(|why| Refusal::Invalid(why.to_string()))
+        check(terms.range, published(terms), &mesh, &others)
+            .and_then(|()| apart_from_pods(published(terms), &self.parts_in_use()))
+            .map_err(|why| Refusal::Invalid(why.to_string()))
     }
 
     /// A host's name is nobody else's: no node's, no removed node's, and no host's in another range.
     fn check_names(&self, node: NodeId, terms: &GatewayTerms) -> Result<(), Refusal> {
-        let published = |terms: &GatewayTerms| terms.published.unwrap_or(terms.range);
-        let known_at =
-            |terms: &GatewayTerms, host: &HostName| host.published(&terms.range, &published(terms));
         for host in &terms.names {
             let label = &host.label;
             host.check(&terms.range).map_err(Refusal::Invalid)?;
@@ -126,25 +118,29 @@ impl Network {
                 return Err(Refusal::Conflict(format!("\"{label}\" is the name of a node")));
             }
             self.check_not_blocked(label)?;
-            let at = known_at(terms, host);
-            let others = self
+            let same =
+                |other: &HostName| other.label == *label && other.address.is_ipv4() == host.address.is_ipv4();
+            let other = self
                 .gateways()
-                .filter(|(_, held)| published(held) != published(terms))
                 .filter(|(other, held)| (*other, held.range) != (node, terms.range))
-                .flat_map(|(_, held)| held.names.iter().map(move |other| (held, other)));
-            let other = others
-                .filter(|(_, other)| {
-                    other.label == *label && other.address.is_ipv4() == host.address.is_ipv4()
-                })
-                .find(|(held, other)| known_at(held, other) != at);
-            if let Some((held, other)) = other {
+                .filter(|(_, held)| published(held) != published(terms))
+                .find_map(|(_, held)| Some((held.range, held.names.iter().find(|host| same(host))?)));
+            if let Some((range, other)) = other {
                 return Err(Refusal::Conflict(format!(
-                    "\"{label}\" is the name of {} in {} already",
-                    other.address, held.range
+                    "\"{label}\" is the name of {} in {range} already",
+                    other.address
                 )));
             }
         }
         Ok(())
+    }
+
+    /// The host behind a gateway that has this name, for people.
+    pub(in crate::coordinator) fn host_named(&self, label: &str) -> Option<String> {
+        self.gateways().find_map(|(node, terms)| {
+            let host = terms.names.iter().find(|host| host.label == label)?;
+            Some(format!("{} behind \"{}\"", host.address, self.shown_name(node)))
+        })
     }
 
     /// Nodes write no name that a removed node had a short while ago.
@@ -163,7 +159,7 @@ impl Network {
             node: self.shown_name(node),
             id: node.to_string(),
             range: terms.range.to_string(),
-            published: terms.published.unwrap_or(terms.range).to_string(),
+            published: published(terms).to_string(),
             nat: terms.nat,
             priority: terms.priority,
             to_nodes: terms.to_nodes.iter().map(|to| self.shown_name(*to)).collect(),
@@ -193,6 +189,10 @@ fn made(name: &str, terms: &GatewayTerms) -> String {
         ),
         None => format!("\"{name}\" is a gateway for {}; {how}", terms.range),
     }
+}
+
+fn published(terms: &GatewayTerms) -> IpNet {
+    terms.published.unwrap_or(terms.range)
 }
 
 fn host_names(texts: &[String]) -> Result<Vec<HostName>, Refusal> {
