@@ -7,9 +7,10 @@
 //! 2. `objects`, `policies`: the few fields that count, as the core's types ([`meshd_core::policy`]);
 //! 3. `state`: how the link is. The API server away, what was told stays in force.
 //!
-//! All of it is behind the feature `kubernetes`. A meshd that was built without it has [`Handle`]'s other form, `absent`.
+//! All of it is behind the feature `kubernetes`. A meshd that was built without it has [`Handle`]'s other form, `absent`, whose test
+//! runs in either.
 
-#[cfg(not(feature = "kubernetes"))]
+#[cfg(any(test, not(feature = "kubernetes")))]
 mod absent;
 #[cfg(feature = "kubernetes")]
 mod check;
