@@ -52,6 +52,7 @@ pub mod balance;
 mod bytes;
 mod cbor;
 pub mod clienthello;
+pub mod cluster;
 pub mod demux;
 pub mod firewall;
 pub mod gateway;

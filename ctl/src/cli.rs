@@ -9,8 +9,8 @@ use meshd_api::local::DEFAULT_SOCKET;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::verbs::{
-    backup, clean, cni, completion, down, endpoint, exit, gateway, join, leave, man, name, network, node,
-    relay, restore, status,
+    backup, clean, cni, completion, down, endpoint, exit, gateway, join, k8s, leave, man, name, network,
+    node, relay, restore, status,
 };
 use crate::verbs::{netcheck, ping, template, token, up, version, why};
 
@@ -141,6 +141,9 @@ pub enum Verb {
     /// The CNI plugin, for Kubernetes: install, uninstall, credentials
     #[command(subcommand)]
     Cni(cni::Cni),
+    /// A Kubernetes cluster: init, join, status, reset, kubeconfig, node-ip
+    #[command(subcommand)]
+    K8s(k8s::K8s),
     /// Names of removed nodes: free
     #[command(subcommand)]
     Name(name::Name),
@@ -180,6 +183,7 @@ impl Cli {
             Verb::Endpoint(verb) => verb.run(global).await,
             Verb::Exit(verb) => verb.run(global).await,
             Verb::Cni(verb) => verb.run(global).await,
+            Verb::K8s(verb) => verb.run(global).await,
             Verb::Name(verb) => verb.run(global).await,
             Verb::Relay(verb) => verb.run(global).await,
             Verb::Template(verb) => verb.run(global).await,
@@ -297,6 +301,16 @@ mod tests {
             "meshctl cni install --bin-dir /usr/lib/cni --conf-dir /etc/cni/net.d --wait 300 --cni-version 1.1.0",
             "meshctl cni uninstall --force",
             "meshctl cni credentials --kubeconfig /root/meshd.kubeconfig --network prod",
+            "meshctl k8s init",
+            "meshctl k8s init --flavor kubeadm --patch own.yaml --dry-run --json --network prod",
+            "meshctl k8s init --public-node-ports --force --ignore-preflight-errors NumCPU,Mem",
+            "meshctl k8s join meshkw1abc --dry-run",
+            "meshctl k8s join --word-file /run/word --patch own.yaml",
+            "meshctl k8s join -",
+            "meshctl k8s status --json",
+            "meshctl k8s reset --yes",
+            "meshctl k8s kubeconfig",
+            "meshctl k8s node-ip --dry-run --ipv4-only --file /etc/sysconfig/kubelet",
             "meshctl name free db1",
             "meshctl template seal mesh1abc",
             "meshctl backup /tmp/b --relay-socket /tmp/s",
@@ -357,6 +371,9 @@ mod tests {
                 "meshctl endpoint add api --address 10.0.1.99:6 --port 5",
                 "cannot be used with",
             ),
+            ("meshctl k8s init --flavor rancher", "kubeadm"),
+            ("meshctl k8s join", "WORD"),
+            ("meshctl k8s join a --word-file b", "cannot be used with"),
             ("meshctl completion tcsh", "bash"),
         ] {
             let error = parse(line).unwrap_err();

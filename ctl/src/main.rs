@@ -1,11 +1,13 @@
 //! meshctl: what a person types. Thin: it asks the meshd of this machine, or the coordinator, and says the answer.
 //!
 //! `cli` is the command line; `verbs` has one file for each verb; `admin` speaks with the coordinator, and signs where
-//! the network's root key is kept here; `table` and `units` make what a person reads.
+//! the network's root key is kept here; `table` and `units` make what a person reads; `files` writes what other programs
+//! read.
 
 mod admin;
 mod cli;
 mod failure;
+mod files;
 mod local;
 mod output;
 mod table;

@@ -1,6 +1,7 @@
 //! The link to Kubernetes.
 
 use serde::{Deserialize, Serialize};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Credentials for the API server of a network's cluster.
 #[derive(Clone, Serialize, Deserialize)]
@@ -47,4 +48,21 @@ pub struct KubeStatus {
     /// Sentences that somebody should read, e.g. of a cluster that is too large.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// What a cluster uses of a network, in `status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterGround {
+    /// The address that every node holds for the API servers.
+    pub api: Ipv4Addr,
+    /// The other one.
+    pub api6: Ipv6Addr,
+    /// Prefixes of all pods, one for each IP version.
+    pub pods: Vec<String>,
+    /// Length of each node's part of the pods' IPv4 prefix, in bits.
+    pub node_prefix: u8,
+    /// Prefixes of services.
+    pub services: Vec<String>,
+    /// Who gives nodes their parts: `mesh` or `kubernetes`.
+    pub authority: String,
 }

@@ -32,7 +32,7 @@ mod status;
 
 pub use crate::Done;
 pub use endpoints::{EndpointMemberStatus, EndpointStatus};
-pub use kube::{KubeCredentials, KubeStatus};
+pub use kube::{ClusterGround, KubeCredentials, KubeStatus};
 pub use paths::{
     Attempt, ExitRequest, Nat, Netcheck, NetcheckRequest, PeerRequest, PingReply, PortMapping, RelayCheck,
     Why,

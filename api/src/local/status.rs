@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{EndpointStatus, KubeStatus, NodePods};
+use super::{ClusterGround, EndpointStatus, KubeStatus, NodePods};
 
 /// What this meshd is and is in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -81,6 +81,9 @@ pub struct NetworkStatus {
     /// Pods on this node; null where it has no prefix for any.
     #[serde(default)]
     pub pods: Option<NodePods>,
+    /// What a cluster uses of this network; null where it has no prefixes for one.
+    #[serde(default)]
+    pub ground: Option<ClusterGround>,
     /// The link to Kubernetes; null where this machine has no credentials for it.
     #[serde(default)]
     pub kube: Option<KubeStatus>,

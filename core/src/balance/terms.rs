@@ -72,7 +72,7 @@ fn places(terms: &EndpointTerms, params: &Params) -> Vec<SocketAddr> {
 }
 
 /// The addresses that no node has and every node holds.
-fn reserved(params: &Params) -> (Ipv4Addr, Ipv6Addr) {
+pub fn reserved(params: &Params) -> (Ipv4Addr, Ipv6Addr) {
     (
         api_server_v4(params.ipv4),
         api_server_v6(params.ipv4, params.ipv6),

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{Global, label};
 use crate::failure::Failure;
+use crate::files::{failed, replace};
 use crate::local::Local;
 use crate::verbs::cni_credentials::Credentials;
 
@@ -26,6 +26,10 @@ const OLD: &str = "1.0.0";
 const NEW: &str = "1.1.0";
 /// Where packages put the plugin, beside meshctl's own folder.
 const FOLDERS: [&str; 3] = ["/usr/libexec/meshd", "/usr/lib/meshd", "/usr/bin"];
+/// Where container runtimes look for plugins.
+const BIN_DIR: &str = "/opt/cni/bin";
+/// Where they look for configurations.
+const CONF_DIR: &str = "/etc/cni/net.d";
 /// Between looks at whether the node is ready.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -43,11 +47,20 @@ pub enum Cni {
 #[derive(Debug, Clone, Args)]
 pub struct Places {
     /// Where the container runtime looks for plugins
-    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+    #[arg(long, value_name = "DIR", default_value = BIN_DIR)]
     bin_dir: PathBuf,
     /// Where it looks for configurations
-    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
+    #[arg(long, value_name = "DIR", default_value = CONF_DIR)]
     conf_dir: PathBuf,
+}
+
+impl Places {
+    fn usual() -> Self {
+        Self {
+            bin_dir: BIN_DIR.into(),
+            conf_dir: CONF_DIR.into(),
+        }
+    }
 }
 
 /// Put plugin and configuration where the container runtime looks: the node becomes ready for pods.
@@ -105,7 +118,19 @@ impl Cni {
 }
 
 impl Install {
-    async fn run(self, global: &Global) -> Result<String, Failure> {
+    /// As it is without options, in this network.
+    pub fn usual(network: &str) -> Self {
+        Self {
+            places: Places::usual(),
+            plugin: None,
+            network: Some(network.to_owned()),
+            cni_version: None,
+            wait: 60,
+        }
+    }
+
+    /// Does it; gives a sentence.
+    pub async fn run(self, global: &Global) -> Result<String, Failure> {
         let plugin = match &self.plugin {
             Some(plugin) => plugin.clone(),
             None => find()?,
@@ -249,7 +274,16 @@ const CHAIN: [Chained; 2] = [
 ];
 
 impl Uninstall {
-    async fn run(self, global: &Global) -> Result<String, Failure> {
+    /// As it is without options, also where pods are left.
+    pub fn forced() -> Self {
+        Self {
+            places: Places::usual(),
+            force: true,
+        }
+    }
+
+    /// Does it; gives a sentence.
+    pub async fn run(self, global: &Global) -> Result<String, Failure> {
         let pods = pods(global).await;
         if pods > 0 && !self.force {
             return Err(Failure::failed(format!(
@@ -317,40 +351,4 @@ fn find() -> Result<PathBuf, Failure> {
             FOLDERS.join(", ")
         ))
     })
-}
-
-/// Writes a file beside and renames it: whoever looks sees the old one or the new one, whole.
-fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
-    let folder = path.parent().unwrap_or_else(|| Path::new("/"));
-    fs::create_dir_all(folder).map_err(|error| failed("make", folder, &error))?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // The runtime reads files by their endings, and starts programs by their names: this one has neither.
-    let temporary = folder.join(format!(".{name}.new"));
-    let written = write(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path));
-    written.map_err(|error| {
-        let _ = fs::remove_file(&temporary);
-        failed("write", path, &error)
-    })?;
-    let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|error| failed("write", folder, &error))
-}
-
-fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let _ = fs::remove_file(path);
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.sync_all()
-}
-
-fn failed(verb: &str, path: &Path, error: &io::Error) -> Failure {
-    let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied => "; run it as root, with sudo",
-        _ => "",
-    };
-    Failure::failed(format!("cannot {verb} {}: {error}{hint}", path.display()))
 }

@@ -187,6 +187,55 @@ impl Remove {
     }
 }
 
+/// Puts a node's port behind an endpoint, which is made where there is none.
+pub async fn put_behind(global: &Global, network: &str, name: &str, to: (&str, u16)) -> Result<(), Failure> {
+    changed(global, network, name, Some(to), |terms, members| {
+        terms.members.extend(members)
+    })
+    .await
+}
+
+/// Takes a node's port out of an endpoint.
+pub async fn take_from(global: &Global, network: &str, name: &str, to: (&str, u16)) -> Result<(), Failure> {
+    let take =
+        |terms: &mut EndpointTerms, gone: &[Member]| terms.members.retain(|member| !gone.contains(member));
+    changed(global, network, name, Some(to), take).await
+}
+
+/// Has members of an endpoint judged by what they answer under certificates of these authorities.
+pub async fn check_by(
+    global: &Global,
+    network: &str,
+    name: &str,
+    authorities: &[Vec<u8>],
+) -> Result<(), Failure> {
+    let set = |terms: &mut EndpointTerms, _: &[Member]| terms.authorities = authorities.to_vec();
+    changed(global, network, name, None, set).await
+}
+
+async fn changed(
+    global: &Global,
+    network: &str,
+    name: &str,
+    place: Option<(&str, u16)>,
+    make: impl Fn(&mut EndpointTerms, &[Member]),
+) -> Result<(), Failure> {
+    let mut admin = Admin::connect(global).await?;
+    let network = admin.network(Some(network)).await?;
+    let place = place.map(|(node, port)| Place {
+        node: node.to_owned(),
+        port,
+    });
+    let to = members(&mut admin, &network, place.as_slice()).await?;
+    let done = change(&mut admin, &network, name, |before| {
+        let based_on = before.as_ref().map_or(0, |wanted| wanted.based_on);
+        let mut terms = before.map_or_else(empty, |wanted| wanted.terms);
+        make(&mut terms, &to);
+        Ok(Wanted { terms, based_on })
+    });
+    done.await.map(drop)
+}
+
 /// Reads the endpoint, changes it and writes it; where somebody else changed it, or signed something, in between: anew.
 async fn change(
     admin: &mut Admin,

@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod exit;
 pub mod gateway;
 pub mod join;
+pub mod k8s;
 pub mod leave;
 pub mod man;
 pub mod name;

@@ -4,6 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use data_encoding::BASE64;
+use ring::digest;
+use rustls::pki_types::CertificateDer;
+use webpki::EndEntityCert;
 
 use crate::failure::Failure;
 
@@ -28,6 +31,17 @@ pub fn certificates(file: &Path) -> Result<Vec<Vec<u8>>, Failure> {
         );
         Failure::failed(text)
     })
+}
+
+/// SHA-256 of the public key of the first certificate in a file, as kubeadm pins an authority (its SubjectPublicKeyInfo, RFC 7469
+/// section 2.4).
+pub fn key_hash(file: &Path) -> Result<[u8; 32], Failure> {
+    let odd = || Failure::failed(format!("the certificate in {} cannot be read", file.display()));
+    let all = certificates(file)?;
+    let der = CertificateDer::from(all.into_iter().next().ok_or_else(odd)?);
+    let certificate = EndEntityCert::try_from(&der).map_err(|_| odd())?;
+    let hash = digest::digest(&digest::SHA256, certificate.subject_public_key_info().as_ref());
+    hash.as_ref().try_into().map_err(|_| odd())
 }
 
 /// `None` where there is none, or one that cannot be read.

@@ -212,6 +212,7 @@ mod tests {
             ranges: Vec::new(),
             endpoints: Vec::new(),
             pods: None,
+            ground: None,
             kube: None,
             warnings: Vec::new(),
             drops: Default::default(),

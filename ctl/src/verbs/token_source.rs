@@ -35,12 +35,7 @@ impl std::fmt::Debug for TokenSource {
 impl TokenSource {
     /// The word, whose checksum is right.
     pub fn read(&self) -> Result<Zeroizing<String>, Failure> {
-        let word = match (&self.token, &self.token_file) {
-            (Some(token), _) if token != "-" => Zeroizing::new(token.clone()),
-            (_, Some(path)) if path.as_os_str() != "-" => read_file(path)?,
-            _ => read_all(std::io::stdin().lock(), Path::new("stdin"))?,
-        };
-        let word = Zeroizing::new(word.trim().to_owned());
+        let word = word(self.token.as_deref(), self.token_file.as_deref())?;
         match word.parse::<JoinToken>() {
             Ok(_) => Ok(word),
             Err(e) => Err(Failure::usage(e.to_string())),
@@ -48,13 +43,20 @@ impl TokenSource {
     }
 }
 
+/// A word from the command line, from a file, or, where either is `-`, from stdin; without white space around it.
+pub fn word(given: Option<&str>, file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
+    let word = match (given, file) {
+        (Some(word), _) if word != "-" => Zeroizing::new(word.to_owned()),
+        (_, Some(path)) if path.as_os_str() != "-" => read_file(path)?,
+        _ => read_all(std::io::stdin().lock(), Path::new("stdin"))?,
+    };
+    Ok(Zeroizing::new(word.trim().to_owned()))
+}
+
 fn read_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
     match std::fs::File::open(path) {
         Ok(file) => read_all(file, path),
-        Err(e) => Err(Failure::usage(format!(
-            "the token file {} cannot be read: {e}",
-            path.display()
-        ))),
+        Err(e) => Err(Failure::usage(format!("{} cannot be read: {e}", path.display()))),
     }
 }
 
@@ -63,7 +65,7 @@ fn read_all(from: impl Read, path: &Path) -> Result<Zeroizing<String>, Failure> 
     match from.take(MAX_FILE).read_to_string(&mut word) {
         Ok(_) => Ok(word),
         Err(e) => Err(Failure::usage(format!(
-            "no token can be read from {}: {e}",
+            "no word can be read from {}: {e}",
             path.display()
         ))),
     }

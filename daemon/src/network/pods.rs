@@ -5,7 +5,8 @@ use super::task::Task;
 use crate::firewall::FencedPods;
 use crate::pods::Setting;
 use ipnet::IpNet;
-use meshd_api::local::NodePods;
+use meshd_api::local::{ClusterGround, NodePods};
+use meshd_core::balance::reserved;
 use meshd_core::gateway::{PodLimit, Service};
 use meshd_core::id::NodeId;
 use meshd_core::map::View;
@@ -111,6 +112,25 @@ impl Task {
             leases: self.pods_keeper.leases(),
             // whoever asks for the status asks the keeper of rules himself: this task waits for nobody
             policy: None,
+        })
+    }
+
+    /// What a cluster uses of this network, for `status`.
+    pub(super) fn ground(&self) -> Option<ClusterGround> {
+        let view = self.map.view()?;
+        let terms = view.pods.as_ref()?;
+        let (api, api6) = reserved(&view.params);
+        let v6 = terms.ipv6.map(|ipv6| ipv6.to_string());
+        Some(ClusterGround {
+            api,
+            api6,
+            pods: [terms.ipv4.to_string()].into_iter().chain(v6).collect(),
+            node_prefix: terms.node_prefix,
+            services: terms.services.iter().map(ToString::to_string).collect(),
+            authority: match terms.tellers.is_empty() {
+                true => "mesh".to_owned(),
+                false => "kubernetes".to_owned(),
+            },
         })
     }
 

@@ -45,6 +45,7 @@ impl Task {
             ranges: self.ranges(),
             endpoints: self.endpoints.status().0,
             pods: self.pods_status(),
+            ground: self.ground(),
             kube: self.kube.status(),
             warnings: self.warnings(),
             drops: self
@@ -215,6 +216,7 @@ pub(super) fn outline(m: &Membership, interface: &str, coordinator: &str) -> Net
         ranges: Vec::new(),
         endpoints: Vec::new(),
         pods: None,
+        ground: None,
         kube: None,
         warnings: Vec::new(),
         drops: BTreeMap::new(),

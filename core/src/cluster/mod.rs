@@ -1,0 +1,34 @@
+//! The cluster layer: what kubeadm is told, and when it is not started at all.
+//!
+//! What comes out is plain kubeadm: configuration files that it reads ([`Init`], [`Join`]), each shown before it is written,
+//! over which a person's own settings are merged ([`merge`]). [`Ground`] is what a cluster uses of its mesh network: the
+//! address that every node holds for the API servers, and the prefixes of pods and services. Each component listens on its
+//! node's mesh address or on loopback.
+//!
+//! 1. [`check`] makes sentences of facts: what is wrong here, and what to do about it.
+//! 2. [`Timing`] makes etcd's timeouts of the round trips between control planes.
+//! 3. [`Init::files`] and [`Join::files`] are the files; the shell writes them and starts kubeadm.
+//! 4. A [`ClusterWord`] has all that another machine needs to come in.
+
+mod files;
+mod kubeadm;
+mod node_ip;
+mod patch;
+mod preflight;
+mod timing;
+mod word;
+
+pub use files::{File, Ground, Machine};
+pub use kubeadm::{Init, Join, RESUMED, Secrets};
+pub use node_ip::with_node_ip;
+pub use patch::{PatchError, merge};
+pub use preflight::{Facts, Finding, Lan, Mesh, Peer, Severity, System, Way, check, taken_ports};
+pub use timing::Timing;
+pub use word::{BootstrapToken, CertificateKey, ClusterWord, ClusterWordError, Role};
+
+/// Folder of the files that meshctl makes for kubeadm; kubeadm's own `reset` leaves it alone.
+pub const FOLDER: &str = "/etc/kubernetes/meshd";
+/// The port of an API server on its node's mesh address.
+pub const API_SERVER_PORT: u16 = 6443;
+/// The name of the endpoint that leads to the API servers.
+pub const ENDPOINT: &str = "api";

@@ -1,0 +1,73 @@
+//! etcd's timeouts.
+
+use std::time::Duration;
+
+/// etcd's own heartbeat interval, in ms; shorter ones gain nothing on disks as they are.
+const LEAST_HEARTBEAT: u64 = 100;
+/// The election timeout, in heartbeats. etcd wants it to be ten round trips at least.
+const ELECTION: u64 = 10;
+/// Heartbeats are made coarse, so that a new measurement of the same path gives the same file.
+const STEP: u64 = 50;
+
+/// How often the leader of etcd's members is heard, and after how long a silence they elect another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timing {
+    /// Heartbeat interval in ms.
+    pub heartbeat: u64,
+    /// Election timeout in ms.
+    pub election: u64,
+}
+
+impl Timing {
+    /// For members with these round trips between them, in ms: the heartbeat is one and a half of the longest
+    /// (etcd's guide: 0.5 to 1.5 round trips; here a path may become a relay's), the timeout ten heartbeats.
+    pub fn of(round_trips: impl IntoIterator<Item = f64>) -> Self {
+        let longest = round_trips.into_iter().fold(0.0, f64::max).min(10_000.0);
+        let wanted = (longest * 1.5).ceil() as u64;
+        let heartbeat = wanted.div_ceil(STEP).saturating_mul(STEP).max(LEAST_HEARTBEAT);
+        Self {
+            heartbeat,
+            election: heartbeat * ELECTION,
+        }
+    }
+
+    /// For how long the API may be away when a control plane dies: until the endpoint has noticed, and etcd has a new leader
+    /// after one or two election timeouts.
+    pub fn longest_outage(self) -> Duration {
+        Duration::from_secs(2) + Duration::from_millis(2 * self.election)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_members_have_etcds_own_timeouts() {
+        let usual = Timing {
+            heartbeat: 100,
+            election: 1000,
+        };
+        assert_eq!(Timing::of([]), usual);
+        assert_eq!(Timing::of([0.3, 10.0, 66.0]), usual);
+        assert_eq!(usual.longest_outage(), Duration::from_secs(4));
+    }
+
+    #[test]
+    fn far_members_have_ten_round_trips_at_least() {
+        for rtt in [67.0, 80.0, 150.0, 400.0, 1e300] {
+            let timing = Timing::of([1.0, rtt]);
+            assert!(timing.election as f64 >= 10.0 * rtt.min(10_000.0), "{timing:?}");
+            assert!(timing.heartbeat % STEP == 0 && timing.election == 10 * timing.heartbeat);
+        }
+        assert_eq!(
+            Timing::of([150.0]).longest_outage(),
+            Duration::from_millis(2000 + 2 * 2500)
+        );
+    }
+
+    #[test]
+    fn an_odd_measurement_breaks_nothing() {
+        assert_eq!(Timing::of([f64::NAN, -3.0]).heartbeat, 100);
+    }
+}

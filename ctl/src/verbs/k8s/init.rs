@@ -1,0 +1,186 @@
+//! `meshctl k8s init`
+
+use std::path::Path;
+
+use clap::{Args, ValueEnum};
+use meshd_api::local::NetworkStatus;
+use meshd_core::cluster::{
+    BootstrapToken, CertificateKey, ClusterWord, Facts, Ground, Init as Cluster, RESUMED, Role, Secrets,
+    Timing,
+};
+use meshd_core::token::CoordinatorAddress;
+use rand_core::{OsRng, RngCore};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::made::Made;
+use super::settings::Settings;
+use super::{facts, kubeadm, made, proceed, way};
+use crate::cli::Global;
+use crate::failure::Failure;
+use crate::verbs::pem;
+
+/// What to do where kubeadm fails.
+const AGAIN: &str = "put it right and run `meshctl k8s init` again, which goes on where this ended; `meshctl k8s reset` takes it back";
+
+/// Make a cluster, with this machine as its first control plane.
+///
+/// Prints two words: with one a machine of the mesh becomes another control plane (for two hours), with the other a worker (for
+/// a day). Run again it makes nothing twice, goes on where it was interrupted, and prints new words.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  meshctl k8s init
+  meshctl k8s init --dry-run              show every file, change nothing
+  meshctl k8s init --patch own.yaml       with settings of your own")]
+pub struct Init {
+    /// What makes the cluster
+    #[arg(long, value_enum, default_value_t = Flavor::Kubeadm)]
+    flavor: Flavor,
+    /// NodePorts on every address of the nodes, public ones too [default: on their mesh addresses]
+    #[arg(long)]
+    public_node_ports: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// What makes a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Flavor {
+    /// kubeadm, with its control plane in static pods
+    Kubeadm,
+}
+
+/// The words, for a person and for a program.
+#[derive(Debug, Serialize)]
+struct Words {
+    message: String,
+    endpoint: String,
+    control_plane: String,
+    worker: String,
+    notes: Vec<String>,
+}
+
+impl Init {
+    /// Does it.
+    pub async fn run(self, global: &Global) -> Result<(), Failure> {
+        let Flavor::Kubeadm = self.flavor;
+        let patches = self.settings.patches()?;
+        let mut network = facts::network(global, self.settings.network.name()).await?;
+        let ground = facts::ground(&network);
+        if let (Some(ground), false) = (&ground, self.settings.dry_run) {
+            network = way::open(global, network, ground).await?;
+        }
+        let facts = Facts {
+            role: Role::ControlPlane,
+            system: facts::system(&patches),
+            mesh: facts::mesh(&network),
+            word: None,
+        };
+        if !self.settings.dry_run {
+            proceed::judge(&facts, &self.settings)?;
+        }
+        let Some(ground) = ground else {
+            return proceed::show(global, &facts, &[], &[]);
+        };
+        let secrets = secrets();
+        let files = proceed::merged(self.files(&network, &ground, &facts, &secrets), &patches)?;
+        let configuration = proceed::configuration();
+        let init = vec!["init", "--upload-certs", "--config", &configuration];
+        if self.settings.dry_run {
+            return proceed::show(global, &facts, &files, &[init]);
+        }
+        let made = proceed::begin(Role::ControlPlane, &network)?;
+        made::write(&files)?;
+        start(made, &init, &configuration)?;
+        let mut notes = vec![proceed::open_to_pods(global, &network.name, &ground).await?];
+        notes.extend(way::check_by_authority(global, &network, &ground).await?);
+        let words = words(&ground, secrets, notes)?;
+        global.output().answer(&words, text)
+    }
+
+    fn files(
+        &self,
+        network: &NetworkStatus,
+        ground: &Ground,
+        facts: &Facts,
+        secrets: &Secrets,
+    ) -> Vec<meshd_core::cluster::File> {
+        let mut ignored = self.settings.ignore_preflight_errors.clone();
+        if made::read().is_some() {
+            ignored.extend(RESUMED.map(str::to_owned));
+        }
+        let others = facts.mesh.way.iter().flat_map(|way| &way.others);
+        let version = kubeadm::version();
+        let cluster = Cluster {
+            ground,
+            machine: &facts::machine(network),
+            version: version.as_deref(),
+            timing: Timing::of(others.filter_map(|peer| peer.round_trip)),
+            secrets,
+            ignored: &ignored,
+            public_node_ports: self.public_node_ports,
+        };
+        cluster.files()
+    }
+}
+
+/// kubeadm, or of it only what lets others in where the cluster is made already.
+fn start(made: Made, init: &[&str], configuration: &str) -> Result<(), Failure> {
+    if made.done {
+        let phase = [
+            "init",
+            "phase",
+            "upload-certs",
+            "--upload-certs",
+            "--config",
+            configuration,
+        ];
+        kubeadm::run(&phase, AGAIN)?;
+        return kubeadm::run(&["token", "create", "--config", configuration], AGAIN);
+    }
+    kubeadm::run(init, AGAIN)?;
+    proceed::finish(made)
+}
+
+fn secrets() -> Secrets {
+    let mut seed = Zeroizing::new([0; 44]);
+    let mut key = Zeroizing::new([0; 32]);
+    OsRng.fill_bytes(&mut *seed);
+    OsRng.fill_bytes(&mut *key);
+    Secrets {
+        token: BootstrapToken::from_seed(&seed),
+        key: CertificateKey::new(key),
+    }
+}
+
+fn words(ground: &Ground, secrets: Secrets, notes: Vec<String>) -> Result<Words, Failure> {
+    let endpoint = ground.endpoint();
+    let address = CoordinatorAddress::new(&endpoint.ip().to_string(), endpoint.port());
+    let word = ClusterWord {
+        token: secrets.token,
+        authority: pem::key_hash(Path::new(way::AUTHORITY))?,
+        issued: facts::unix_time(),
+        endpoint: address.map_err(|error| Failure::failed(error.to_string()))?,
+        key: Some(secrets.key),
+    };
+    Ok(Words {
+        message: format!("this machine is a control plane of the cluster at {endpoint}"),
+        endpoint: endpoint.to_string(),
+        control_plane: word.encode().to_string(),
+        worker: word.for_worker().encode().to_string(),
+        notes,
+    })
+}
+
+fn text(words: &Words) -> String {
+    let mut text = format!("{}\n", words.message);
+    for note in &words.notes {
+        text += &format!("{note}\n");
+    }
+    text += &format!(
+        "\nAnother control plane, within two hours:\n  meshctl k8s join {}\n\nA worker, within a day:\n  meshctl k8s join {}\n\n`meshctl k8s init` prints new words at any time. They are secrets.\n",
+        words.control_plane, words.worker
+    );
+    text
+}

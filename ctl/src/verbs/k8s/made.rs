@@ -1,0 +1,119 @@
+//! What meshctl made on this machine: its files, and how far it came.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use meshd_core::cluster::{FOLDER, File, Role};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::files::{failed, replace};
+
+/// Name of the file that says how far it came.
+const STATE: &str = "state.json";
+
+/// How far this machine is in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// `kubeadm`.
+    pub flavor: String,
+    /// `control-plane` or `worker`.
+    pub role: String,
+    /// The mesh network.
+    pub network: String,
+    /// What the cluster calls this machine.
+    pub node: String,
+    /// Whether kubeadm came to its end.
+    pub done: bool,
+}
+
+/// A role's name.
+pub fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::ControlPlane => "control-plane",
+        Role::Worker => "worker",
+    }
+}
+
+impl Made {
+    /// Writes it down.
+    pub fn write(&self) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(self).map_err(|e| Failure::failed(e.to_string()))?;
+        replace(&state(), format!("{text}\n").as_bytes(), 0o644)
+    }
+
+    /// A sentence against doing something else than what was begun.
+    pub fn must_be(&self, role: Role, network: &str) -> Result<(), Failure> {
+        match self.role == role_name(role) && self.network == network {
+            true => Ok(()),
+            false => Err(Failure::failed(format!(
+                "this machine is a {} of the cluster in \"{}\" already: run `meshctl k8s reset` first, which takes it out",
+                self.role, self.network
+            ))),
+        }
+    }
+}
+
+/// What was made here before, where something was.
+pub fn read() -> Option<Made> {
+    serde_json::from_slice(&fs::read(state()).ok()?).ok()
+}
+
+/// Writes the files, each whole.
+pub fn write(files: &[File]) -> Result<(), Failure> {
+    for file in files {
+        replace(
+            Path::new(&file.path),
+            yaml(&file.documents)?.as_bytes(),
+            file.mode,
+        )?;
+    }
+    Ok(())
+}
+
+/// Takes our files away, also where there are none.
+pub fn remove() -> Result<(), Failure> {
+    match fs::remove_dir_all(FOLDER) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", Path::new(FOLDER), &error)),
+        _ => Ok(()),
+    }
+}
+
+/// The documents of a file as text.
+pub fn yaml(documents: &[Value]) -> Result<String, Failure> {
+    let mut text = String::new();
+    for document in documents {
+        let yaml = serde_saphyr::to_string(document);
+        text += "---\n";
+        text += &yaml
+            .map_err(|error| Failure::failed(format!("a setting cannot be written as YAML: {error}")))?;
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    Ok(text)
+}
+
+fn state() -> PathBuf {
+    Path::new(FOLDER).join(STATE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_written_reads_as_what_was_meant() {
+        let documents = [
+            json!({"kind": "A", "text": ["0.0.0.0:10256", "24h0m0s", "true", "1e3", "1:2", "", " x", "a: b", "#c", "012", "~"]}),
+            json!([{"op": "add", "path": "/spec/containers/0/command/-", "value": "--bind-address=10.77.0.2"}]),
+            json!({"n": 3, "b": false, "none": null, "list": [], "map": {}, "nested": {"deep": [{"a": [1, 2]}]}}),
+        ];
+        let text = yaml(&documents).unwrap();
+        let read: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+        assert_eq!(read, documents, "{text}");
+    }
+}

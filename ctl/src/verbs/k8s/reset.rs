@@ -1,0 +1,69 @@
+//! `meshctl k8s reset`
+
+use clap::Args;
+use meshd_api::local::Done;
+
+use super::{facts, kubeadm, made, way};
+use crate::cli::{Global, OfNetwork};
+use crate::failure::Failure;
+use crate::verbs::cni;
+
+/// What to do where kubeadm fails.
+const AGAIN: &str = "run `meshctl k8s reset` again";
+
+/// Take this machine out of its cluster, and everything of the cluster off the machine.
+///
+/// A control plane's member of etcd and its place behind the endpoint go first. The cluster still lists the node: on another
+/// control plane `kubectl delete node NAME` ends that.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  kubectl drain w2 --ignore-daemonsets   on a control plane, first
+  meshctl k8s reset --yes")]
+pub struct Reset {
+    /// Do it: without this only what would be done is said
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    network: OfNetwork,
+}
+
+impl Reset {
+    /// Does it.
+    pub async fn run(self, global: &Global) -> Result<(), Failure> {
+        if !self.yes {
+            return Err(Failure::usage(
+                "this ends every pod here and, on a control plane, this machine's copy of the cluster's data: add --yes",
+            ));
+        }
+        // the mesh may be away, or left already; what is on the machine goes all the same
+        let network = facts::network(global, self.network.name()).await.ok();
+        let mut notes = Vec::new();
+        if let Some(network) = &network {
+            if let Some(ground) = facts::ground(network) {
+                match way::close(global, network, &ground).await {
+                    Ok(note) => notes.extend(note),
+                    Err(failure) => notes.push(failure.message().to_owned()),
+                }
+            }
+        }
+        let node = made::read().map(|made| made.node);
+        kubeadm::run(&["reset", "--force"], AGAIN)?;
+        if let Err(failure) = cni::Uninstall::forced().run(global).await {
+            notes.push(failure.message().to_owned());
+        }
+        made::remove()?;
+        if let Some(node) = node {
+            notes.push(format!(
+                "run `kubectl delete node {node}` on a control plane that is left, if there is one"
+            ));
+        }
+        let message = ["this machine is in no cluster any more".to_owned()]
+            .into_iter()
+            .chain(notes);
+        let message = message.collect::<Vec<_>>().join("\n");
+        global
+            .output()
+            .answer(&Done { message }, |done| format!("{}\n", done.message))
+    }
+}
