@@ -58,7 +58,7 @@ mod tests {
         for rtt in [67.0, 80.0, 150.0, 400.0, 1e300] {
             let timing = Timing::of([1.0, rtt]);
             assert!(timing.election as f64 >= 10.0 * rtt.min(10_000.0), "{timing:?}");
-            assert!(timing.heartbeat % STEP == 0 && timing.election == 10 * timing.heartbeat);
+            assert!(timing.heartbeat.is_multiple_of(STEP) && timing.election == 10 * timing.heartbeat);
         }
         assert_eq!(
             Timing::of([150.0]).longest_outage(),

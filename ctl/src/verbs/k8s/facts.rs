@@ -143,10 +143,7 @@ pub fn system(patches: &[Value]) -> System {
             .filter(|name| !in_path(name))
             .map(str::to_owned)
             .collect(),
-        no_runtime: RUNTIMES
-            .iter()
-            .all(|path| absent(&path))
-            .then(|| RUNTIMES[0].to_owned()),
+        no_runtime: RUNTIMES.iter().all(&absent).then(|| RUNTIMES[0].to_owned()),
         swap: match bears("failSwapOn") {
             true => Vec::new(),
             false => swap(&read("/proc/swaps")),

@@ -67,6 +67,7 @@ impl Init {
         let Flavor::Kubeadm = self.flavor;
         let patches = self.settings.patches()?;
         let mut network = facts::network(global, self.settings.network.name()).await?;
+        proceed::is_not_another(Role::ControlPlane, &network)?;
         let ground = facts::ground(&network);
         if let (Some(ground), false) = (&ground, self.settings.dry_run) {
             network = way::open(global, network, ground).await?;

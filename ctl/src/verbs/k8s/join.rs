@@ -57,6 +57,7 @@ impl Join {
         let role = word.role();
         let patches = self.settings.patches()?;
         let mut network = facts::network(global, self.settings.network.name()).await?;
+        proceed::is_not_another(role, &network)?;
         let ground = facts::ground(&network);
         if let (Some(ground), Role::ControlPlane, false) = (&ground, role, self.settings.dry_run) {
             network = way::open(global, network, ground).await?;

@@ -115,10 +115,14 @@ fn text(planned: &Planned) -> String {
     text
 }
 
-/// Notes that it is begun; an error where something else was.
+/// An error where this machine was made something else.
+pub fn is_not_another(role: Role, network: &NetworkStatus) -> Result<(), Failure> {
+    made::read().map_or(Ok(()), |made| made.must_be(role, &network.name))
+}
+
+/// Notes that it is begun.
 pub fn begin(role: Role, network: &NetworkStatus) -> Result<Made, Failure> {
     if let Some(made) = made::read() {
-        made.must_be(role, &network.name)?;
         return Ok(made);
     }
     let made = Made {

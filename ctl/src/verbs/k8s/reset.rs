@@ -39,12 +39,12 @@ impl Reset {
         // the mesh may be away, or left already; what is on the machine goes all the same
         let network = facts::network(global, self.network.name()).await.ok();
         let mut notes = Vec::new();
-        if let Some(network) = &network {
-            if let Some(ground) = facts::ground(network) {
-                match way::close(global, network, &ground).await {
-                    Ok(note) => notes.extend(note),
-                    Err(failure) => notes.push(failure.message().to_owned()),
-                }
+        if let Some(network) = &network
+            && let Some(ground) = facts::ground(network)
+        {
+            match way::close(global, network, &ground).await {
+                Ok(note) => notes.extend(note),
+                Err(failure) => notes.push(failure.message().to_owned()),
             }
         }
         let node = made::read().map(|made| made.node);
