@@ -141,6 +141,16 @@ get_k8s() {
   printf '%s' "$folder"
 }
 
+# the images that kubeadm asks for, of the parts of Kubernetes in a folder: made once, kept in the cache under what they are made
+# from. Prints the folder.
+get_kubeadm() {
+  local parts=$1 from=$top/tests/kubeadm inputs folder
+  inputs=$({ cat "$from/build" "$top/tests/k8s/image"; basename "$parts"; } | sha256sum | cut -c1-8)
+  folder=$(cache_dir)/kubeadm-$(cat "$parts/done")-$inputs
+  as_builder "$from/build" "$folder" "$parts" >&2 || return $?
+  printf '%s' "$folder"
+}
+
 # Flannel, for the tests beside another CNI: built once, kept in the cache under its release and what it is made from. Prints
 # the folder, with bin/flanneld and bin/etcd. Exits 3 where the sources cannot be had.
 get_flannel() {

@@ -131,7 +131,8 @@ stage_k8s() {
   parts=$(get_k8s); code=$?
   [ $code != 3 ] || { skip_stage "Kubernetes' Go modules, or Debian's busybox-static and libseccomp-dev, could not be had ($(go env GOVERSION 2>/dev/null || echo "no Go that runs") is here, $wants or newer is wanted; the reason is in $logs/k8s.log)"; return; }
   [ $code = 0 ] || return 1
-  export MESHD_K8S_PARTS=$parts
+  export MESHD_K8S_PARTS=$parts MESHD_KUBEADM_IMAGES
+  MESHD_KUBEADM_IMAGES=$(get_kubeadm "$parts") || return 1
   local long=(); [ "${mode:-}" != long ] || long=(--include-ignored)
   run_lab k8s "${long[@]}" "${names[@]}"
 }
@@ -155,7 +156,7 @@ run_lab() {
   local arm=$top/target/cross/aarch64-unknown-linux-gnu/debug
   [ -x "$arm/meshd" ] || arm=
   local strict=; [ "${mode:-}" != long ] || strict=1
-  as_root env ${strict:+MESHD_LAB_STRICT=1} ${MESHD_K8S_PARTS:+MESHD_K8S_PARTS="$MESHD_K8S_PARTS"} ${MESHD_LAB_FLANNEL:+MESHD_LAB_FLANNEL="$MESHD_LAB_FLANNEL"} MESHD_LAB_PEERS="$(get_peers)" ${arm:+MESHD_LAB_AARCH64="$arm"} MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="${programs:-$top/target/debug}" PATH="$PATH" \
+  as_root env ${strict:+MESHD_LAB_STRICT=1} ${MESHD_K8S_PARTS:+MESHD_K8S_PARTS="$MESHD_K8S_PARTS"} ${MESHD_KUBEADM_IMAGES:+MESHD_KUBEADM_IMAGES="$MESHD_KUBEADM_IMAGES"} ${MESHD_LAB_FLANNEL:+MESHD_LAB_FLANNEL="$MESHD_LAB_FLANNEL"} MESHD_LAB_PEERS="$(get_peers)" ${arm:+MESHD_LAB_AARCH64="$arm"} MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="${programs:-$top/target/debug}" PATH="$PATH" \
     timeout -k 10 "${bound:-$lab_bound}" "$binary" --test-threads "${threads:-${MESHD_LAB_THREADS:-2}}" "$@" >"$out" 2>&1 || code=1
   cat "$out"; count_libtest "$out"
   while IFS= read -r line; do

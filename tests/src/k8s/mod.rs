@@ -2,7 +2,7 @@
 //!
 //! [`Parts`] are the programs and images that `tests/k8s/build` made; [`Host`] is a machine that can run containers;
 //! [`Worker`] is a node: meshd, containerd, kubelet, kube-proxy; [`ControlPlane`] is etcd and what watches it;
-//! [`Cluster`] is three nodes behind different NATs, and `kubectl`.
+//! [`Cluster`] is three nodes behind different NATs, and `kubectl`. [`Kubeadm`] is machines of which `meshctl k8s` makes a cluster.
 
 pub mod cgroups;
 mod cluster;
@@ -12,6 +12,7 @@ mod credentials;
 mod files;
 pub mod guide;
 mod host;
+pub mod kubeadm;
 mod plan;
 mod pods;
 mod show;
@@ -26,6 +27,7 @@ pub use conversation::Conversation;
 pub use credentials::KUBECONFIG;
 pub use files::ProxyMode;
 pub use host::Host;
+pub use kubeadm::Kubeadm;
 pub use plan::Plan;
 pub use pods::{Pod, get};
 pub use show::{Outcome, Show};

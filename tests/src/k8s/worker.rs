@@ -88,7 +88,7 @@ impl Worker {
     /// Starts containerd, gives it the images and the CNI plugin, and starts kubelet and kube-proxy.
     pub fn start(&self) {
         self.start_containerd();
-        self.import_images();
+        self.import_images(&self.parts.images());
         self.install_cni();
         self.start_kubelet();
         self.start_proxy();
@@ -97,7 +97,7 @@ impl Worker {
     /// The same in the order in which a node comes up whose prefix Kubernetes allots: when its kubelet has told of it.
     pub fn start_kubelet_first(&self) {
         self.start_containerd();
-        self.import_images();
+        self.import_images(&self.parts.images());
         self.start_kubelet();
         self.install_cni();
         self.start_proxy();
@@ -110,7 +110,19 @@ impl Worker {
         self.start_proxy();
     }
 
-    fn start_containerd(&self) {
+    /// Starts containerd and gives it these images, and puts the usual plugins down: a machine as kubeadm wants it.
+    pub fn prepare(&self, images: &[String]) {
+        let machine = self.mesh.machine();
+        let config = machine.file("/etc/containerd/config.toml");
+        fs::create_dir_all(config.parent().expect("in a folder")).expect("the machine's own folder");
+        fs::write(config, files::containerd(self.snapshotter())).expect("the machine's own file");
+        self.start_containerd();
+        self.import_images(images);
+        self.put_plugins();
+    }
+
+    /// Starts containerd over what is on the machine's disk.
+    pub fn start_containerd(&self) {
         let containerd = self.spawn(&["containerd", "--config", "/etc/containerd/config.toml"]);
         eventually(START, &format!("containerd on {} answers", self.name()), || {
             assert!(
@@ -181,6 +193,11 @@ impl Worker {
 
     /// The plugins that follow in the chain, then meshd's own, and the configuration.
     fn install_cni(&self) {
+        self.put_plugins();
+        self.mesh.ctl(&guide::words(guide::INSTALL));
+    }
+
+    fn put_plugins(&self) {
         for plugin in ["loopback", "portmap", "bandwidth"] {
             let to = self
                 .mesh
@@ -188,18 +205,17 @@ impl Worker {
                 .file(&format!("/var/lib/opt/cni/bin/{plugin}"));
             fs::copy(self.parts.program(plugin), to).expect("the machine's own folder");
         }
-        self.mesh.ctl(&guide::words(guide::INSTALL));
     }
 
-    fn import_images(&self) {
-        for image in self.parts.images() {
+    fn import_images(&self, images: &[String]) {
+        for image in images {
             let output = self.ctr(&[
                 "images",
                 "import",
                 "--local",
                 "--snapshotter",
                 self.snapshotter(),
-                &image,
+                image,
             ]);
             assert!(
                 output.status.success(),

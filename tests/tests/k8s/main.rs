@@ -5,6 +5,7 @@ mod bed;
 mod chains;
 mod homes;
 mod kinds;
+mod kubeadm;
 mod labels;
 mod nodes;
 mod pods;

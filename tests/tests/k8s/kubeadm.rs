@@ -1,0 +1,120 @@
+//! Clusters that `meshctl k8s` makes with real kubeadm.
+
+use std::fs;
+use std::time::Duration;
+
+use meshd_tests::k8s::{Kubeadm, NET, Parts, kubeadm};
+use meshd_tests::mesh::words;
+use meshd_tests::{Nat, skip};
+
+use crate::bed;
+
+/// For kubeadm's pods to run and nodes to be ready, on a busy computer.
+const LONG: Duration = Duration::from_secs(300);
+/// Where meshctl's files are.
+const FOLDER: &str = "/etc/kubernetes/meshd";
+
+fn parts(test: &str) -> Option<Parts> {
+    let parts = bed::parts(test)?;
+    kubeadm::images().map_err(|why| skip(test, &why)).ok()?;
+    Some(parts)
+}
+
+#[test]
+fn a_cluster_is_made_by_two_commands_again_and_taken_away() {
+    let Some(parts) = parts("a cluster by kubeadm") else {
+        return;
+    };
+    let cluster = Kubeadm::start(&parts, &[("n1", Nat::Open), ("w1", Nat::PortRestricted)]);
+    what_is_missing_is_said(&cluster);
+    cluster.relay.ctl(&["endpoint", "add", "api", "--to", "n1:6443"]);
+    a_dry_run_shows_every_file(&cluster);
+    let first = cluster.init("n1");
+    cluster.join("w1", &first.worker);
+    cluster.wait_ready("n1", LONG, &["n1", "w1"]);
+    again_changes_nothing(&cluster, &first.worker);
+    status_tells(&cluster);
+    taken_away(&cluster);
+}
+
+/// Nothing leads to the API servers yet.
+fn what_is_missing_is_said(cluster: &Kubeadm) {
+    let refused = cluster.try_ctl("n1", &["k8s", "init"]);
+    let said = words(&refused);
+    assert!(!refused.status.success(), "{said}");
+    for part in ["meshctl endpoint add api --to n1:6443", "failCgroupV1: false"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!exists(cluster, "n1", FOLDER), "nothing is written");
+}
+
+fn a_dry_run_shows_every_file(cluster: &Kubeadm) {
+    let shown = cluster.ctl("n1", &["k8s", "init", "--dry-run", "--patch", "/etc/own.yaml"]);
+    for part in [
+        "controlPlaneEndpoint: 10.77.255.254:7443",
+        "# /etc/kubernetes/meshd/kubeadm.yaml (0600)",
+        "cgroupDriver: cgroupfs",
+        "--bind-address=10.77.",
+        "# then: kubeadm init",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!exists(cluster, "n1", FOLDER), "nothing is written");
+}
+
+fn again_changes_nothing(cluster: &Kubeadm, old: &str) {
+    let second = cluster.init("n1");
+    assert_ne!(second.worker, old, "a new word");
+    let said = cluster.join("w1", &second.worker);
+    assert!(said.contains("w1 is a worker of the cluster"), "{said}");
+    cluster.wait_ready("n1", LONG, &["n1", "w1"]);
+    let refused = cluster.try_ctl("w1", &Kubeadm::join_words(&second.control_plane));
+    let said = words(&refused);
+    assert!(
+        !refused.status.success() && said.contains("a worker of the cluster"),
+        "{said}"
+    );
+}
+
+fn status_tells(cluster: &Kubeadm) {
+    let said = cluster.ctl("n1", &["k8s", "status"]);
+    for part in ["n1 is a control-plane", "10.77.255.254:7443", "n1:6443", "w1"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let kubeconfig = cluster.ctl("n1", &["k8s", "kubeconfig"]);
+    assert!(
+        kubeconfig.contains("server: https://10.77.255.254:7443"),
+        "{kubeconfig}"
+    );
+    // it is right on every machine of the mesh
+    let file = cluster.node("w1").mesh().machine().file("/var/lib/admin.conf");
+    fs::write(file, kubeconfig).expect("the machine's own file");
+    let asked = cluster.on(
+        "w1",
+        &["kubectl", "--kubeconfig", "/var/lib/admin.conf", "get", "nodes"],
+    );
+    assert!(asked.status.success(), "{}", words(&asked));
+}
+
+fn taken_away(cluster: &Kubeadm) {
+    for name in ["w1", "n1"] {
+        cluster.ctl(name, &["k8s", "reset", "--yes"]);
+        for path in [
+            FOLDER,
+            "/etc/kubernetes/admin.conf",
+            "/etc/kubernetes/kubelet.conf",
+            "/etc/kubernetes/manifests/etcd.yaml",
+            "/etc/cni/net.d/10-mesh.conflist",
+            "/var/lib/kubelet/config.yaml",
+        ] {
+            assert!(!exists(cluster, name, path), "{path} is left on {name}");
+        }
+        let pods =
+            cluster.node(name).mesh().network(NET).expect("it is in the mesh")["pods"]["leases"].clone();
+        assert_eq!(pods, 0, "{name}");
+    }
+}
+
+fn exists(cluster: &Kubeadm, name: &str, path: &str) -> bool {
+    cluster.node(name).mesh().machine().file(path).exists()
+}
