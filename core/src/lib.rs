@@ -12,7 +12,7 @@
 //!
 //! # How packets go
 //! A datagram is told by its first bytes ([`demux`]). WireGuard packets go through [`wireguard`], inner packets through
-//! [`packet`] and [`allowed_ips`], ranges behind a node by its [`gateway`], routes of other programs as far as they were granted ([`adopted`]), pods by their addresses ([`ipam`]) and by what a cluster allows them ([`policy`]), connections to one of several nodes by [`balance`]; [`relay`], [`path`] and [`stun`] find the way between two nodes. [`names`] is what a
+//! [`packet`] and [`allowed_ips`], ranges behind a node by its [`gateway`], routes of other programs as far as they were granted ([`adopted`]), pods by their addresses ([`ipam`]) and by what a cluster allows them ([`policy`]), connections to one of several nodes by [`balance`], those from the Internet by what was let in ([`expose`]); [`relay`], [`path`] and [`stun`] find the way between two nodes. [`names`] is what a
 //! person sees of it all.
 //!
 //! # The contract
@@ -54,6 +54,7 @@ mod cbor;
 pub mod clienthello;
 pub mod cluster;
 pub mod demux;
+pub mod expose;
 pub mod firewall;
 pub mod gateway;
 pub mod id;

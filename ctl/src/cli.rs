@@ -9,7 +9,7 @@ use meshd_api::local::DEFAULT_SOCKET;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::verbs::{
-    backup, clean, cni, completion, down, endpoint, exit, gateway, join, k8s, leave, man, name, network,
+    backup, clean, cni, completion, down, endpoint, exit, expose, gateway, join, k8s, leave, man, name, network,
     node, relay, restore, status,
 };
 use crate::verbs::{netcheck, ping, template, token, up, version, why};
@@ -135,6 +135,7 @@ pub enum Verb {
     /// Addresses that every node balances, e.g. of the API servers: add, list, remove
     #[command(subcommand)]
     Endpoint(endpoint::Endpoint),
+    Expose(expose::Expose),
     /// The exit node that this machine uses: use
     #[command(subcommand)]
     Exit(exit::Exit),
@@ -181,6 +182,7 @@ impl Cli {
             Verb::Node(verb) => verb.run(global).await,
             Verb::Gateway(verb) => verb.run(global).await,
             Verb::Endpoint(verb) => verb.run(global).await,
+            Verb::Expose(verb) => verb.run(global).await,
             Verb::Exit(verb) => verb.run(global).await,
             Verb::Cni(verb) => verb.run(global).await,
             Verb::K8s(verb) => verb.run(global).await,
@@ -298,6 +300,10 @@ mod tests {
             "meshctl endpoint list --network prod",
             "meshctl endpoint remove api --to cp1:6443",
             "meshctl endpoint remove registry",
+            "meshctl expose web --tcp 443 --sni www.example.org,*.example.net --to n1:8443,n2:8443 --proxy-protocol v2",
+            "meshctl expose dns --udp 53 --to n1:53 --max-connections 9 --max-per-second 5 --idle 30s --network prod",
+            "meshctl expose list --network prod",
+            "meshctl expose remove web",
             "meshctl cni install --bin-dir /usr/lib/cni --conf-dir /etc/cni/net.d --wait 300 --cni-version 1.1.0",
             "meshctl cni uninstall --force",
             "meshctl cni credentials --kubeconfig /root/meshd.kubeconfig --network prod",
@@ -374,6 +380,25 @@ mod tests {
             ("meshctl k8s init --flavor rancher", "kubeadm"),
             ("meshctl k8s join", "WORD"),
             ("meshctl k8s join a --word-file b", "cannot be used with"),
+            ("meshctl expose", "Examples"),
+            ("meshctl expose web --tcp 443", "--to"),
+            ("meshctl expose web --to n1:80", "--udp"),
+            (
+                "meshctl expose web --tcp 1 --udp 1 --to n1:1",
+                "cannot be used with",
+            ),
+            (
+                "meshctl expose web --udp 1 --sni a.b --to n1:1",
+                "cannot be used with",
+            ),
+            (
+                "meshctl expose web --tcp 1 --sni 192.0.2.1 --to n1:1",
+                "www.example.org",
+            ),
+            (
+                "meshctl expose web --tcp 1 --to n1:1 --proxy-protocol v3",
+                "v1, v2",
+            ),
             ("meshctl completion tcsh", "bash"),
         ] {
             let error = parse(line).unwrap_err();

@@ -11,6 +11,7 @@
 //! | [`coordinator`] | networks, tokens, nodes, maps: one state behind one lock, changed in one way | blocking threads |
 //! | [`serve`] | connections, TLS, HTTP, who asks, which handler | the event loop |
 //! | [`tls`] | certificates issued by the identity key that tokens pin | |
+//! | [`expose`] | public ports of this host, carried to nodes through the meshd beside it | threads of its own |
 //! | [`outpost`] | the program as a relay only, for a coordinator elsewhere | |
 //! | [`packets`] | STUN and relay frames, in batches | a plain thread of its own |
 //!
@@ -31,6 +32,7 @@
 
 pub mod config;
 pub mod coordinator;
+pub mod expose;
 pub mod outpost;
 pub mod packets;
 pub mod run;

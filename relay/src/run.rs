@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use meshd_core::expose::OwnPort;
 use meshd_core::id::RelayId;
+use meshd_core::statement::Protocol;
 use rustix::process::Resource;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +22,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::Config;
 use crate::coordinator::{Coordinator, Keys, Site, State, first_batch};
+use crate::expose::Ingress;
 use crate::packets::streams::StreamEntry;
 use crate::packets::{Members, PacketPlane};
 use crate::serve::connection::TlsService;
@@ -116,11 +119,18 @@ impl Running {
         let plane = PacketPlane::start(&config.listen_udp, members.clone())?;
         plane.set_own_addresses(config.public_addrs.iter().filter_map(|host| host.parse().ok()));
         let tls = Arc::new(tls::server_config(&keys.coordinator)?);
-        let site = site_of(config, &keys, &https, &plane);
+        let site = site_of(config, &keys, (&https, admin), &plane);
+        let ingress = Ingress::new(config.public_addrs.clone(), site.own_ports.clone());
         let state = State::load(store, keys.coordinator, site, members)?;
         let coordinator = Coordinator::new(state);
         let (stop, stopped) = watch::channel(false);
-        let tasks = serve(config, sockets, (&coordinator, plane.streams()), &tls, &stopped);
+        let tasks = serve(
+            config,
+            sockets,
+            (&coordinator, plane.streams(), ingress),
+            &tls,
+            &stopped,
+        );
         Ok(Self {
             coordinator,
             plane,
@@ -195,7 +205,12 @@ fn open_sockets(config: &Config) -> Result<Sockets> {
     })
 }
 
-fn site_of(config: &Config, keys: &Keys, https: &[SocketAddr], plane: &PacketPlane) -> Site {
+fn site_of(
+    config: &Config,
+    keys: &Keys,
+    (https, admin): (&[SocketAddr], Option<SocketAddr>),
+    plane: &PacketPlane,
+) -> Site {
     let mut udp_ports = Vec::new();
     for port in plane.local_addrs().iter().map(SocketAddr::port) {
         if !udp_ports.contains(&port) {
@@ -220,23 +235,43 @@ fn site_of(config: &Config, keys: &Keys, https: &[SocketAddr], plane: &PacketPla
         udp_ports,
         network_keys: config.network_keys.clone(),
         ephemeral_after: config.ephemeral_after,
+        own_ports: own_ports(https, admin, &plane.local_addrs()),
     }
+}
+
+/// What meshrelay itself listens on.
+fn own_ports(https: &[SocketAddr], admin: Option<SocketAddr>, udp: &[SocketAddr]) -> Vec<OwnPort> {
+    let own = |protocol, what, shared| {
+        move |addr: &SocketAddr| OwnPort {
+            protocol,
+            port: addr.port(),
+            what,
+            shared,
+        }
+    };
+    let coordinator = own(Protocol::Tcp, "the coordinator", true);
+    let for_admins = own(Protocol::Tcp, "requests of admins", false);
+    let relay = own(Protocol::Udp, "relay and STUN", false);
+    let tcp = https.iter().map(coordinator).chain(admin.iter().map(for_admins));
+    tcp.chain(udp.iter().map(relay)).collect()
 }
 
 fn serve(
     config: &Config,
     sockets: Sockets,
-    (coordinator, streams): (&Coordinator, StreamEntry),
+    (coordinator, streams, ingress): (&Coordinator, StreamEntry, Ingress),
     tls: &Arc<rustls::ServerConfig>,
     stop: &watch::Receiver<bool>,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let limits = Limits::default();
-    let router = router(coordinator.clone(), streams);
+    let router = router(coordinator.clone(), streams, ingress.clone());
+    tasks.spawn(ingress.clone().run(coordinator.exposed(), stop.clone()));
     let service = |admin| TlsService {
         tls: tls.clone(),
         router: router.clone(),
         admin,
+        ingress: Some(ingress.clone()),
         stop: stop.clone(),
     };
     for listener in sockets.https {

@@ -23,6 +23,7 @@ mod cable;
 pub mod capture;
 mod copies;
 mod delay;
+pub mod echo;
 mod flow;
 mod greeter;
 pub mod hostile;

@@ -27,15 +27,20 @@
 //! | `GET /networks/{name}/endpoints` | | array of [`EndpointInfo`] |
 //! | `POST /networks/{name}/endpoints` | [`EndpointSet`] | [`Done`] |
 //! | `POST /networks/{name}/endpoints/remove` | [`EndpointRemove`] | [`Done`] |
+//! | `GET /networks/{name}/exposures` | | array of [`ExposeInfo`] |
+//! | `POST /networks/{name}/exposures` | [`ExposeSet`] | [`Done`] |
+//! | `POST /networks/{name}/exposures/remove` | [`ExposeRemove`] | [`Done`] |
 //! | `GET /backup` (admin socket only) | | the backup file, `application/octet-stream` |
 //! | `POST /restore` (admin socket only) | a backup file | [`Done`] |
 
 mod endpoints;
+mod expose;
 mod grants;
 mod pods;
 
 pub use crate::Done;
 pub use endpoints::{EndpointInfo, EndpointMember, EndpointRemove, EndpointSet};
+pub use expose::{ExposeCounts, ExposeInfo, ExposeLimits, ExposeRemove, ExposeSet, ExposeTarget};
 pub use grants::GrantSet;
 pub use pods::{NetworkPods, NodePods, PodsInfo};
 

@@ -77,7 +77,11 @@ impl Effects {
             Deed::Grant { grant, on: false } => drop(self.grants.remove(grant)),
             Deed::Endpoint { name, terms } => drop(self.endpoints.insert(name.clone(), terms.clone())),
             Deed::WithdrawEndpoint { name } => drop(self.endpoints.remove(name)),
-            Deed::RevokeToken { .. } | Deed::Unknown { .. } => {}
+            // what is exposed is the coordinator's host's affair, and no node's
+            Deed::RevokeToken { .. }
+            | Deed::Expose { .. }
+            | Deed::WithdrawExpose { .. }
+            | Deed::Unknown { .. } => {}
         }
     }
 
@@ -120,6 +124,8 @@ impl Effects {
             | Deed::Grant { .. }
             | Deed::Endpoint { .. }
             | Deed::WithdrawEndpoint { .. }
+            | Deed::Expose { .. }
+            | Deed::WithdrawExpose { .. }
             | Deed::Unknown { .. } => Vec::new(),
         }
     }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::Statement;
 use super::endpoint::EndpointTerms;
+use super::expose::ExposeTerms;
 use super::grant::Grant;
 use super::pods::{PodPrefixes, PodTerms, whole};
 use super::text::{self, MAX_LABEL, MAX_TEXT};
@@ -117,6 +118,18 @@ pub enum Deed {
         /// Its name.
         name: String,
     },
+    /// Kind 24: a public port of the coordinator's host, and the nodes behind it. A later one of the same name changes it.
+    Expose {
+        /// Its name: a DNS label.
+        name: String,
+        /// Which port, and who is behind it.
+        terms: ExposeTerms,
+    },
+    /// Kind 25: nothing is exposed under this name any more.
+    WithdrawExpose {
+        /// Its name.
+        name: String,
+    },
     /// Of a newer release; kept in the map, of no effect here.
     Unknown {
         /// Its kind.
@@ -174,9 +187,11 @@ impl Statement for Act {
 
     fn check(&self) -> Result<(), String> {
         match &self.deed {
-            Deed::Rename { name, .. } | Deed::FreeName { name } | Deed::WithdrawEndpoint { name } => {
-                text::check("the name", name, MAX_TEXT)
-            }
+            Deed::Rename { name, .. }
+            | Deed::FreeName { name }
+            | Deed::WithdrawEndpoint { name }
+            | Deed::WithdrawExpose { name } => text::check("the name", name, MAX_TEXT),
+            Deed::Expose { name, terms } => terms.check(name),
             Deed::Endpoint { name, terms } => terms.check(name),
             Deed::Remove { name, .. } => text::check_some("the name", name.as_ref(), MAX_TEXT),
             Deed::Gateway { terms, .. } => terms.check(),

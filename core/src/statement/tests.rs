@@ -1,9 +1,11 @@
+mod deeds;
 mod properties;
 
 use std::fmt::Debug;
 
 use minicbor::Encoder;
 
+use self::deeds::deeds;
 use super::*;
 use crate::id::{NetworkId, NodeId, RelayId, TokenId};
 use crate::keys::*;
@@ -98,74 +100,6 @@ fn record() -> Record {
         system: "linux/aarch64".into(),
         version: "0.1.0".into(),
     }
-}
-
-fn grant(to: Grantee, on: bool) -> Deed {
-    let prefix = "10.244.0.0/16".parse().unwrap();
-    Deed::Grant {
-        grant: Grant { to, prefix },
-        on,
-    }
-}
-
-fn endpoint(address: Option<std::net::IpAddr>, authorities: Vec<Vec<u8>>) -> Deed {
-    let member = |port| Member { node: NODE, port };
-    Deed::Endpoint {
-        name: "api".into(),
-        terms: EndpointTerms {
-            address,
-            port: 7443,
-            members: vec![member(6443), member(6444)],
-            authorities,
-        },
-    }
-}
-
-fn deeds() -> [Deed; 16] {
-    let name = || "web".to_owned();
-    [
-        Deed::Remove {
-            node: NODE,
-            name: Some(name()),
-            blocked_until: Some(5),
-        },
-        Deed::Approve { node: NODE },
-        Deed::Rename {
-            node: NODE,
-            name: name(),
-        },
-        Deed::FreeName { name: name() },
-        Deed::RevokeToken { token: TOKEN },
-        Deed::RevokeTokenAndNodes { token: TOKEN },
-        Deed::Gateway {
-            node: NODE,
-            terms: GatewayTerms {
-                range: "192.168.50.0/24".parse().unwrap(),
-                published: Some("10.200.1.0/24".parse().unwrap()),
-                nat: false,
-                priority: 20,
-                to_nodes: vec![NODE],
-                to_tags: vec!["office".into()],
-                pods: None,
-                names: vec!["printer=192.168.50.9".parse().unwrap()],
-            },
-        },
-        Deed::WithdrawGateway {
-            node: NODE,
-            range: "2001:db8::/32".parse().unwrap(),
-        },
-        grant(Grantee::Node(NODE), true),
-        grant(Grantee::Tag("worker".into()), false),
-        grant(Grantee::Everybody, true),
-        endpoint(None, vec![vec![0x30; 800]; 2]),
-        endpoint(Some("fd44::99".parse().unwrap()), Vec::new()),
-        Deed::WithdrawEndpoint { name: name() },
-        Deed::Relay { node: NODE, on: true },
-        Deed::Relay {
-            node: NODE,
-            on: false,
-        },
-    ]
 }
 
 #[test]

@@ -10,7 +10,6 @@ use meshd_api::coordinator::admin::{
 };
 use meshd_core::balance::API_PORT;
 use meshd_core::id::NodeId;
-use meshd_core::names::is_label;
 use meshd_core::statement::{Deed, EndpointTerms, Member};
 
 use crate::admin::{self, Admin};
@@ -18,7 +17,7 @@ use crate::cli::{Global, OfNetwork, label};
 use crate::failure::Failure;
 use crate::table;
 use crate::verbs::pem;
-use crate::verbs::reach::node;
+use crate::verbs::place::{Place, members, place};
 
 /// How often a change is made anew because others were quicker.
 const MAX_TRIES: u32 = 20;
@@ -94,13 +93,6 @@ pub struct Remove {
     network: OfNetwork,
 }
 
-/// A node and a port of it.
-#[derive(Debug, Clone)]
-pub struct Place {
-    node: String,
-    port: u16,
-}
-
 /// What is to be of an endpoint, as read and changed.
 struct Wanted {
     terms: EndpointTerms,
@@ -130,7 +122,7 @@ impl Add {
     async fn run(self, admin: &mut Admin) -> Result<Done, Failure> {
         let authorities = self.ca.as_deref().map(pem::certificates).transpose()?;
         let network = admin.network(self.network.name()).await?;
-        let to = members(admin, &network, &self.to).await?;
+        let to = members(admin, &network.name, &self.to).await?;
         change(admin, &network, &self.name, |before| {
             let based_on = before.as_ref().map_or(0, |wanted| wanted.based_on);
             let mut terms = before.map_or_else(empty, |wanted| wanted.terms);
@@ -157,7 +149,7 @@ impl Remove {
         if self.to.is_empty() {
             return self.all(admin, &network).await;
         }
-        let gone = members(admin, &network, &self.to).await?;
+        let gone = members(admin, &network.name, &self.to).await?;
         change(admin, &network, &self.name, |before| {
             let Some(Wanted { mut terms, based_on }) = before else {
                 return Err(Failure::failed(format!("there is no endpoint \"{}\"", self.name)));
@@ -281,15 +273,6 @@ async fn held(admin: &mut Admin, network: &NetworkInfo) -> Result<Vec<EndpointIn
     admin.get(&format!("networks/{}/endpoints", network.name)).await
 }
 
-async fn members(admin: &mut Admin, network: &NetworkInfo, to: &[Place]) -> Result<Vec<Member>, Failure> {
-    let mut members = Vec::new();
-    for place in to {
-        let (node, port) = (node(admin, &network.name, &place.node).await?, place.port);
-        members.push(Member { node, port });
-    }
-    Ok(members)
-}
-
 fn wanted(info: EndpointInfo) -> Result<Wanted, Failure> {
     let odd = |what: &str| Failure::failed(format!("the coordinator's answer is odd: {what}"));
     let member = |member: &EndpointMember| {
@@ -357,18 +340,4 @@ fn list(endpoints: &[EndpointInfo]) -> String {
         }
     }
     table::render(&["NAME", "ADDRESS", "CHECK", "STATE", "NODE"], &rows, 20)
-}
-
-fn place(text: &str) -> Result<Place, String> {
-    let odd = || "write a node and a port, as cp1:6443".to_owned();
-    let (node, port) = text.rsplit_once(':').ok_or_else(odd)?;
-    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(odd)?;
-    let is_id = node.parse::<NodeId>().is_ok();
-    match is_id || is_label(node) {
-        true => Ok(Place {
-            node: node.to_owned(),
-            port,
-        }),
-        false => Err(odd()),
-    }
 }

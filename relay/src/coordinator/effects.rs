@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use meshd_core::id::{NodeId, TokenId};
 use meshd_core::map::Death;
-use meshd_core::statement::{Act, Deed, EndpointTerms, GatewayTerms, Grant, PodPrefixes, PodTerms};
+use meshd_core::statement::{
+    Act, Deed, EndpointTerms, ExposeTerms, GatewayTerms, Grant, PodPrefixes, PodTerms,
+};
 
 /// A name that is blocked, and by whose removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,7 @@ pub struct Effects {
     parts: BTreeMap<NodeId, PodPrefixes>,
     grants: BTreeSet<Grant>,
     endpoints: BTreeMap<String, (u64, EndpointTerms)>,
+    exposures: BTreeMap<String, (u64, ExposeTerms)>,
 }
 
 impl Effects {
@@ -69,6 +72,10 @@ impl Effects {
                 self.endpoints.insert(name.clone(), (act.serial, terms.clone()));
             }
             Deed::WithdrawEndpoint { name } => drop(self.endpoints.remove(name)),
+            Deed::Expose { name, terms } => {
+                self.exposures.insert(name.clone(), (act.serial, terms.clone()));
+            }
+            Deed::WithdrawExpose { name } => drop(self.exposures.remove(name)),
             Deed::Unknown { .. } => {}
         }
     }
@@ -127,6 +134,11 @@ impl Effects {
     /// Endpoints that were not withdrawn, by name: serial of the act, and what it says.
     pub fn endpoints(&self) -> &BTreeMap<String, (u64, EndpointTerms)> {
         &self.endpoints
+    }
+
+    /// What is exposed, by name: serial of the act, and what it says.
+    pub fn exposures(&self) -> &BTreeMap<String, (u64, ExposeTerms)> {
+        &self.exposures
     }
 
     /// The block on a name.

@@ -6,7 +6,7 @@ use meshd_core::id::{IdError, NetworkId};
 use meshd_core::keys::{CoordinatorSecret, RootSecret};
 use meshd_core::map::{Body, Entry, RemovalProof};
 use meshd_core::statement::{Delegation, Enrolment, Signed, Statement};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use zeroize::Zeroizing;
 
 use super::audit::Audit;
@@ -92,6 +92,7 @@ impl State {
             stale: true,
             retired: false,
             dirty: Arc::new(Notify::new()),
+            exposed: watch::Sender::new(Arc::new([])),
         };
         state.refresh()?;
         Ok(state)
@@ -140,6 +141,7 @@ impl State {
             self.others.members_changed(*id, network.relay_members());
         }
         self.networks = fresh;
+        self.tell_ingress();
     }
 }
 

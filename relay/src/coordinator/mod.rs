@@ -25,8 +25,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use meshd_core::keys::CoordinatorPublic;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tracing::error;
+
+use crate::expose::Wanted;
 
 pub use clones::Newcomer;
 pub use hub::{Asked, PING_SECONDS, QUEUE};
@@ -48,17 +50,19 @@ pub struct Coordinator {
     state: Arc<Mutex<State>>,
     callers: Arc<Semaphore>,
     dirty: Arc<Notify>,
+    exposed: watch::Receiver<Arc<[Wanted]>>,
     replaced: Arc<Notify>,
 }
 
 impl Coordinator {
     /// Takes over a loaded state.
     pub fn new(state: State) -> Self {
-        let dirty = state.dirty();
+        let (dirty, exposed) = (state.dirty(), state.exposed.subscribe());
         Self {
             state: Arc::new(Mutex::new(state)),
             callers: Arc::new(Semaphore::new(CALLERS)),
             dirty,
+            exposed,
             replaced: Arc::default(),
         }
     }
@@ -85,6 +89,11 @@ impl Coordinator {
                 "the coordinator failed on this request; its log says more".into(),
             ))
         })
+    }
+
+    /// What is exposed, and each change of it.
+    pub fn exposed(&self) -> watch::Receiver<Arc<[Wanted]>> {
+        self.exposed.clone()
     }
 
     /// The identity key that tokens pin.

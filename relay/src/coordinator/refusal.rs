@@ -67,7 +67,7 @@ pub enum Refusal {
     },
     /// Somebody else changed it since it was read.
     #[error(
-        "the endpoint was changed meanwhile (serial {held}, and the request is based on {got}); read it and try again"
+        "it was changed meanwhile (serial {held}, and the request is based on {got}); read it and try again"
     )]
     StaleBase {
         /// On which the request is based.

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use meshd_api::coordinator::node::{Relay, StreamLine};
 use meshd_core::auth::{AdminAuthorization, AdminRequest, EXPORTER_LEN, NodeAuthorization};
+use meshd_core::expose::OwnPort;
 use meshd_core::id::{NetworkId, NodeId, RelayId};
 use meshd_core::keys::{CoordinatorPublic, CoordinatorSecret, RootPublic};
 use meshd_core::map::MapError;
 use meshd_core::relay::bind_key;
 use meshd_core::token::CoordinatorAddress;
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use zeroize::Zeroizing;
 
 use super::audit::Audit;
@@ -21,6 +22,7 @@ use super::network::Network;
 use super::once::Answers;
 use super::refusal::Refusal;
 use super::relays::OtherRelays;
+use crate::expose::Wanted;
 use crate::packets::Members;
 use crate::store::rows;
 use crate::store::{Batch, Store, Table};
@@ -41,6 +43,8 @@ pub struct Site {
     pub network_keys: Vec<RootPublic>,
     /// How long an ephemeral node may be away.
     pub ephemeral_after: Duration,
+    /// Ports on which meshrelay itself listens.
+    pub own_ports: Vec<OwnPort>,
 }
 
 impl Site {
@@ -67,6 +71,8 @@ pub struct State {
     /// Set when another life has taken over the store.
     pub(super) retired: bool,
     pub(super) dirty: Arc<Notify>,
+    /// What is exposed, for the ingress.
+    pub(super) exposed: watch::Sender<Arc<[Wanted]>>,
 }
 
 /// What a change did beside the rows that it wrote.
@@ -187,6 +193,7 @@ impl State {
                 network.hub.catch_up(node, (0, 0), &network.map);
             }
         }
+        self.tell_ingress();
         self.dirty.notify_one();
     }
 

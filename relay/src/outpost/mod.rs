@@ -116,6 +116,7 @@ impl Running {
             tls: Arc::new(tls::server_config(&word.secret.issuer())?),
             router: router(guests.clone(), &plane),
             admin: false,
+            ingress: None,
             stop: stopped,
         };
         let limits = Limits::default();

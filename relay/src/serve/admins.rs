@@ -1,9 +1,11 @@
 //! The API for admins: thin; what happens is the coordinator's. What reads or changes something of one network is served by one of four
 //! functions here, whatever it is; what is not like these has a handler of its own.
 
+mod expose;
 mod host;
 mod write;
 
+pub use expose::{list_exposures, set_exposure};
 pub use host::{backup, create_relay, list_relays, remove_relay, restore};
 pub use write::Write;
 

@@ -1,6 +1,7 @@
 //! One connection from its first byte to its last.
 //!
-//! 1. The ClientHello is looked at; what does not offer `meshd/1` is closed without a byte of answer.
+//! 1. The ClientHello is looked at; what does not offer `meshd/1` and asks for a site that is exposed goes to the ingress, and anything
+//!    else is closed without a byte of answer.
 //! 2. The TLS handshake, within [`HANDSHAKE_TIME`].
 //! 3. HTTP/1.1, with bounds on headers and time; each request carries its [`Session`].
 //!
@@ -31,6 +32,7 @@ use tower::ServiceExt;
 use super::hello::{HelloError, read_hello};
 use super::limits::{GUEST_TIME, Permit};
 use super::session::{Origin, Session, TlsOrigin};
+use crate::expose::Ingress;
 
 /// How long a TLS handshake may take after the ClientHello.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
@@ -52,6 +54,8 @@ pub struct TlsService {
     pub router: Router,
     /// Whether signed admin requests are answered.
     pub admin: bool,
+    /// What is exposed at the same port, by site.
+    pub ingress: Option<Ingress>,
     /// Becomes true when the program stops.
     pub stop: watch::Receiver<bool>,
 }
@@ -96,7 +100,13 @@ impl TlsService {
         let (hello, replay) = read_hello(tcp).await?;
         permit.spoke();
         if !hello.offers(ALPN) {
-            return Err(Ended::OtherProtocol);
+            let site = |ingress: &Ingress| ingress.site(reached.port(), hello.server_name.as_deref());
+            let exposed = self.ingress.as_ref().and_then(site);
+            let exposed = exposed.ok_or(Ended::OtherProtocol)?;
+            drop(permit);
+            let (seen, tcp) = replay.into_parts();
+            exposed.take_over(tcp.into_std().map_err(HelloError::Closed)?, seen, from);
+            return Ok(());
         }
         let handshake = TlsAcceptor::from(self.tls.clone()).accept(replay);
         let stream = tokio::time::timeout(HANDSHAKE_TIME, handshake)

@@ -56,6 +56,13 @@ pub struct Replay<S> {
     stream: S,
 }
 
+impl<S> Replay<S> {
+    /// What was read, and the rest; for who has read nothing of it yet.
+    pub fn into_parts(self) -> (Vec<u8>, S) {
+        (self.seen, self.stream)
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Replay<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,

@@ -10,9 +10,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Extension, Json, Router};
 use meshd_api::coordinator::admin::{
-    Done, EndpointInfo, EndpointRemove, EndpointSet, GatewayAdd, GatewayInfo, GatewayRemove, GrantSet,
-    NameFree, NetworkCreate, NetworkInfo, NetworkPods, NodeAct, NodeInfo, NodePods, NodeRelay, RelayCreate,
-    RelayCreated, RelayInfo, TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
+    Done, EndpointInfo, EndpointRemove, EndpointSet, ExposeInfo, ExposeRemove, ExposeSet, GatewayAdd,
+    GatewayInfo, GatewayRemove, GrantSet, NameFree, NetworkCreate, NetworkInfo, NetworkPods, NodeAct,
+    NodeInfo, NodePods, NodeRelay, RelayCreate, RelayCreated, RelayInfo, TokenCreate, TokenCreated,
+    TokenInfo, TokenRevoke,
 };
 use meshd_api::coordinator::node::{
     Entries, JoinPreview, JoinReply, JoinRequest, Leave, Parts, PartsTaken, Pong, RecordUpdate, StreamLine,
@@ -25,6 +26,7 @@ use super::openapi::{Doc, document};
 use super::proof::admins_only;
 use super::{admins, nodes, over_tls, relays};
 use crate::coordinator::{Coordinator, State as Everything};
+use crate::expose::Ingress;
 use crate::packets::streams::StreamEntry;
 
 /// How long a request may take until its answer starts, its body included.
@@ -34,7 +36,7 @@ const DOCUMENT: &str = "/v1/openapi.json";
 type Table = Vec<(Doc, MethodRouter<Coordinator>)>;
 
 /// The whole API. Who may ask what is decided per request, by its session.
-pub fn router(coordinator: Coordinator, streams: StreamEntry) -> Router {
+pub fn router(coordinator: Coordinator, streams: StreamEntry, ingress: Ingress) -> Router {
     let (of_nodes, of_admins) = (node_routes(), admin_routes());
     let own = Doc::new("get", DOCUMENT, "This document").gives::<Value>();
     let docs = of_nodes.iter().chain(&of_admins).map(|(doc, _)| doc.clone());
@@ -51,6 +53,7 @@ pub fn router(coordinator: Coordinator, streams: StreamEntry) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(in_time))
         .layer(Extension(streams))
+        .layer(Extension(ingress))
         .with_state(coordinator)
 }
 
@@ -139,6 +142,12 @@ fn admin_routes() -> Table {
             .takes::<EndpointSet>().gives::<Done>(), admins::changes(Everything::set_endpoint)),
         (at("post", "/v1/admin/networks/{network}/endpoints/remove", "Takes an endpoint away")
             .takes::<EndpointRemove>().gives::<Done>(), admins::changes(Everything::remove_endpoint)),
+        (at("get", "/v1/admin/networks/{network}/exposures", "Public ports of this host, and the nodes behind them")
+            .gives_list::<ExposeInfo>(), get(admins::list_exposures)),
+        (at("post", "/v1/admin/networks/{network}/exposures", "Exposes something, or changes what is exposed")
+            .takes::<ExposeSet>().gives::<Done>(), post(admins::set_exposure)),
+        (at("post", "/v1/admin/networks/{network}/exposures/remove", "Exposes something no longer")
+            .takes::<ExposeRemove>().gives::<Done>(), admins::changes(Everything::remove_exposure)),
         (at("get", "/v1/admin/relays", "All relays (admin socket only)").gives_list::<RelayInfo>(),
             get(admins::list_relays)),
         (at("post", "/v1/admin/relays", "Makes a relay on another host (admin socket only)").takes::<RelayCreate>()

@@ -1,6 +1,7 @@
 //! Answers of a meshrelay, held against its OpenAPI document.
 
 mod endpoints;
+mod exposures;
 
 use std::collections::BTreeSet;
 

@@ -117,6 +117,7 @@ pub async fn admins(checked: &mut Checked, world: &World) {
         .admin(world, Method::POST, &grants, &["prod"], grant)
         .await;
     checked.endpoints(world, "db2").await;
+    checked.exposures(world, "db2").await;
     let withdraw = format!("{gateways}/remove");
     checked
         .admin(world, Method::POST, &withdraw, &["prod"], range)

@@ -41,6 +41,12 @@ pub struct World {
     pub relay: Running,
 }
 
+/// A port of loopback that nobody has now.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 fn listen(addr: &str) -> Listen {
     Listen {
         addr: addr.parse().unwrap(),

@@ -13,6 +13,7 @@ mod clock;
 mod clones;
 mod endpoints;
 mod exit_nodes;
+mod expose;
 mod firewall;
 mod gateway_failover;
 mod gateways;

@@ -70,6 +70,9 @@ impl MapBuilder {
             Deed::Endpoint { name, .. } | Deed::WithdrawEndpoint { name } => {
                 self.put_newer(Slot::Endpoint(name), entry, "endpoint")
             }
+            Deed::Expose { name, .. } | Deed::WithdrawExpose { name } => {
+                self.put_newer(Slot::Expose(name), entry, "exposure")
+            }
             Deed::Unknown { .. } => {
                 let slot = Slot::OtherAct(entry.key());
                 self.put_newer(slot, entry, "admin act")

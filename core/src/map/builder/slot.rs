@@ -24,6 +24,7 @@ pub enum Slot {
     PodPrefixes(NodeId),
     Grant(Grant),
     Endpoint(String),
+    Expose(String),
     OtherAct(EntryKey),
     Node(NodeId),
 }

@@ -1,5 +1,6 @@
 //! An act's payload: a CBOR map whose keys mean what its kind makes of them (docs/wire.md section 2).
 
+mod expose;
 mod fields;
 
 use minicbor::{Decode, Decoder, Encode, Encoder};
@@ -50,6 +51,18 @@ struct Wire {
     authorities: Vec<ByteVec>,
     #[cbor(n(18), skip_if = "Vec::is_empty")]
     names: Vec<String>,
+    #[n(24)]
+    protocol: Option<u8>,
+    #[cbor(n(25), skip_if = "Vec::is_empty")]
+    sites: Vec<String>,
+    #[n(26)]
+    proxy: Option<u8>,
+    #[n(27)]
+    connections: Option<u32>,
+    #[n(28)]
+    per_second: Option<u32>,
+    #[n(29)]
+    idle: Option<u32>,
 }
 
 impl<C> Encode<C> for Act {
@@ -135,6 +148,20 @@ impl<C> Encode<C> for Act {
                     ..Wire::default()
                 },
             ),
+            Deed::Expose { name, terms } => (
+                24,
+                Wire {
+                    text: Some(name.clone()),
+                    ..Wire::from(terms)
+                },
+            ),
+            Deed::WithdrawExpose { name } => (
+                25,
+                Wire {
+                    text: Some(name.clone()),
+                    ..Wire::default()
+                },
+            ),
             Deed::Unknown { .. } => return Err(unknown),
         };
         let wire = Wire {
@@ -206,6 +233,11 @@ impl<'b, C> Decode<'b, C> for Act {
                 terms: wire.endpoint()?,
             },
             14 => Deed::WithdrawEndpoint { name: name()? },
+            24 => Deed::Expose {
+                name: name()?,
+                terms: wire.expose()?,
+            },
+            25 => Deed::WithdrawExpose { name: name()? },
             kind => Deed::Unknown { kind },
         };
         Ok(Self {

@@ -3,6 +3,7 @@
 
 mod backup;
 mod endpoints;
+mod exposures;
 mod gateways;
 mod grants;
 mod networks;

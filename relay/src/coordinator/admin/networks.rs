@@ -179,6 +179,7 @@ impl State {
             );
             nodes.into_iter().for_each(|node| network.hub.end(node, &last));
         }
+        self.tell_ingress();
         Ok(done)
     }
 }

@@ -1,0 +1,213 @@
+//! Who is let in: so many at once, so many in a second, and no source so many that others find no room.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::terms::Limits;
+
+/// Where this part of all places is taken, a source has a share only.
+const CROWDED: (u64, u64) = (1, 2);
+/// The share: this part of all places.
+const SHARE: (u64, u64) = (1, 8);
+
+/// Why somebody is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// All places are taken.
+    Full,
+    /// More than half of them are, and this source has its share.
+    Share,
+    /// Too many came in this second.
+    Rate,
+}
+
+/// Counts those who are in. A source is an IPv4 address or an IPv6 /64.
+#[derive(Debug)]
+pub struct Gate {
+    limits: Limits,
+    open: u32,
+    sources: HashMap<IpAddr, u32>,
+    /// Entries left, in thousandths, at most a second's worth.
+    left: u64,
+    since: Instant,
+}
+
+impl Gate {
+    /// With nobody in.
+    pub fn new(now: Instant, limits: Limits) -> Self {
+        Self {
+            limits,
+            open: 0,
+            sources: HashMap::new(),
+            left: worth(limits),
+            since: now,
+        }
+    }
+
+    /// Limits are others now; who is in stays.
+    pub fn set(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.left = self.left.min(worth(limits));
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// How many are in.
+    pub fn open(&self) -> u32 {
+        self.open
+    }
+
+    /// Somebody comes. Who is let in [`leave`](Self::leave)s by the same address.
+    ///
+    /// # Errors
+    /// Why not; nothing changed then.
+    pub fn enter(&mut self, now: Instant, from: IpAddr) -> Result<(), Refused> {
+        let source = source_of(from);
+        let (open, all) = (u64::from(self.open), u64::from(self.limits.connections));
+        if open >= all {
+            return Err(Refused::Full);
+        }
+        let held = self.sources.get(&source).copied().unwrap_or(0);
+        let share = (all * SHARE.0 / SHARE.1).max(1);
+        if open * CROWDED.1 >= all * CROWDED.0 && u64::from(held) >= share {
+            return Err(Refused::Share);
+        }
+        self.earn(now);
+        self.left = self.left.checked_sub(1000).ok_or(Refused::Rate)?;
+        self.open += 1;
+        self.sources.insert(source, held + 1);
+        Ok(())
+    }
+
+    /// Somebody who was in is gone.
+    pub fn leave(&mut self, from: IpAddr) {
+        let source = source_of(from);
+        let Some(held) = self.sources.get_mut(&source) else {
+            return;
+        };
+        *held -= 1;
+        if *held == 0 {
+            self.sources.remove(&source);
+        }
+        self.open = self.open.saturating_sub(1);
+    }
+
+    fn earn(&mut self, now: Instant) {
+        // at most a second's worth counts, so this does not overflow
+        let passed = now
+            .saturating_duration_since(self.since)
+            .min(Duration::from_secs(1));
+        let earned = passed.as_micros() as u64 * u64::from(self.limits.per_second) / 1000;
+        if earned > 0 {
+            self.left = self.left.saturating_add(earned).min(worth(self.limits));
+            self.since = now;
+        }
+    }
+}
+
+/// A second's worth of entries, in thousandths.
+fn worth(limits: Limits) -> u64 {
+    u64::from(limits.per_second).max(1) * 1000
+}
+
+/// Who counts as one: an IPv6 customer has at least a /64 (RFC 6177).
+pub fn source_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[expect(clippy::disallowed_methods, reason = "a test begins now")]
+    fn gate(connections: u32, per_second: u32) -> (Instant, Gate) {
+        let now = Instant::now();
+        let limits = Limits {
+            connections,
+            per_second,
+            idle: Duration::from_secs(60),
+        };
+        (now, Gate::new(now, limits))
+    }
+
+    fn host(n: u8) -> IpAddr {
+        IpAddr::from([198, 51, 100, n])
+    }
+
+    #[test]
+    fn one_source_takes_half_of_all_places_and_others_find_the_rest() {
+        let (now, mut gate) = gate(80, 10_000);
+        let taken = (0..100).filter(|_| gate.enter(now, host(1)).is_ok()).count();
+        assert_eq!(taken, 40);
+        assert_eq!(gate.enter(now, host(1)), Err(Refused::Share));
+        for n in 2..6 {
+            assert_eq!((0..100).filter(|_| gate.enter(now, host(n)).is_ok()).count(), 10);
+        }
+        assert_eq!(gate.enter(now, host(9)), Err(Refused::Full));
+        gate.leave(host(1));
+        assert_eq!(gate.enter(now, host(9)), Ok(()));
+    }
+
+    #[test]
+    fn so_many_come_in_a_second_and_no_more() {
+        let (now, mut gate) = gate(1000, 10);
+        let mut coming = |at: Duration| (0..100).filter(|_| gate.enter(now + at, host(1)).is_ok()).count();
+        assert_eq!(coming(Duration::ZERO), 10);
+        assert_eq!(coming(Duration::from_millis(99)), 0);
+        assert_eq!(coming(Duration::from_millis(350)), 3);
+        assert_eq!(coming(Duration::from_secs(1000)), 10);
+    }
+
+    #[test]
+    fn a_slash_64_is_one_source_and_mapped_ipv4_is_ipv4() {
+        let of = |text: &str| source_of(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:198.51.100.3"), host(3));
+    }
+
+    #[test]
+    fn limits_change_under_those_who_are_in() {
+        let (now, mut gate) = gate(8, 1000);
+        (0..4).for_each(|n| gate.enter(now, host(n)).unwrap());
+        let limits = Limits {
+            connections: 2,
+            ..gate.limits()
+        };
+        gate.set(limits);
+        assert_eq!((gate.open(), gate.enter(now, host(9))), (4, Err(Refused::Full)));
+        (0..3).for_each(|n| gate.leave(host(n)));
+        assert_eq!(gate.enter(now, host(9)), Ok(()));
+        gate.leave(host(77));
+        assert_eq!(gate.open(), 2, "who was not in does not leave");
+    }
+
+    proptest! {
+        #[test]
+        fn everything_is_given_back(steps in proptest::collection::vec((0u8..20, any::<bool>(), 0u64..400), 0..200)) {
+            let (mut now, mut gate) = gate(10, 30);
+            let mut inside: Vec<u8> = Vec::new();
+            for (n, enters, later) in steps {
+                now += Duration::from_millis(later);
+                if enters {
+                    if gate.enter(now, host(n)).is_ok() { inside.push(n); }
+                } else if let Some(at) = inside.iter().position(|held| *held == n) {
+                    inside.swap_remove(at);
+                    gate.leave(host(n));
+                }
+                prop_assert_eq!(gate.open() as usize, inside.len());
+                prop_assert!(inside.len() <= 10);
+            }
+            for n in inside { gate.leave(host(n)); }
+            prop_assert!(gate.sources.is_empty() && gate.open() == 0);
+        }
+    }
+}
