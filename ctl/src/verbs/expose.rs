@@ -37,7 +37,7 @@ pub struct Expose {
     #[command(subcommand)]
     what: Option<What>,
     #[command(flatten)]
-    set: Option<Set>,
+    set: Set,
 }
 
 #[derive(Debug, Subcommand)]
@@ -49,8 +49,8 @@ enum What {
 #[derive(Debug, Args)]
 struct Set {
     /// Its name
-    #[arg(value_parser = label)]
-    name: String,
+    #[arg(value_parser = label, required = true)]
+    name: Option<String>,
     /// The public port of TCP
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     tcp: Option<u16>,
@@ -118,8 +118,7 @@ impl Expose {
                 return global.output().answer(&all, |all| list(all));
             }
             (Some(What::Remove(verb)), _) => verb.run(&mut admin).await?,
-            (None, Some(verb)) => verb.run(&mut admin).await?,
-            (None, None) => return Err(Failure::usage("name what is to be exposed; --help has examples")),
+            (None, verb) => verb.run(&mut admin).await?,
         };
         global
             .output()
@@ -130,6 +129,9 @@ impl Expose {
 impl Set {
     /// Reads what there is and writes what is to be; where somebody else changed it, or signed something, in between: anew.
     async fn run(self, admin: &mut Admin) -> Result<Done, Failure> {
+        let Some(name) = &self.name else {
+            return Err(Failure::usage("name what is to be exposed; --help has examples"));
+        };
         let network = admin.network(self.network.name()).await?;
         let mut targets = members(admin, &network.name, &self.to).await?;
         // as the coordinator has them, which compares a signed statement with what it makes of the request
@@ -141,11 +143,11 @@ impl Set {
         loop {
             let network = admin.network(Some(&network.name)).await?;
             let before = held(admin, &network).await?;
-            let before = before.into_iter().find(|exposure| exposure.name == self.name);
-            let mut request = request(&self.name, &terms, before.map_or(0, |before| before.serial));
+            let before = before.into_iter().find(|exposure| exposure.name == *name);
+            let mut request = request(name, &terms, before.map_or(0, |before| before.serial));
             if let Some(key) = admin.key() {
                 let deed = Deed::Expose {
-                    name: self.name.clone(),
+                    name: name.clone(),
                     terms: terms.clone(),
                 };
                 request.statement = Some(admin::act(key, &network, deed)?);
@@ -257,5 +259,59 @@ fn site(text: &str) -> Result<String, String> {
     match is_site(&name) {
         true => Ok(name),
         false => Err("write the name of a site, as www.example.org or *.example.org".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Verb};
+    use clap::Parser;
+
+    fn parse(line: &str) -> Expose {
+        match Cli::try_parse_from(line.split_whitespace()).unwrap().verb {
+            Verb::Expose(expose) => expose,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_name_is_exposed_and_a_verb_is_none() {
+        let typed = parse("meshctl expose web --udp 53 --to n1:53 --idle 30s --proxy-protocol v2");
+        assert!(typed.what.is_none() && typed.set.name.as_deref() == Some("web"));
+        let terms = typed.set.terms(Vec::new());
+        assert_eq!((terms.protocol, terms.port), (Protocol::Udp, 53));
+        assert_eq!(
+            (terms.limits.idle, terms.proxy),
+            (Some(30), Some(ProxyVersion::V2))
+        );
+        assert!(matches!(parse("meshctl expose list").what, Some(What::List(_))));
+        assert!(matches!(
+            parse("meshctl expose remove web").what,
+            Some(What::Remove(_))
+        ));
+    }
+
+    #[test]
+    fn a_page_has_a_line_for_each_node_and_one_for_each_trouble() {
+        let target = |node: &str| ExposeTarget {
+            node: node.into(),
+            port: 8443,
+            health: "ready".into(),
+            ..ExposeTarget::default()
+        };
+        let info = ExposeInfo {
+            name: "shop".into(),
+            protocol: "tcp".into(),
+            port: 443,
+            sites: vec!["shop.example.org".into()],
+            targets: vec![target("n1"), target("n2")],
+            troubles: vec!["something is wrong".into()],
+            ..ExposeInfo::default()
+        };
+        let page = list(&[info]);
+        assert!(page.contains("443/tcp") && page.contains("n2:8443"), "{page}");
+        assert!(page.ends_with("shop: something is wrong\n"), "{page}");
+        assert!(list(&[]).contains("meshctl expose NAME"));
     }
 }
