@@ -17,22 +17,21 @@ const CHUNK: usize = 128 * 1024;
 /// The longest wait for a byte.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Keeps the listeners alive.
-pub struct Server;
+/// What a server does with a connection.
+type Serve = fn(TcpStream) -> std::io::Result<()>;
 
 /// On the node: one port that sends, one that takes, one that answers a byte.
-pub fn serve(machine: &Machine, at: impl Fn(u16) -> SocketAddr) -> Server {
-    let serves: [(u16, fn(TcpStream) -> std::io::Result<()>); 3] =
-        [(SENDS, sends), (TAKES, takes), (SHORT, answers)];
+pub fn serve(machine: &Machine, at: impl Fn(u16) -> SocketAddr) {
+    let serves: [(u16, Serve); 3] = [(SENDS, sends), (TAKES, takes), (SHORT, answers)];
     for (port, serves) in serves {
-        let listener = machine.inside(|| TcpListener::bind(at(port)).expect("the node's address"));
+        let here = at(port);
+        let listener = machine.inside(|| TcpListener::bind(here).expect("the node's address"));
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 thread::spawn(move || serves(client));
             }
         });
     }
-    Server
 }
 
 fn sends(mut client: TcpStream) -> std::io::Result<()> {

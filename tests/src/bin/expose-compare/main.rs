@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let (rounds, seconds) = (number(1, ROUNDS), number(2, SECONDS));
     let world = World::new();
     let bed = Bed::new(&world);
-    let _server = load::serve(bed.node.machine(), |port| bed.node.at(NETWORK, port));
+    load::serve(bed.node.machine(), |port| bed.node.at(NETWORK, port));
     let proxy = haproxy::start(&bed.cloud, |port| bed.node.at(NETWORK, port));
     let pids = [bed.relay.with_process(meshd_tests::Process::pid), proxy.pid()];
     let mut all: [Vec<Measured>; 2] = Default::default();
