@@ -218,7 +218,7 @@ async fn changed(
         node: node.to_owned(),
         port,
     });
-    let to = members(&mut admin, &network, place.as_slice()).await?;
+    let to = members(&mut admin, &network.name, place.as_slice()).await?;
     let done = change(&mut admin, &network, name, |before| {
         let based_on = before.as_ref().map_or(0, |wanted| wanted.based_on);
         let mut terms = before.map_or_else(empty, |wanted| wanted.terms);
