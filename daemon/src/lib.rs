@@ -30,5 +30,6 @@ pub mod pods;
 pub mod policy;
 pub mod run;
 pub mod serve;
+pub mod settle;
 pub mod state;
 pub mod supervisor;

@@ -5,6 +5,7 @@ use crate::descriptors::Descriptors;
 use crate::firewall::Firewall;
 use crate::names::Names;
 use crate::network::Shared;
+use crate::settle::Settle;
 use crate::state::StateDir;
 use crate::supervisor::{Command, Supervisor};
 use crate::{logging, machine, serve};
@@ -44,6 +45,8 @@ async fn serve_until_told(config: Arc<Config>, state: StateDir, socket: &Path) -
     let shared_config = config.clone();
     let firewall = Firewall::new(&config);
     let keeping = tokio::spawn(firewall.clone().keep());
+    let settle = Settle::default();
+    let (settling, for_networks) = (tokio::spawn(settle.clone().run()), settle.clone());
     let mut supervisor = Supervisor::new(config.clone(), state, |handle| Shared {
         firewall,
         config: shared_config,
@@ -52,11 +55,13 @@ async fn serve_until_told(config: Arc<Config>, state: StateDir, socket: &Path) -
         names,
         descriptors,
         supervisor: handle,
+        settle: for_networks,
     });
     supervisor.start_all().await;
     let handle = supervisor.handle();
     let supervising = tokio::spawn(supervisor.run());
     fdstore::notify("READY=1");
+    settle.soon();
     info!(version = env!("CARGO_PKG_VERSION"), "meshd is ready");
     tokio::select! {
         served = serve::serve(listener, handle.clone()) => served?,
@@ -64,6 +69,7 @@ async fn serve_until_told(config: Arc<Config>, state: StateDir, socket: &Path) -
     }
     fdstore::notify("STOPPING=1");
     keeping.abort();
+    settling.abort();
     let (done, stopped) = oneshot::channel();
     if handle.send(Command::Stop(done)).await.is_ok() {
         let _ = stopped.await;

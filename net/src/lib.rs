@@ -16,6 +16,7 @@
 //! | [`fdstore`], [`holder`] | descriptors that outlive the process: systemd's store, or a process of our own | plain |
 //! | [`facts`] | what tells this machine from others | plain |
 //! | [`mod@file`] | files that are whole or not there; locks | plain |
+//! | [`memory`] | code that is not needed now is not resident | plain |
 //! | [`lease`] | file leases: nobody writes a file while we replace it | plain |
 //!
 //! On the packet path ([`tun`], [`udp`], [`poll`]) nothing is allocated, logged or formatted per packet, and errors are
@@ -29,6 +30,7 @@ pub mod file;
 pub mod holder;
 pub mod interfaces;
 pub mod lease;
+pub mod memory;
 pub mod netlink;
 pub mod nft;
 pub mod nft_changes;

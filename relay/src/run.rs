@@ -31,8 +31,8 @@ use crate::serve::{listen, router};
 use crate::store::{RedbStore, Store};
 use crate::tls;
 
-/// Threads for work that may block on the disk.
-const BLOCKING_THREADS: usize = 8;
+/// Threads for work that may block on the disk; writes come one after the other, and each thread keeps memory of its own.
+const BLOCKING_THREADS: usize = 3;
 /// How long connections may take to end.
 const GRACE: Duration = Duration::from_secs(3);
 

@@ -14,6 +14,7 @@ use std::time::Instant;
 impl Task {
     /// Brings everything in line with what is believed now. What did not change is untouched.
     pub(super) fn map_changed(&mut self) {
+        self.shared.settle.soon();
         self.judge_gateways();
         self.judge_pods();
         self.judge_grants();

@@ -43,6 +43,7 @@ use crate::descriptors::Descriptors;
 use crate::firewall::Firewall;
 use crate::machine::KernelNews;
 use crate::names::Names;
+use crate::settle::Settle;
 
 use crate::state::{Membership, NetworkFiles};
 use crate::supervisor::{self, Reply};
@@ -85,6 +86,8 @@ pub struct Shared {
     pub supervisor: supervisor::Handle,
     /// The machine's firewall.
     pub firewall: Firewall,
+    /// To be told of what is rarely done.
+    pub settle: Settle,
 }
 
 /// How a network stops.

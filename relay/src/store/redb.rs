@@ -25,8 +25,8 @@ use super::{Batch, Change, Pair, Rows, Snapshot, Store, StoreError, Table};
 const FILE: &str = "relay.redb";
 const FRESH: &str = "relay.redb.new";
 const MARKER: &str = "in-use";
-/// Everything is held in memory above the store; it reads little.
-const CACHE_BYTES: usize = 4 << 20;
+/// Everything is held in memory above the store; it reads little. A process grows by this much while it is young.
+const CACHE_BYTES: usize = 512 << 10;
 
 type Bytes = &'static [u8];
 

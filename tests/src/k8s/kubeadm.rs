@@ -170,7 +170,7 @@ impl Kubeadm {
     }
 
     /// The arguments of a join by this word.
-    pub fn join_words<'a>(word: &'a str) -> Vec<&'a str> {
+    pub fn join_words(word: &str) -> Vec<&str> {
         let own = [
             "k8s",
             "join",
