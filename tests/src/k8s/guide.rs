@@ -1,6 +1,6 @@
 //! The commands of docs/kubernetes.md, as the tests run them: a cluster of the lab is brought up with the lines of the page.
 //!
-//! `HOST$ ` before a command says where it is typed. `TOKEN`, `MESH4` and `MESH6` stand for what differs from node to
+//! `HOST$ ` before a command says where it is typed. `TOKEN`, `WORD`, `MESH4` and `MESH6` stand for what differs from node to
 //! node; three dots at its end for what has nothing to do with the mesh.
 
 use std::net::IpAddr;
@@ -9,18 +9,19 @@ use std::net::IpAddr;
 const PAGE: &str = include_str!("../../../docs/kubernetes.md");
 
 /// Its sections that are run line by line.
-const SECTIONS: [&str; 6] = [
+const SECTIONS: [&str; 7] = [
     "Prefixes",
     "On each node",
     "A node goes",
     "What meshd knows of the cluster",
     "Prefixes from Kubernetes",
+    "A cluster with kubeadm",
     "A cluster on it",
 ];
 
 /// What a cluster of the lab does with the page, by the beginnings of its lines, in their order. Each line is one of these, and
 /// each of these is a line.
-pub const STEPS: [&str; 19] = [
+pub const STEPS: [&str; 23] = [
     PODS,
     INSTALL,
     DRAIN,
@@ -30,6 +31,10 @@ pub const STEPS: [&str; 19] = [
     CREDENTIALS,
     CREATE_ALLOTTED,
     ALLOTTING,
+    ENDPOINT,
+    CLUSTER_INIT,
+    CONTROL_PLANE_JOIN,
+    WORKER_JOIN,
     CREATE,
     TOKEN,
     JOIN,
@@ -57,6 +62,14 @@ pub const DELETE: &str = "cp$ kubectl delete node";
 pub const CREATE_ALLOTTED: &str = "cloud$ meshctl network create prod --authority";
 /// The controller manager's options there.
 pub const ALLOTTING: &str = "cp$ kube-controller-manager --allocate-node-cidrs=true";
+/// Who the control planes of a cluster by kubeadm are.
+pub const ENDPOINT: &str = "cloud$ meshctl endpoint add api --to";
+/// The first of them.
+pub const CLUSTER_INIT: &str = "n1$ meshctl k8s init";
+/// Another.
+pub const CONTROL_PLANE_JOIN: &str = "n2$ meshctl k8s join";
+/// A worker.
+pub const WORKER_JOIN: &str = "w1$ meshctl k8s join";
 /// The network.
 pub const CREATE: &str = "cloud$ meshctl network create prod --cidr";
 /// A token.

@@ -143,19 +143,22 @@ impl Kubeadm {
         self.node(name).on_host(|host| host.output(&path, argv))
     }
 
-    /// `meshctl k8s init` on a machine; the words that it printed.
-    #[track_caller]
-    pub fn init(&self, name: &str) -> Words {
+    /// The arguments of an init.
+    pub fn init_words() -> Vec<&'static str> {
         let own = [
-            "k8s",
-            "init",
             "--json",
             "--patch",
             "/etc/own.yaml",
             "--patch",
             "/etc/own-cluster.yaml",
         ];
-        let said = self.ctl(name, &[&own[..], &IGNORED].concat());
+        [&guide::words(guide::CLUSTER_INIT), &own[..], &IGNORED].concat()
+    }
+
+    /// `meshctl k8s init` on a machine; the words that it printed.
+    #[track_caller]
+    pub fn init(&self, name: &str) -> Words {
+        let said = self.ctl(name, &Self::init_words());
         let said: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
         let word = |field: &str| {
             said[field]
@@ -171,22 +174,61 @@ impl Kubeadm {
 
     /// The arguments of a join by this word.
     pub fn join_words(word: &str) -> Vec<&str> {
-        let own = [
-            "k8s",
-            "join",
-            word,
-            "--patch",
-            "/etc/own.yaml",
-            "--patch",
-            "/etc/own-join.yaml",
-        ];
-        [&own[..], &IGNORED].concat()
+        let step = guide::words(guide::WORKER_JOIN).into_iter();
+        let step: Vec<&str> = step
+            .map(|typed| if typed == "WORD" { word } else { typed })
+            .collect();
+        let own = ["--patch", "/etc/own.yaml", "--patch", "/etc/own-join.yaml"];
+        [&step[..], &own, &IGNORED].concat()
     }
 
     /// `meshctl k8s join` on a machine.
     #[track_caller]
     pub fn join(&self, name: &str, word: &str) -> String {
         self.ctl(name, &Self::join_words(word))
+    }
+
+    /// `meshctl k8s` typed on a machine and killed, with the kubeadm that it started, after this time, as by somebody who lost patience.
+    pub fn interrupted(&self, name: &str, arguments: &[&str], after: Duration) {
+        let (seconds, meshctl) = (format!("{:.1}", after.as_secs_f64()), program("meshctl"));
+        let timeout = ["timeout", "--signal=KILL", &seconds, &meshctl];
+        self.on(name, &[&timeout[..], arguments].concat());
+    }
+
+    /// Takes a machine's cable out: nobody hears of it any more.
+    pub fn cut_off(&self, name: &str) {
+        let (node, site) = self.place(name);
+        site.unplug(node.mesh().machine());
+    }
+
+    /// Power off and on, with the cable in; what ran on it runs again.
+    pub fn power_on(&self, name: &str) {
+        let (node, site) = self.place(name);
+        node.reboot(|machine| site.plug(machine, 2));
+        node.start_containerd();
+        let started = self.on(name, &["systemctl", "start", "kubelet"]);
+        assert!(started.status.success(), "{}", words(&started));
+    }
+
+    fn place(&self, name: &str) -> (&Worker, &Site) {
+        let found = self
+            .nodes
+            .iter()
+            .zip(&self.sites)
+            .find(|(node, _)| node.name() == name);
+        found.expect("a machine of the cluster")
+    }
+
+    /// How a control plane is, as the endpoint on a machine sees it.
+    pub fn health(&self, from: &str, control_plane: &str) -> Option<String> {
+        let endpoints = self.node(from).mesh().network(NET)?["endpoints"].clone();
+        let members = endpoints.as_array()?.first()?["members"].clone();
+        let member = members
+            .as_array()?
+            .iter()
+            .find(|member| member["node"] == control_plane)?
+            .clone();
+        member["health"].as_str().map(str::to_owned)
     }
 
     /// `kubectl` on a control plane, whatever becomes of it.

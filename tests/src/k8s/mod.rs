@@ -17,6 +17,7 @@ mod plan;
 mod pods;
 mod show;
 mod worker;
+mod writer;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ pub use plan::Plan;
 pub use pods::{Pod, get};
 pub use show::{Outcome, Show};
 pub use worker::Worker;
+pub use writer::Writer;
 
 /// Programs and images of one release, in a folder outside the tree.
 #[derive(Clone, Debug)]

@@ -14,7 +14,8 @@ const LONG: Duration = Duration::from_secs(300);
 /// Where meshctl's files are.
 const FOLDER: &str = "/etc/kubernetes/meshd";
 
-fn parts(test: &str) -> Option<Parts> {
+/// What such a cluster is made of, or `None` where this computer cannot have it, which is said.
+pub fn parts(test: &str) -> Option<Parts> {
     let parts = bed::parts(test)?;
     kubeadm::images().map_err(|why| skip(test, &why)).ok()?;
     Some(parts)

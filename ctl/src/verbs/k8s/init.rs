@@ -13,7 +13,7 @@ use rand_core::{OsRng, RngCore};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::made::Made;
+use super::made::{Lock, Made};
 use super::settings::Settings;
 use super::{facts, kubeadm, made, proceed, way};
 use crate::cli::Global;
@@ -91,9 +91,10 @@ impl Init {
         if self.settings.dry_run {
             return proceed::show(global, &facts, &files, &[init]);
         }
+        let lock = Lock::take()?;
         let made = proceed::begin(Role::ControlPlane, &network)?;
         made::write(&files)?;
-        start(made, &init, &configuration)?;
+        start(&lock, made, &init, &configuration)?;
         let mut notes = vec![proceed::open_to_pods(global, &network.name, &ground).await?];
         notes.extend(way::check_by_authority(global, &network, &ground).await?);
         let words = words(&ground, secrets, notes)?;
@@ -127,7 +128,7 @@ impl Init {
 }
 
 /// kubeadm, or of it only what lets others in where the cluster is made already.
-fn start(made: Made, init: &[&str], configuration: &str) -> Result<(), Failure> {
+fn start(lock: &Lock, made: Made, init: &[&str], configuration: &str) -> Result<(), Failure> {
     if made.done {
         let phase = [
             "init",
@@ -137,10 +138,10 @@ fn start(made: Made, init: &[&str], configuration: &str) -> Result<(), Failure> 
             "--config",
             configuration,
         ];
-        kubeadm::run(&phase, AGAIN)?;
-        return kubeadm::run(&["token", "create", "--config", configuration], AGAIN);
+        kubeadm::run(lock, &phase, AGAIN)?;
+        return kubeadm::run(lock, &["token", "create", "--config", configuration], AGAIN);
     }
-    kubeadm::run(init, AGAIN)?;
+    kubeadm::run(lock, init, AGAIN)?;
     proceed::finish(made)
 }
 

@@ -1,21 +1,26 @@
 //! `meshctl k8s join`
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use meshd_core::cluster::{ClusterWord, Facts, Join as Joining, RESUMED, Role};
 
-use super::made::{self, Made, role_name};
+use super::made::{self, Lock, Made, role_name};
 use super::settings::Settings;
 use super::{facts, kubeadm, proceed, way};
 use crate::cli::Global;
 use crate::failure::Failure;
+use crate::files::failed;
 use crate::verbs::token_source;
 
 /// What to do where kubeadm fails.
 const AGAIN: &str = "put it right and run `meshctl k8s join` again, which goes on where this ended; `meshctl k8s reset` takes it back";
 /// A kubelet has it when it is in.
 const KUBELET: &str = "/etc/kubernetes/kubelet.conf";
+/// By this it asked for it, and needs it no more.
+const BOOTSTRAP: &str = "/etc/kubernetes/bootstrap-kubelet.conf";
 
 /// Make this machine a node of a cluster, by a word of `meshctl k8s init`.
 ///
@@ -87,10 +92,11 @@ impl Join {
         let (false, Some(ground)) = (self.settings.dry_run, ground) else {
             return proceed::show(global, &facts, &files, &[join]);
         };
+        let lock = Lock::take()?;
         let made = proceed::begin(role, &network)?;
         if !made.done {
             made::write(&files)?;
-            start(made, role, &join)?;
+            start(&lock, made, role, &join)?;
         }
         let pods = proceed::open_to_pods(global, &network.name, &ground).await?;
         let message = format!(
@@ -111,9 +117,16 @@ fn is_done() -> bool {
 }
 
 /// kubeadm; a worker whose kubelet has its certificate was in before it was interrupted, and kubeadm would refuse it.
-fn start(made: Made, role: Role, join: &[&str]) -> Result<(), Failure> {
+fn start(lock: &Lock, made: Made, role: Role, join: &[&str]) -> Result<(), Failure> {
     if role == Role::ControlPlane || !Path::new(KUBELET).exists() {
-        kubeadm::run(join, AGAIN)?;
+        kubeadm::run(lock, join, AGAIN)?;
+    }
+    // what kubeadm does at its end
+    match fs::remove_file(BOOTSTRAP) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(failed("remove", Path::new(BOOTSTRAP), &error));
+        }
+        _ => {}
     }
     proceed::finish(made)
 }

@@ -4,6 +4,7 @@ use std::io::stderr;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
+use super::made::Lock;
 use crate::failure::Failure;
 
 /// The release that is here, `v1.36.3`; none where kubeadm is not.
@@ -18,14 +19,16 @@ pub fn version() -> Option<String> {
 }
 
 /// Runs kubeadm to its end; `again` says what to do where it fails.
-pub fn run(arguments: &[&str], again: &str) -> Result<(), Failure> {
+pub fn run(lock: &Lock, arguments: &[&str], again: &str) -> Result<(), Failure> {
     let shown = shown(arguments);
     let failed = |why: String| Failure::failed(format!("`{shown}` {why}; {again}"));
     let its_words = stderr().as_fd().try_clone_to_owned();
     let its_words = its_words.map_err(|error| failed(format!("was not started: {error}")))?;
+    let held = lock.shared();
+    let held = held.map_err(|error| failed(format!("was not started: {error}")))?;
     let status = Command::new("kubeadm")
         .args(arguments)
-        .stdin(Stdio::null())
+        .stdin(Stdio::from(held))
         .stdout(Stdio::from(its_words))
         .status();
     match status {

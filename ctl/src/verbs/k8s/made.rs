@@ -14,6 +14,9 @@ use crate::files::{failed, replace};
 /// Name of the file that says how far it came.
 const STATE: &str = "state.json";
 
+/// A file of no text, gone with the next start of the machine.
+const LOCK: &str = "/run/meshctl-k8s.lock";
+
 /// How far this machine is in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Made {
@@ -53,6 +56,36 @@ impl Made {
                 self.role, self.network
             ))),
         }
+    }
+}
+
+/// So that no two make or take away a cluster here at once: held by meshctl and, as its stdin, by the kubeadm that it starts, which may
+/// outlive it.
+#[derive(Debug)]
+pub struct Lock(fs::File);
+
+impl Lock {
+    /// Takes it; an error where somebody else has it.
+    pub fn take() -> Result<Self, Failure> {
+        let path = Path::new(LOCK);
+        let opened = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
+        let file = opened.map_err(|error| failed("open", path, &error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(fs::TryLockError::WouldBlock) => Err(Failure::failed(
+                "another `meshctl k8s`, or the kubeadm that it started, is still at work on this machine: wait until it ended",
+            )),
+            Err(fs::TryLockError::Error(error)) => Err(failed("lock", path, &error)),
+        }
+    }
+
+    /// For a program that is to hold it as well.
+    pub fn shared(&self) -> std::io::Result<fs::File> {
+        self.0.try_clone()
     }
 }
 

@@ -36,6 +36,7 @@ impl Reset {
                 "this ends every pod here and, on a control plane, this machine's copy of the cluster's data: add --yes",
             ));
         }
+        let lock = made::Lock::take()?;
         // the mesh may be away, or left already; what is on the machine goes all the same
         let network = facts::network(global, self.network.name()).await.ok();
         let mut notes = Vec::new();
@@ -48,7 +49,7 @@ impl Reset {
             }
         }
         let node = made::read().map(|made| made.node);
-        kubeadm::run(&["reset", "--force"], AGAIN)?;
+        kubeadm::run(&lock, &["reset", "--force"], AGAIN)?;
         if let Err(failure) = cni::Uninstall::forced().run(global).await {
             notes.push(failure.message().to_owned());
         }

@@ -1,0 +1,198 @@
+//! Three control planes and two workers, of each one behind a NAT, by `meshctl k8s` and real kubeadm.
+
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use meshd_tests::k8s::{Kubeadm, Writer, guide};
+use meshd_tests::mesh::words;
+use meshd_tests::{Nat, figure, keeps, poll};
+use serde_json::Value;
+
+use crate::kubeadm::parts;
+
+/// For what a cluster does by itself, on a busy computer.
+const LONG: Duration = Duration::from_secs(420);
+/// Longest time without an API when a control plane dies, at round trips up to 10 ms.
+const BAR: Duration = Duration::from_secs(3);
+/// The control planes.
+const CONTROL_PLANES: [&str; 3] = ["n1", "n2", "n3"];
+/// All nodes.
+const ALL: [&str; 5] = ["n1", "n2", "n3", "w1", "w2"];
+
+#[test]
+#[ignore = "half an hour"]
+fn three_control_planes_lose_one_after_the_other_and_no_write() {
+    let Some(parts) = parts("three control planes by kubeadm") else {
+        return;
+    };
+    let machines = [
+        ("n1", Nat::Open),
+        ("n2", Nat::Open),
+        ("n3", Nat::PortRestricted),
+        ("w1", Nat::Open),
+        ("w2", Nat::PortRestricted),
+    ];
+    let cluster = Kubeadm::start(&parts, &machines);
+    made_although_interrupted(&cluster);
+    ready_by_the_authority(&cluster);
+    each_listens_on_the_mesh(&cluster);
+    let writer = Writer::start(&cluster, "n1", "w1");
+    for name in ["n3", "n2", "n1"] {
+        one_dies(&cluster, &writer, name);
+    }
+    let count = writer.acknowledged().len();
+    let lost = writer.lost(&cluster, "n1");
+    assert!(
+        count > 100 && lost.is_empty(),
+        "of {count} writes that were acknowledged these are lost: {lost:?}"
+    );
+    figure(
+        "writes acknowledged while each control plane died in turn, and lost",
+        format!("{count}, 0"),
+        "lost: 0",
+    );
+    one_goes_and_comes_back(&cluster);
+}
+
+/// Each command is killed a few times before it is left alone.
+fn made_although_interrupted(cluster: &Kubeadm) {
+    cluster.relay.ctl(&guide::words(guide::ENDPOINT));
+    let init = Kubeadm::init_words();
+    for seconds in [1, 4, 9] {
+        cluster.interrupted("n1", &init, Duration::from_secs(seconds));
+    }
+    let words = cluster.init("n1");
+    let control_plane = Kubeadm::join_words(&words.control_plane);
+    for seconds in [3, 12] {
+        cluster.interrupted("n2", &control_plane, Duration::from_secs(seconds));
+    }
+    cluster.join("n2", &words.control_plane);
+    cluster.join("n3", &words.control_plane);
+    let worker = Kubeadm::join_words(&words.worker);
+    for seconds in [2, 5] {
+        cluster.interrupted("w1", &worker, Duration::from_secs(seconds));
+    }
+    cluster.join("w1", &words.worker);
+    cluster.join("w2", &words.worker);
+    cluster.wait_ready("n1", LONG, &ALL);
+    for name in ALL {
+        let left = cluster
+            .node(name)
+            .mesh()
+            .machine()
+            .file("/etc/kubernetes/bootstrap-kubelet.conf");
+        assert!(!left.exists(), "what let {name} in is still there");
+    }
+}
+
+/// The authority exists now: API servers are asked whether they are ready.
+fn ready_by_the_authority(cluster: &Kubeadm) {
+    let authority = cluster
+        .node("n1")
+        .mesh()
+        .machine()
+        .read("/etc/kubernetes/pki/ca.crt");
+    let file = cluster.cloud.file("/etc/ca.crt");
+    fs::write(file, authority).expect("the machine's own file");
+    cluster
+        .relay
+        .ctl(&["endpoint", "add", "api", "--ca", "/etc/ca.crt"]);
+    for name in CONTROL_PLANES {
+        all_see_ready(cluster, name);
+    }
+}
+
+fn all_see_ready(cluster: &Kubeadm, control_plane: &str) {
+    for from in ALL {
+        let ready = || (cluster.health(from, control_plane)? == "ready").then_some(());
+        let found = poll(LONG, ready);
+        let last = cluster.health(from, control_plane);
+        assert!(
+            found.is_some(),
+            "{control_plane} is {last:?} to {from}\n{}",
+            cluster.description("n1")
+        );
+    }
+}
+
+/// Whatever listens on TCP on a node does so on loopback, or on an address of the mesh.
+fn each_listens_on_the_mesh(cluster: &Kubeadm) {
+    for name in ALL {
+        let said = cluster.on(name, &["ss", "-Hltn"]);
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        let local: Vec<&str> = said
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(3))
+            .collect();
+        let fits = |at: &&&str| {
+            ["127.", "[::1]", "10.77.", "[fd"]
+                .iter()
+                .any(|start| at.starts_with(start))
+        };
+        let wide: Vec<&&str> = local.iter().filter(|at| !fits(at)).collect();
+        assert!(wide.is_empty(), "{name} listens on {wide:?}\n{said}");
+        assert!(local.iter().any(|at| at.ends_with(":10250")), "{name}: {said}");
+    }
+}
+
+/// It is not heard of any more, then it comes back; the writer goes on.
+fn one_dies(cluster: &Kubeadm, writer: &Writer, name: &str) {
+    let before = now();
+    cluster.cut_off(name);
+    let since = |writer: &Writer| {
+        writer
+            .acknowledged()
+            .into_iter()
+            .filter(|(_, time)| *time > before + 10.0)
+            .count()
+    };
+    let goes_on = poll(LONG, || (since(writer) > 20).then_some(()));
+    assert!(
+        goes_on.is_some(),
+        "the writer goes on without {name}\n{}",
+        cluster.description("w1")
+    );
+    let gap = writer.longest_gap(before);
+    figure(
+        &format!("longest time without an API as {name} died"),
+        format!("{:.1} s", gap.as_secs_f64()),
+        "3 s",
+    );
+    assert!(keeps(gap, BAR), "{gap:?} without an API");
+    cluster.power_on(name);
+    all_see_ready(cluster, name);
+    cluster.wait_ready(name, LONG, &ALL);
+}
+
+/// It leaves the cluster, which goes on with two, and comes in again.
+fn one_goes_and_comes_back(cluster: &Kubeadm) {
+    cluster.ctl("n3", &["k8s", "reset", "--yes"]);
+    let gone = cluster.try_kubectl("n1", &["delete", "node", "n3"]);
+    assert!(gone.status.success(), "{}", words(&gone));
+    assert_eq!(members(cluster), 2, "n3 is out of etcd");
+    let words = cluster.init("n1");
+    cluster.join("n3", &words.control_plane);
+    all_see_ready(cluster, "n3");
+    cluster.wait_ready("n1", LONG, &ALL);
+}
+
+/// How many control planes the cluster's own configuration of kubeadm expects: one etcd pod for each.
+fn members(cluster: &Kubeadm) -> usize {
+    let list = cluster.get(
+        "n1",
+        &[
+            "pods",
+            "--namespace",
+            "kube-system",
+            "--selector",
+            "component=etcd",
+        ],
+    );
+    let items: Option<Vec<Value>> = list.and_then(|list| list["items"].as_array().cloned());
+    items.unwrap_or_default().len()
+}
+
+fn now() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
+}
