@@ -325,9 +325,7 @@ fn archives(parts: &Parts, images: &std::path::Path, control_plane: bool) -> Vec
     let archive = |name: &&str| images.join(format!("{name}.tar")).display().to_string();
     let own = parts.images();
     // containerd's own configuration pins another release of the pause image than kubeadm's
-    let own = own
-        .into_iter()
-        .filter(|path| path.ends_with("/pause.tar") || path.ends_with("/agnhost.tar"));
+    let own = own.into_iter().filter(|path| path.ends_with("/pause.tar"));
     common.iter().chain(more).map(archive).chain(own).collect()
 }
 

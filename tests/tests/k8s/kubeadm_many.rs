@@ -169,27 +169,38 @@ fn one_goes_and_comes_back(cluster: &Kubeadm) {
     cluster.ctl("n3", &["k8s", "reset", "--yes"]);
     let gone = cluster.try_kubectl("n1", &["delete", "node", "n3"]);
     assert!(gone.status.success(), "{}", words(&gone));
-    assert_eq!(members(cluster), 2, "n3 is out of etcd");
+    assert_eq!(members(cluster), ["n1", "n2"], "n3 is out of etcd");
     let words = cluster.init("n1");
     cluster.join("n3", &words.control_plane);
     all_see_ready(cluster, "n3");
     cluster.wait_ready("n1", LONG, &ALL);
+    assert_eq!(members(cluster), CONTROL_PLANES);
 }
 
-/// How many control planes the cluster's own configuration of kubeadm expects: one etcd pod for each.
-fn members(cluster: &Kubeadm) -> usize {
-    let list = cluster.get(
-        "n1",
-        &[
-            "pods",
-            "--namespace",
-            "kube-system",
-            "--selector",
-            "component=etcd",
-        ],
-    );
-    let items: Option<Vec<Value>> = list.and_then(|list| list["items"].as_array().cloned());
-    items.unwrap_or_default().len()
+/// The names of etcd's members, as one of them has them.
+fn members(cluster: &Kubeadm) -> Vec<String> {
+    let pki = "/etc/kubernetes/pki/etcd";
+    let (authority, certificate) = (format!("{pki}/ca.crt"), format!("{pki}/healthcheck-client.crt"));
+    let key = format!("{pki}/healthcheck-client.key");
+    let own = [
+        "curl",
+        "--silent",
+        "--cacert",
+        &authority,
+        "--cert",
+        &certificate,
+        "--key",
+        &key,
+    ];
+    let asked = ["--data", "{}", "https://127.0.0.1:2379/v3/cluster/member/list"];
+    let said = cluster.on("n1", &[&own[..], &asked].concat());
+    let list: Value =
+        serde_json::from_slice(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", words(&said)));
+    let all = list["members"].as_array().cloned().unwrap_or_default();
+    let name = |member: &Value| member["name"].as_str().unwrap_or_default().to_owned();
+    let mut names: Vec<String> = all.iter().map(name).collect();
+    names.sort();
+    names
 }
 
 fn now() -> f64 {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use meshd_api::local::{NetworkStatus, Status};
+use meshd_api::local::{NetworkStatus, PeerRequest, PingReply, Status};
 use meshd_core::cluster::{API_SERVER_PORT, Ground, Lan, Machine, Mesh, Peer, System, Way};
 use serde_json::{Value, json};
 
@@ -16,6 +16,8 @@ use crate::cli::Global;
 use crate::failure::Failure;
 use crate::local::Local;
 
+/// Round trips to one control plane.
+const ROUND_TRIPS: u32 = 5;
 /// Where container runtimes answer; kubeadm looks there, too.
 const RUNTIMES: [&str; 2] = ["/run/containerd/containerd.sock", "/var/run/crio/crio.sock"];
 /// Programs that kubeadm and the kubelet are made of.
@@ -80,6 +82,31 @@ pub fn mesh(network: &NetworkStatus) -> Mesh {
         ground,
         way,
     }
+}
+
+/// Measures how far the other control planes are: the shortest of a few round trips each, because what is longer waited somewhere.
+pub async fn measure(global: &Global, mesh: &mut Mesh) {
+    for peer in mesh.way.iter_mut().flat_map(|way| &mut way.others) {
+        let question = PeerRequest {
+            network: Some(mesh.network.clone()),
+            peer: peer.name.clone(),
+        };
+        peer.round_trip = shortest(global, &question).await;
+    }
+}
+
+/// None where it does not answer.
+async fn shortest(global: &Global, question: &PeerRequest) -> Option<f64> {
+    let mut meshd = Local::connect(&global.socket).await.ok()?;
+    let mut shortest: Option<f64> = None;
+    for _ in 0..ROUND_TRIPS {
+        let reply: Result<PingReply, Failure> = meshd.post("ping", question).await;
+        let Some(took) = reply.ok().and_then(|reply| reply.path.rtt_ms) else {
+            return shortest;
+        };
+        shortest = Some(shortest.map_or(took, |before| before.min(took)));
+    }
+    shortest
 }
 
 /// What a cluster would stand on.

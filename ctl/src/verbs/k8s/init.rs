@@ -72,10 +72,12 @@ impl Init {
         if let (Some(ground), false) = (&ground, self.settings.dry_run) {
             network = way::open(global, network, ground).await?;
         }
+        let mut mesh = facts::mesh(&network);
+        facts::measure(global, &mut mesh).await;
         let facts = Facts {
             role: Role::ControlPlane,
             system: facts::system(&patches),
-            mesh: facts::mesh(&network),
+            mesh,
             word: None,
         };
         if !self.settings.dry_run {

@@ -67,10 +67,14 @@ impl Join {
         if let (Some(ground), Role::ControlPlane, false) = (&ground, role, self.settings.dry_run) {
             network = way::open(global, network, ground).await?;
         }
+        let mut mesh = facts::mesh(&network);
+        if role == Role::ControlPlane {
+            facts::measure(global, &mut mesh).await;
+        }
         let facts = Facts {
             role,
             system: facts::system(&patches),
-            mesh: facts::mesh(&network),
+            mesh,
             // who is in already needs no word any more
             word: (!is_done()).then_some(word.issued),
         };
