@@ -31,6 +31,16 @@ pub struct Delivery {
     pub by: Endpoint,
 }
 
+/// What the agent is told. While the control side of the node is busy it waits.
+#[derive(Clone, Debug)]
+enum Word {
+    Datagram(Source, Vec<u8>),
+    Sent(NodeId),
+    Received(NodeId, Endpoint),
+    Initiated(NodeId),
+    HandshakeDone(NodeId),
+}
+
 /// What the node's side of one peer looks like.
 #[derive(Default)]
 struct PeerState {
@@ -38,6 +48,8 @@ struct PeerState {
     switch: Switch,
     noted_sent: Option<Instant>,
     noted_received: BTreeMap<Endpoint, Instant>,
+    /// Where its last authentic message came from.
+    last_from: Option<Endpoint>,
 }
 
 /// A node.
@@ -58,6 +70,10 @@ pub struct Node {
     /// Sockets besides the primary one that are open.
     pub(super) sockets: BTreeSet<SocketId>,
     peers: BTreeMap<NodeId, PeerState>,
+    /// The control side does nothing until then; packets pass as ever.
+    busy_until: Option<Instant>,
+    /// What it is told then.
+    waiting: VecDeque<Word>,
     start: Instant,
     sessions: u64,
 }
@@ -75,6 +91,8 @@ impl Node {
             news: false,
             sockets: BTreeSet::new(),
             peers: BTreeMap::new(),
+            busy_until: None,
+            waiting: VecDeque::new(),
             start,
             sessions: life << 32,
         }
@@ -115,11 +133,27 @@ impl Node {
             .values()
             .flat_map(|state| [state.tunnel.next(), state.switch.poll_timeout()])
             .flatten();
-        tunnels.chain(self.agent.poll_timeout()).min()
+        let agent = self.agent.poll_timeout().max(self.busy_until);
+        tunnels.chain(agent).min()
+    }
+
+    /// The computer has no time for the control side until then: what the agent would be told waits, and so do its timers.
+    pub fn be_busy(&mut self, until: Instant) {
+        self.busy_until = self.busy_until.max(Some(until));
+    }
+
+    fn is_busy(&self, now: Instant) -> bool {
+        self.busy_until.is_some_and(|until| now < until)
     }
 
     pub(super) fn tick(&mut self, now: Instant) {
-        if self.agent.poll_timeout().is_some_and(|due| due <= now) {
+        if !self.is_busy(now) {
+            self.busy_until = None;
+            while let Some(word) = self.waiting.pop_front() {
+                self.say(now, word);
+            }
+        }
+        if !self.is_busy(now) && self.agent.poll_timeout().is_some_and(|due| due <= now) {
             self.agent.handle_timeout(now);
             self.drain(now);
         }
@@ -172,7 +206,26 @@ impl Node {
     }
 
     pub(super) fn hand_over(&mut self, now: Instant, source: Source, bytes: &[u8]) {
-        self.agent.handle_datagram(now, source, bytes);
+        self.tell(now, Word::Datagram(source, bytes.to_vec()));
+    }
+
+    /// Tells the agent, now or when there is time for it.
+    fn tell(&mut self, now: Instant, word: Word) {
+        if self.is_busy(now) || !self.waiting.is_empty() {
+            self.waiting.push_back(word);
+        } else {
+            self.say(now, word);
+        }
+    }
+
+    fn say(&mut self, now: Instant, word: Word) {
+        match word {
+            Word::Datagram(source, bytes) => self.agent.handle_datagram(now, source, &bytes),
+            Word::Sent(peer) => self.agent.handle_activity(now, peer),
+            Word::Received(peer, from) => self.agent.note_received(now, peer, from),
+            Word::Initiated(peer) => self.agent.initiation_sent(now, peer),
+            Word::HandshakeDone(peer) => self.agent.handshake_done(now, peer),
+        }
         self.drain(now);
     }
 
@@ -220,8 +273,7 @@ impl Node {
             return;
         };
         self.emit(peer, &packet);
-        self.agent.initiation_sent(now, peer);
-        self.drain(now);
+        self.tell(now, Word::Initiated(peer));
     }
 
     fn stamp(&self, now: Instant) -> u64 {
@@ -231,7 +283,9 @@ impl Node {
 
     fn emit(&mut self, peer: NodeId, packet: &[u8]) {
         let path = self.path(peer);
-        for endpoint in [path.primary, path.duplicate].into_iter().flatten() {
+        // as the real packet path does
+        let last = self.peers.get(&peer).and_then(|state| state.last_from);
+        for endpoint in [path.primary.or(last), path.duplicate].into_iter().flatten() {
             self.emit_by(endpoint, packet);
         }
     }
@@ -252,8 +306,7 @@ impl Node {
         let state = self.state(peer);
         if state.noted_sent.is_none_or(|at| now >= at + NOTE_EVERY) {
             state.noted_sent = Some(now);
-            self.agent.handle_activity(now, peer);
-            self.drain(now);
+            self.tell(now, Word::Sent(peer));
         }
     }
 
@@ -265,14 +318,14 @@ impl Node {
             return;
         };
         let state = self.state(peer);
+        state.last_from = Some(from);
         if state
             .noted_received
             .get(&from)
             .is_none_or(|at| now >= *at + NOTE_EVERY)
         {
             state.noted_received.insert(from, now);
-            self.agent.note_received(now, peer, from);
-            self.drain(now);
+            self.tell(now, Word::Received(peer, from));
         }
         match heard {
             Heard::Initiation { session } => self.emit_by(from, &tunnel::response(self.id, session)),
@@ -300,8 +353,7 @@ impl Node {
 
     fn handshake_done(&mut self, now: Instant, peer: NodeId) {
         self.state(peer).switch.session_began();
-        self.agent.handshake_done(now, peer);
-        self.drain(now);
+        self.tell(now, Word::HandshakeDone(peer));
         let id = self.id;
         for packet in self.state(peer).tunnel.flush(now, id) {
             self.emit(peer, &packet);

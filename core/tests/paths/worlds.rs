@@ -41,6 +41,8 @@ pub struct Scenario {
     pub links: [Link; 2],
     pub relay: bool,
     trouble: Trouble,
+    /// When each node knows what NAT is in front of it.
+    pub measured: [Duration; 2],
 }
 
 fn dependence() -> impl Strategy<Value = Dependence> {
@@ -133,6 +135,7 @@ pub fn scenario() -> impl Strategy<Value = Scenario> {
                 links,
                 relay,
                 trouble,
+                measured: [Duration::ZERO; 2],
             },
         )
 }
@@ -188,6 +191,7 @@ pub struct Stage {
 impl Stage {
     pub fn build(scenario: &Scenario) -> Self {
         let mut world = World::new(start(), scenario.seed);
+        world.set_nats_known(scenario.measured == [Duration::ZERO; 2]);
         world.add_relay(&["203.0.113.1"]);
         if !scenario.relay {
             world.stop_relay(0);

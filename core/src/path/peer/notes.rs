@@ -7,7 +7,7 @@ use crate::path::shared::Shared;
 use crate::path::{Endpoint, Remote};
 use crate::statement::CandidateKind;
 
-use super::direct::Origin;
+use super::direct::{Direct, Origin};
 use super::{FIRST_TRIES, Peer};
 
 /// Reasons to doubt that come from the other side are followed up at most this often.
@@ -55,6 +55,7 @@ impl Peer {
                 if let Some(direct) = self.directs.get_mut(address) {
                     direct.carried(now);
                 }
+                self.follow_packets(now, address);
                 self.relayed.may_fall_silent(now);
             }
             Endpoint::Relay { relay, .. } => {
@@ -65,6 +66,24 @@ impl Peer {
                     self.open_relay(now, shared);
                 }
                 self.heard_by_relay(now);
+            }
+        }
+    }
+
+    /// The peer's packets come by this address, and none by the one that ours go to: that may be a mapping that its NAT has closed, or a
+    /// socket that it has given up, since it proved itself. So this one is tried, and that one asked, before it falls silent for long.
+    fn follow_packets(&mut self, now: Instant, address: Remote) {
+        let Some(in_use) = self.path.direct().filter(|in_use| *in_use != address) else {
+            return;
+        };
+        let idle = |direct: &Direct| !direct.carried_within(now, CARRIED);
+        if self.directs.get(in_use).is_none_or(idle) {
+            self.poke(now);
+            if !self.directs.is_proven(now, address)
+                && let Some(direct) = self.directs.get_mut(address)
+                && !direct.pinged_within(now, POKE_EVERY)
+            {
+                direct.try_now(now, 1);
             }
         }
     }
@@ -82,6 +101,7 @@ impl Peer {
             let asking = in_use && self.watch.is_asking();
             if let Some(direct) = self.directs.get_mut(address) {
                 direct.heard(now, asking);
+                direct.came(now);
             }
             if in_use {
                 self.watch.heard();

@@ -8,8 +8,11 @@ use crate::path::shared::Shared;
 use super::Peer;
 use super::direct::Direct;
 
-/// A socket stays open for so long after the peer's last packet by it.
-const CARRIED_FOR: Duration = Duration::from_secs(5);
+/// A socket stays open for so long after the peer's last message by it, were it only a ping: our pong has proven to the peer that it
+/// reaches us there, and its packets may come by it, whatever path we have found. After this time it has heard nothing by it for
+/// so long that it trusts it no more (`tick::QUIET_AFTER`), and uses a relay as well.
+const CARRIED_FOR: Duration = Duration::from_secs(10);
+const _: () = assert!(CARRIED_FOR.as_secs() > super::tick::QUIET_AFTER.as_secs());
 
 impl Peer {
     /// Closes the sockets of a search, but not those by which the peer has answered or asked: it may have found its path by
