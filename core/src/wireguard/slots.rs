@@ -10,8 +10,8 @@
 
 /// Sessions that boringtun keeps of one peer.
 const SLOTS: usize = 8;
-/// Sessions of which packets may be under way. With the one to seal in and the two that wait for the peer, two slots of eight
-/// are always free.
+/// Sessions of which packets may be under way. With the one to seal in and the three that wait for the peer, one slot of eight is
+/// always free.
 const OPENED: usize = 3;
 
 /// The sessions of one tunnel, by their local indices.
@@ -25,6 +25,9 @@ pub(super) struct Slots {
     opened: [Option<u32>; OPENED],
     /// The last two in which we answered and that the peer has not used yet.
     unconfirmed: [Option<u32>; 2],
+    /// The last one that we initiated, until the peer uses it: it may do so when packets are sealed in another one by now, as
+    /// where the peer initiated in the same moment.
+    offered: Option<u32>,
     /// When the session in each slot began: the how manieth it was.
     born: [u64; SLOTS],
     births: u64,
@@ -51,6 +54,7 @@ impl Slots {
             sealing: None,
             opened: [None; OPENED],
             unconfirmed: [None; 2],
+            offered: None,
             born: [0; SLOTS],
             births: 0,
         }
@@ -69,8 +73,8 @@ impl Slots {
     /// Whether a session with this index would take the place of one that is in use. While there is none to seal in, boringtun
     /// would seal in whatever comes into the slot of the last one, which is the first slot at the beginning.
     pub(super) fn is_taken(&self, index: u32) -> bool {
-        let sealing = [Some(self.sealing.unwrap_or(0))].into_iter();
-        let mut in_use = sealing.chain(self.opened).chain(self.unconfirmed).flatten();
+        let ours = [Some(self.sealing.unwrap_or(0)), self.offered].into_iter();
+        let mut in_use = ours.chain(self.opened).chain(self.unconfirmed).flatten();
         in_use.any(|used| slot(used) == slot(index))
     }
 
@@ -84,7 +88,7 @@ impl Slots {
     /// The peer answered an initiation of ours: a session began, and packets are sealed in it.
     pub(super) fn established(&mut self, index: u32) {
         self.begin(index);
-        self.sealing = Some(index);
+        (self.sealing, self.offered) = (Some(index), Some(index));
     }
 
     /// A packet of the peer was opened. Packets are sealed in its session from now on, unless the one in which they are is
@@ -96,6 +100,7 @@ impl Slots {
             self.opened[..=known.unwrap_or(OPENED - 1)].rotate_right(1);
             self.opened[0] = Some(index);
         }
+        self.offered = self.offered.filter(|offered| *offered != index);
         let born = |index: u32| self.born[slot(index)];
         let held = self.sealing.filter(|held| ready && born(*held) > born(index));
         let sealing = held.unwrap_or(index);
@@ -105,9 +110,13 @@ impl Slots {
         }
     }
 
-    /// The peer uses one of the sessions in which we answered.
+    /// The peer uses the session in which it sent the packet that was opened last. It may yet come to use the other one in which
+    /// we answered: where it initiated again before our first answer came, it takes both answers.
     pub(super) fn confirmed(&mut self) {
-        self.unconfirmed = [None; 2];
+        let used = self.opened[0];
+        for waiting in &mut self.unconfirmed {
+            *waiting = waiting.filter(|index| Some(*index) != used);
+        }
     }
 
     fn begin(&mut self, index: u32) {
