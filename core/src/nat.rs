@@ -1,6 +1,28 @@
 //! What is known of the NAT in front of a node (RFC 4787 sections 4 and 5; measured as in RFC 5780): it decides which ways
 //! to a direct path can work at all. Each part may be unknown; what is unknown never rules a way out.
 
+use std::net::{IpAddr, SocketAddr};
+
+/// Whether others may see a node at this address. What an observer says is refused where that cannot be: unspecified, "this
+/// network", loopback, link-local, multicast and broadcast addresses (RFC 6890), and port 0. Private ones may be: an observer inside
+/// a carrier's or a company's network sees them.
+pub fn may_be_seen(address: SocketAddr) -> bool {
+    address.port() != 0
+        && match address.ip().to_canonical() {
+            IpAddr::V4(ip) => {
+                let this_network = ip.octets()[0] == 0;
+                !(this_network
+                    || ip.is_loopback()
+                    || ip.is_link_local()
+                    || ip.is_multicast()
+                    || ip.is_broadcast())
+            }
+            IpAddr::V6(ip) => {
+                !(ip.is_unspecified() || ip.is_loopback() || ip.is_unicast_link_local() || ip.is_multicast())
+            }
+        }
+}
+
 /// Whether, and how, a NAT maps one socket to external ports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mapping {

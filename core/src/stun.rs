@@ -95,7 +95,8 @@ pub fn binding_answer(request: &[u8], seen: SocketAddr) -> Option<Vec<u8>> {
     encode(&answer.build()).filter(|answer| answer.len() <= request.len())
 }
 
-/// The transaction and the address in a binding answer.
+/// The transaction and the address in a binding answer; an IPv4 address is one however it is written. Whether a node can be
+/// there is for [`crate::nat::may_be_seen`] to say.
 pub fn parse_answer(answer: &[u8]) -> Option<([u8; 12], SocketAddr)> {
     if !whole(answer) {
         return None;
@@ -105,7 +106,9 @@ pub fn parse_answer(answer: &[u8]) -> Option<([u8; 12], SocketAddr)> {
         return None;
     }
     let mapped = message.get::<XorMappedAddress>()?.as_xor_mapped_address().ok()?;
-    Some((*message.transaction_id().as_bytes(), *mapped.socket_address()))
+    let address = mapped.socket_address();
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+    Some((*message.transaction_id().as_bytes(), address))
 }
 
 /// Whether it is STUN, and the length in the header is that of the datagram.

@@ -269,6 +269,43 @@ fn a_lie_about_our_address_reaches_nobody_with_more_than_two_datagrams() {
 }
 
 #[test]
+fn an_address_at_which_no_node_can_be_is_refused_and_shown() {
+    for lie in ["224.0.0.1:5", "127.0.0.1:5", "198.51.100.9:0"] {
+        let said: SocketAddr = lie.parse().unwrap();
+        let world = World {
+            lie: Some((TWO[0].parse().unwrap(), said)),
+            ..World::new(&TWO)
+        };
+        let (report, elsewhere) = world.check();
+        assert!(!elsewhere.contains_key(&said), "{elsewhere:?}");
+        assert!(!report.contradiction, "it counts for nothing");
+        assert_eq!(
+            report.nat.mapping,
+            Mapping::EndpointIndependent,
+            "of what the others say"
+        );
+        let refused: Vec<_> = report
+            .relays
+            .iter()
+            .map(|relay| (relay.refused, relay.seen))
+            .collect();
+        assert_eq!(refused[0], (Some(said), None));
+        assert!(
+            refused[1..]
+                .iter()
+                .all(|(refused, seen)| refused.is_none() && seen.is_some())
+        );
+        let alone = World {
+            relays: vec![TWO[0].parse().unwrap()],
+            ..world
+        };
+        let (report, _) = alone.check();
+        assert!(report.udp, "it answered");
+        assert!(report.meaning().contains("lie"), "{}", report.meaning());
+    }
+}
+
+#[test]
 fn it_ends_in_three_seconds_and_sends_few_datagrams() {
     let begin = start();
     let world = World {

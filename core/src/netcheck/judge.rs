@@ -28,9 +28,16 @@ pub(super) fn report(
 ) -> Report {
     let v4 = mapped(questions, SocketNumber::MAPPING);
     let v6 = mapped(questions, SocketNumber::MAPPING_V6);
-    let relays = observers
+    let refused = |address: SocketAddr| {
+        let asked = questions.iter().filter(move |question| question.to == address);
+        asked.filter_map(Question::refused).next()
+    };
+    let relays: Vec<RelaySeen> = observers
         .iter()
-        .map(|observer| relay_seen(*observer, &v4, &v6))
+        .map(|observer| RelaySeen {
+            refused: refused(observer.address),
+            ..relay_seen(*observer, &v4, &v6)
+        })
         .collect();
     let ips: BTreeSet<IpAddr> = v4.iter().map(|(_, answer)| answer.seen.ip()).collect();
     let mapping = mapping(&v4, own);
@@ -38,7 +45,7 @@ pub(super) fn report(
         .iter()
         .map(|(_, answer)| answer.seen.port() == answer.local_port);
     Report {
-        udp: !(v4.is_empty() && v6.is_empty()),
+        udp: !(v4.is_empty() && v6.is_empty()) || relays.iter().any(|relay| relay.refused.is_some()),
         ipv6: !v6.is_empty(),
         nat: NatBehaviour {
             mapping,
@@ -59,6 +66,7 @@ fn relay_seen(observer: Observer, v4: &[(SocketAddr, Answer)], v6: &[(SocketAddr
         observer,
         rtt: answer.map(|(_, answer)| answer.rtt),
         seen: answer.map(|(_, answer)| answer.seen),
+        refused: None,
     }
 }
 

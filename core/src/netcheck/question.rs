@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::SocketNumber;
+use crate::nat::may_be_seen;
 use crate::stun::{self, Change};
 
 /// When it is asked, counted from the first time.
@@ -33,6 +34,8 @@ pub(super) struct Question {
     sent: usize,
     last: Instant,
     answer: Option<Answer>,
+    /// An answer that cannot be true.
+    refused: Option<SocketAddr>,
 }
 
 impl Question {
@@ -52,6 +55,7 @@ impl Question {
             sent: 0,
             last: now,
             answer: None,
+            refused: None,
         }
     }
 
@@ -66,7 +70,9 @@ impl Question {
             .is_none_or(|known| known.from == self.to && from != self.to);
         // who was not asked answers only where that was wanted
         let expected = from == self.to || self.change != Change::default();
-        if better && expected {
+        if expected && !may_be_seen(seen) {
+            self.refused = Some(seen);
+        } else if better && expected {
             let rtt = now.saturating_duration_since(self.last);
             self.answer = Some(Answer {
                 from,
@@ -79,6 +85,11 @@ impl Question {
 
     pub(super) fn answer(&self) -> Option<Answer> {
         self.answer
+    }
+
+    /// Where who was asked says to see us, where no node can be.
+    pub(super) fn refused(&self) -> Option<SocketAddr> {
+        self.refused
     }
 
     pub(super) fn seen(&self) -> Option<SocketAddr> {

@@ -24,6 +24,8 @@ pub struct RelaySeen {
     pub rtt: Option<Duration>,
     /// Where it sees this node's socket.
     pub seen: Option<SocketAddr>,
+    /// Where it says to see it, where no node can be ([`crate::nat::may_be_seen`]): it counts for nothing.
+    pub refused: Option<SocketAddr>,
 }
 
 /// What a check found.
@@ -70,6 +72,9 @@ impl Report {
             }
             (Mapping::Unknown, _) if self.seen_v4().is_some() => {
                 "one outside port towards both ports of the relay: most likely an easy NAT; a second relay address would make it certain"
+            }
+            (Mapping::Unknown, _) if !self.ipv6 => {
+                "the relays answer, but not with what can be this machine's address: they lie, or something on the way changes their answers; paths go through them all the same"
             }
             (Mapping::Unknown, _) => "only IPv6 answers: direct paths to peers that have it",
         }

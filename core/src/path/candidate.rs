@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use crate::nat::may_be_seen;
 use crate::statement::{Candidate, CandidateKind, MAX_CANDIDATES};
 
 /// What the node knows of its own place.
@@ -58,7 +59,9 @@ impl Local {
         let hosts = hosts.filter(|host| is_sane(*host) && !is_link_local(host.ip()));
         let mut all: Vec<Candidate> = Vec::new();
         let hosts = hosts.map(|addr| (CandidateKind::Host, addr));
-        let seen = reflexive.map(|addr| (CandidateKind::ServerReflexive, addr));
+        let elsewhere = |seen: &SocketAddr| !self.meshes.iter().any(|mesh| mesh.contains(&seen.ip()));
+        let seen = reflexive.filter(elsewhere);
+        let seen = seen.map(|addr| (CandidateKind::ServerReflexive, addr));
         let mapped = mapped.filter(|outside| is_sane(*outside) && !is_private(outside.ip()));
         let mapped = mapped.map(|addr| (CandidateKind::PortMapped, addr));
         for (kind, addr) in hosts.chain(mapped).chain(seen) {
@@ -92,7 +95,11 @@ impl Vicinity<'_> {
     /// prefix or behind the same NAT; everywhere else it would reach strangers.
     pub(super) fn makes_sense(&self, kind: CandidateKind, address: SocketAddr) -> bool {
         let ip = address.ip();
-        if !is_sane(address) || self.local.is_own(address) || !self.local.has_family_of(ip) {
+        // an IPv4 address is written as one
+        if ip != ip.to_canonical() || !is_sane(address) {
+            return false;
+        }
+        if self.local.is_own(address) || !self.local.has_family_of(ip) {
             return false;
         }
         if self.local.meshes.iter().any(|mesh| mesh.contains(&ip)) {
@@ -103,10 +110,9 @@ impl Vicinity<'_> {
             CandidateKind::Host if is_private(ip) => {
                 self.same_public_address || self.local.shares_a_prefix(ip)
             }
-            CandidateKind::Host
-            | CandidateKind::ServerReflexive
-            | CandidateKind::PeerReflexive
-            | CandidateKind::PortMapped => true,
+            // nobody is seen from elsewhere at one, whatever a peer says
+            CandidateKind::ServerReflexive | CandidateKind::PortMapped => !is_link_local(ip),
+            CandidateKind::Host | CandidateKind::PeerReflexive => true,
         }
     }
 }
@@ -120,10 +126,9 @@ pub(super) fn kind_of(address: SocketAddr) -> CandidateKind {
     }
 }
 
+/// Whether a node may be at this address at all, as others see it or on its own link.
 fn is_sane(address: SocketAddr) -> bool {
-    let ip = address.ip();
-    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast() || v4.octets()[0] == 0);
-    address.port() != 0 && !ip.is_unspecified() && !ip.is_loopback() && !ip.is_multicast() && !broadcast
+    may_be_seen(address) || address.port() != 0 && is_link_local(address.ip())
 }
 
 fn is_link_local(ip: IpAddr) -> bool {
@@ -201,8 +206,23 @@ mod tests {
             "[::1]:51820",
             "[ff02::1]:51820",
             "[fe80::9]:51820",
+            "[::ffff:127.0.0.1]:51820",
+            "[::ffff:10.77.0.3]:51820",
         ] {
             assert!(!tried(CandidateKind::Host, text, true), "{text}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_seen_from_elsewhere_at_a_link_local_address() {
+        for text in [
+            "169.254.169.254:80",
+            "[fe80::9]:51820",
+            "[::ffff:169.254.169.254]:80",
+        ] {
+            for kind in [CandidateKind::ServerReflexive, CandidateKind::PortMapped] {
+                assert!(!tried(kind, text, true), "{text}");
+            }
         }
     }
 

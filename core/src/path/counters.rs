@@ -17,6 +17,8 @@ pub struct Counters {
     pub replayed: u64,
     /// Pongs to no ping of ours.
     pub unasked: u64,
+    /// Times that an observer said to see this node where no node can be.
+    pub implausible: u64,
     /// Datagrams not sent because of the limits on unproven addresses.
     pub limited: u64,
     /// Datagrams and events dropped because the driver did not fetch them.
@@ -34,6 +36,7 @@ impl Counters {
             unopened,
             replayed,
             unasked,
+            implausible,
             limited,
             overflowed,
         } = *self;
@@ -45,6 +48,7 @@ impl Counters {
             ("unopened", unopened),
             ("replayed", replayed),
             ("unasked", unasked),
+            ("implausible", implausible),
             ("limited", limited),
             ("overflowed", overflowed),
         ]

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 
+use crate::nat::may_be_seen;
 use crate::stun;
 
 use super::{Destination, Transmit};
@@ -35,6 +36,17 @@ pub(super) enum News {
     Address,
     /// We are seen at another port.
     Port,
+}
+
+/// What an answer to a question of ours came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It says what is known.
+    Old,
+    /// It says something new.
+    New(SocketAddr, News),
+    /// It names an address at which no node can be: it is as if it had not come.
+    Implausible,
 }
 
 /// What observers said, and who is being asked.
@@ -80,7 +92,7 @@ impl Reflexive {
     pub(super) fn remember(&mut self, addresses: impl Iterator<Item = SocketAddr>) {
         let known = |address: &SocketAddr| self.seen.values().any(|seen| seen.is_ipv4() == address.is_ipv4());
         self.remembered = addresses
-            .filter(|address| !known(address))
+            .filter(|address| may_be_seen(*address) && !known(address))
             .take(MAX_OBSERVERS)
             .collect();
     }
@@ -112,13 +124,17 @@ impl Reflexive {
         changed.then_some(if known { News::Port } else { News::Address })
     }
 
-    /// Takes a STUN answer; the address where it answers a question of ours and is news.
-    pub(super) fn handle_answer(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<(SocketAddr, News)> {
+    /// Takes a STUN answer; none where it answers no question of ours.
+    pub(super) fn handle_answer(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<Answer> {
         let (transaction, address) = stun::parse_answer(datagram)?;
         self.asking
             .get(&from)
             .filter(|question| question.transaction == transaction)?;
-        Some((address, self.saw(from, address)?))
+        if !may_be_seen(address) {
+            return Some(Answer::Implausible);
+        }
+        let news = self.saw(from, address);
+        Some(news.map_or(Answer::Old, |news| Answer::New(address, news)))
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {

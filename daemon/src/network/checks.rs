@@ -197,13 +197,22 @@ impl Task {
 fn relay_check(seen: &RelaySeen, home: Option<&str>, has_ipv6: bool) -> local::RelayCheck {
     let relay = seen.observer.relay.to_string();
     let address = seen.observer.address;
-    let problem = seen.rtt.is_none().then(|| match address.is_ipv4() || has_ipv6 {
-        true => format!(
-            "does not answer: it is down, {address} is not its address, or UDP to port {} is blocked",
-            address.port()
-        ),
-        false => "out of reach: this node has no IPv6 address".to_owned(),
+    let refused = seen.refused.map(|said| {
+        format!(
+            "says that it sees this node at {said}, where no node can be: it lies, or something on the way changes its answers; it is \
+             not believed"
+        )
     });
+    let silent = || {
+        seen.rtt.is_none().then(|| match address.is_ipv4() || has_ipv6 {
+            true => format!(
+                "does not answer: it is down, {address} is not its address, or UDP to port {} is blocked",
+                address.port()
+            ),
+            false => "out of reach: this node has no IPv6 address".to_owned(),
+        })
+    };
+    let problem = refused.or_else(silent);
     local::RelayCheck {
         home: home == Some(relay.as_str()),
         relay,

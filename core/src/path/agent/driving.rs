@@ -7,9 +7,10 @@ use std::time::Instant;
 use crate::demux::{Class, RELAY_CONTROL_SESSION, classify, split_relay};
 use crate::id::NodeId;
 use crate::keys::DiscoveryPublic;
+use crate::nat::may_be_seen;
 use crate::path::beacon::{self, Beacon};
 use crate::path::peer::Peer;
-use crate::path::reflexive::News;
+use crate::path::reflexive::{Answer, News};
 use crate::path::{Destination, Endpoint, Event, Source, Transmit, discovery};
 use crate::relay::RelayEvent;
 
@@ -29,8 +30,10 @@ impl Agent {
             }
             (Source::Socket(from), Class::Stun) if from.socket.is_primary() => {
                 let from = from.address;
-                if let Some((address, news)) = self.shared.reflexive.handle_answer(from, bytes) {
-                    self.seen_at(now, from, address, news);
+                match self.shared.reflexive.handle_answer(from, bytes) {
+                    Some(Answer::New(address, news)) => self.seen_at(now, from, address, news),
+                    Some(Answer::Implausible) => self.shared.counters.implausible += 1,
+                    Some(Answer::Old) | None => {}
                 }
             }
             (Source::Relay { relay, session }, Class::Discovery) => {
@@ -213,11 +216,11 @@ impl Agent {
             match event {
                 RelayEvent::Bound { seen, anew, .. } => {
                     let observer = self.shared.relays.observer(relay);
+                    let plausible = may_be_seen(seen);
+                    self.shared.counters.implausible += u64::from(observer.is_some() && !plausible);
                     let (relays, reflexive) = (&self.shared.relays, &self.shared.reflexive);
-                    let observer = observer.filter(|by| {
-                        let stale = relays.is_far(relay) && reflexive.knows(*by);
-                        !stale && !seen.ip().is_loopback() && !seen.ip().is_unspecified()
-                    });
+                    let observer =
+                        observer.filter(|by| plausible && !(relays.is_far(relay) && reflexive.knows(*by)));
                     if let Some(observer) = observer
                         && let Some(news) = self.shared.reflexive.saw(observer, seen)
                     {

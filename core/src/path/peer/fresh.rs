@@ -12,7 +12,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::nat::NatBehaviour;
+use crate::nat::{NatBehaviour, may_be_seen};
 use crate::path::discovery::Stage;
 use crate::path::shared::Shared;
 use crate::path::{Destination, Endpoint, Method, Remote, SocketId, Transmit};
@@ -124,6 +124,11 @@ impl Peer {
         }) else {
             return;
         };
+        if !may_be_seen(address) {
+            // the next observer is asked when it is time
+            shared.counters.implausible += 1;
+            return;
+        }
         (fresh.seen, fresh.next) = (Some(address), None);
         match fresh.theirs {
             None => self.call_with(shared, Stage::FreshAsked, vec![address]),
