@@ -61,6 +61,8 @@ pub(super) struct Shared {
     pub(super) sockets: SocketIds,
     /// The peer for which a birthday search runs.
     pub(super) searching: Option<NodeId>,
+    /// When another peer last wanted one.
+    pub(super) search_wanted: Option<Instant>,
     pub(super) rng: ChaCha20Rng,
     started: Instant,
     budget: Budget,
@@ -81,6 +83,7 @@ impl Shared {
             counters: Counters::default(),
             sockets: SocketIds::default(),
             searching: None,
+            search_wanted: None,
             rng,
             started: now,
             budget: Budget::new(now),

@@ -10,7 +10,8 @@
 //!    flow of its own, gives the searching host another port for that remote, **and from then on for every other**, so that
 //!    one such port found spoils the rest of the search.
 //!
-//! One pair at a time does this, at most 500 datagrams a second, and only to an address that the peer itself has named and at
+//! One pair at a time does this, and where another waits for at most six seconds, by when all but one search in thirty has found what can be
+//! found (of those behind one NAT all but one in a thousand); at most 500 datagrams a second, and only to an address that the peer itself has named and at
 //! which a relay sees it (`vouched.rs`).
 
 use std::net::{IpAddr, SocketAddr};
@@ -38,6 +39,10 @@ const FURTHER_AFTER: Duration = Duration::from_secs(3);
 const SEARCH_EVERY: Duration = Duration::from_secs(60);
 /// Another pair searches: one at a time.
 const WAIT_FOR_OTHERS: Duration = Duration::from_millis(250);
+/// A search that began so long ago ends where another pair waits for its turn: 0.6 s of primers, 3 s of search, the further primers, 1.7 s.
+const TURN: Duration = Duration::from_secs(6);
+/// Who waits says so again within this time.
+const WANTED_FOR: Duration = Duration::from_millis(1_500);
 /// Pings of one search.
 const MAX_PROBES: u32 = 4_000;
 const FIRST_PORT: u32 = 1_024;
@@ -97,6 +102,7 @@ impl Peer {
             return;
         };
         if shared.searching.is_some() {
+            shared.search_wanted = Some(now);
             self.campaign.open_at = Some(now + WAIT_FOR_OTHERS);
             // it has its time when its turn comes
             self.go_on_searching(now);
@@ -168,10 +174,12 @@ impl Peer {
     pub(super) fn on_birthday(&mut self, now: Instant, seen: SocketAddr, shared: &mut Shared) {
         let vicinity = shared.vicinity(&self.info.candidates);
         let fits = seen.is_ipv4() && vicinity.makes_sense(CandidateKind::ServerReflexive, seen);
-        if !fits || self.has_sure_direct(now) || shared.searching.is_some() || shared.nat.is_dependent() {
+        if !fits || self.has_sure_direct(now) || shared.nat.is_dependent() || self.has_searched(now) {
             return;
         }
-        if self.has_searched(now) {
+        if shared.searching.is_some() {
+            // it calls again
+            shared.search_wanted = Some(now);
             return;
         }
         if !self.campaign.vouched.knows(now, seen.ip()) {
@@ -191,6 +199,14 @@ impl Peer {
             next: now,
         });
         self.run_searcher(now, shared);
+    }
+
+    /// Whether this search has had its turn: another pair waits.
+    pub(super) fn makes_way(&self, now: Instant, shared: &Shared) -> bool {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let searches = self.campaign.opener.is_some() || self.campaign.searcher.is_some();
+        let long = self.campaign.searched.is_some_and(|at| since(at) >= TURN);
+        searches && long && shared.search_wanted.is_some_and(|at| since(at) < WANTED_FOR)
     }
 
     fn has_searched(&self, now: Instant) -> bool {

@@ -141,7 +141,7 @@ impl Peer {
 
     /// Does what is due.
     pub(super) fn run_campaign(&mut self, now: Instant, shared: &mut Shared) {
-        if self.campaign.ends.is_some_and(|ends| now >= ends) {
+        if self.campaign.ends.is_some_and(|ends| now >= ends) || self.makes_way(now, shared) {
             self.next_method(now, shared);
         }
         self.run_fresh(now, shared);
