@@ -119,7 +119,7 @@ impl Relays {
 
     /// Opens sessions to `peer`: at its home relay, else at ours, else at the nearest; at the next best one as well, so that
     /// the death of the first costs no round trip; and at every node that is a nearer relay. At all relays where the best one
-    /// is in doubt or `everywhere` says so.
+    /// is in doubt or `everywhere` says so. A peer that is itself a relay is not asked for a session with itself.
     pub(super) fn open(&mut self, now: Instant, peer: NodeId, home: Option<RelayId>, everywhere: bool) {
         let own = self.home;
         let preference = |client: &RelayClient| {
@@ -134,13 +134,18 @@ impl Relays {
                 client.info().id,
             )
         };
-        let mut ranked: Vec<_> = self.clients.iter().map(preference).collect();
+        let others = self
+            .clients
+            .iter()
+            .filter(|client| client.info().node != Some(peer));
+        let mut ranked: Vec<_> = others.map(preference).collect();
         ranked.sort_unstable();
         let (best, spare) = (ranked.first().copied(), ranked.get(1).copied());
         let spare = spare.filter(|spare| !spare.0 && !spare.1);
         let doubtful = best.is_none_or(|best| best.0);
         let nearer = |client: &RelayClient| is_node(client) && best.is_some_and(|best| client.rtt() < best.4);
-        for client in &mut self.clients {
+        let others = self.clients.iter_mut();
+        for client in others.filter(|client| client.info().node != Some(peer)) {
             let rank = Some(preference(client));
             if everywhere || doubtful || nearer(client) || rank == best || rank == spare {
                 client.open(now, peer);
@@ -154,7 +159,7 @@ impl Relays {
         let mut ranked: Vec<_> = self
             .clients
             .iter_mut()
-            .filter(|client| client.bound_to().is_some())
+            .filter(|client| client.bound_to().is_some() && client.info().node != Some(peer))
             .collect();
         ranked.sort_by_key(|client| {
             let id = Some(client.info().id);

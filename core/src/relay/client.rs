@@ -282,9 +282,6 @@ impl RelayClient {
                 }
                 _ => self.event(RelayEvent::Refused { peer, code }),
             }
-            if asked.is_some() && code == RefusalCode::NotAMember {
-                self.openings.give_up(peer);
-            }
         } else if code == RefusalCode::NotAMember && self.binding.asked(subject) {
             self.binding.not_a_member(now);
         }

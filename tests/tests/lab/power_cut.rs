@@ -51,6 +51,7 @@ fn cut_again_and_again(times: u32) -> Vec<Duration> {
         bed.relay.kill();
         cut(&bed, round);
         took.push(all_reach(&bed, round));
+        nobody_is_flooded(&bed, round);
         bed.relay.start_again();
         bed.settle();
     }
@@ -90,6 +91,14 @@ fn cut(bed: &Bed, round: u32) {
         order.reverse();
     }
     order.into_iter().for_each(Node::start_again);
+}
+
+/// Nodes that relay are asked like any relay, also where the one whose session is wanted is the relay itself.
+fn nobody_is_flooded(bed: &Bed, round: u32) {
+    for node in &bed.nodes {
+        let status = node.status().expect("it answers").to_string();
+        assert!(!status.contains("floods"), "power cut {round}: {status}");
+    }
 }
 
 /// One side asks, as the machine outside of a cluster does: nothing but its packets tells the others that it wants them.

@@ -81,14 +81,10 @@ impl Openings {
     }
 
     pub(super) fn forget(&mut self, peer: NodeId) {
-        self.give_up(peer);
+        self.asking.remove(&peer);
         if let Some(session) = self.sessions.remove(&peer) {
             self.peers.remove(&session);
         }
-    }
-
-    pub(super) fn give_up(&mut self, peer: NodeId) {
-        self.asking.remove(&peer);
     }
 
     /// The node was bound just now: what was refused or never sent is sent now.
