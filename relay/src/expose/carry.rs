@@ -18,6 +18,8 @@ use super::tunnels::Tunnel;
 
 /// How long one target may take to accept a connection. With two that are silent a third is reached within the bar of 3 s.
 const DIAL: Duration = Duration::from_secs(1);
+/// How long the last one may take: nobody is left to be asked, and a packet that is lost on the way is sent again after 1 s.
+const LAST_DIAL: Duration = Duration::from_secs(4);
 /// Targets that are tried for one connection.
 const MAX_DIALS: usize = 5;
 /// A side that is gone without a word is noticed after two minutes of silence.
@@ -29,8 +31,12 @@ pub async fn carry(mut client: TcpStream, seen: Vec<u8>, inside: Inside) {
     settle(&client);
     let Ok(reached) = client.local_addr() else { return };
     let (proxy, idle) = service.manner();
-    for place in service.choose().into_iter().take(MAX_DIALS) {
-        let mut target = match dial(place.address, service.tunnel().as_ref()).await {
+    let mut places = service.choose();
+    places.truncate(MAX_DIALS);
+    let count = places.len();
+    for (nth, place) in (1..).zip(places) {
+        let patience = if nth == count { LAST_DIAL } else { DIAL };
+        let mut target = match dial(place.address, service.tunnel().as_ref(), patience).await {
             Ok(target) => target,
             Err(refused) => {
                 service.failed(place.member, refused);
@@ -73,9 +79,9 @@ pub async fn carry(mut client: TcpStream, seen: Vec<u8>, inside: Inside) {
 }
 
 /// `Err(true)` where it was refused.
-async fn dial(address: SocketAddr, tunnel: Option<&Tunnel>) -> Result<TcpStream, bool> {
+async fn dial(address: SocketAddr, tunnel: Option<&Tunnel>, patience: Duration) -> Result<TcpStream, bool> {
     let tunnel = tunnel.ok_or(false)?;
-    match timeout(DIAL, connect(address, tunnel)).await {
+    match timeout(patience, connect(address, tunnel)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(error.kind() == io::ErrorKind::ConnectionRefused),
         Err(_) => Err(false),
