@@ -81,6 +81,12 @@ impl Process {
         self.status_field("VmRSS:")
     }
 
+    /// Resident memory of its own in KiB (`RssAnon`), without pages of files such as the program's code; 0 where the process has
+    /// ended.
+    pub fn own_kib(&self) -> u64 {
+        self.status_field("RssAnon:")
+    }
+
     /// The highest resident memory so far in KiB (`VmHWM`), 0 where the process has ended.
     pub fn peak_rss_kib(&self) -> u64 {
         self.status_field("VmHWM:")

@@ -104,6 +104,8 @@ impl Worker {
     /// Runs until [`Shared::stop`].
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(8);
+        // a thread's first look at a table takes memory (arc-swap's list of readers): before the first packet
+        drop(self.shared.table.load());
         while !self.shared.stop.load(Ordering::Acquire) {
             let helps = self.rx.is_none() && self.tx.is_some();
             let before = Instant::now();
