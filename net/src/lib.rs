@@ -12,6 +12,7 @@
 //! | [`interfaces`] | what the machine has, in one look | tokio |
 //! | [`nft`] | our nftables tables, by the `nft` program | tokio |
 //! | [`nft_changes`] | that somebody changed nftables rules | tokio |
+//! | [`tcp`] | options of connections that are carried for others | plain |
 //! | [`sysctl`] | settings of single interfaces, put back later | plain |
 //! | [`fdstore`], [`holder`] | descriptors that outlive the process: systemd's store, or a process of our own | plain |
 //! | [`facts`] | what tells this machine from others | plain |
@@ -37,6 +38,7 @@ pub mod nft_changes;
 pub mod poll;
 pub mod raw;
 pub mod sysctl;
+pub mod tcp;
 pub mod tun;
 pub mod udp;
 pub mod wanted;

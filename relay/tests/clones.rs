@@ -6,7 +6,6 @@ use hyper::Method;
 use meshd_api::client::ClientError;
 use meshd_api::coordinator::admin::{Done, NodeInfo, TokenCreate};
 use meshd_api::coordinator::node::{Leave, RecordUpdate};
-use meshd_core::statement::{Departure, Signed};
 use world::{MapStream, TestNode, World};
 
 const ORIGINAL: [&str; 3] = ["m", "d", "r"];
@@ -86,25 +85,13 @@ async fn a_clone_beside_its_living_original_is_refused_and_both_are_named() {
     assert_eq!(original.notices[0].0, "clone");
 }
 
-fn departure(node: &TestNode) -> Leave {
-    let departure = Departure {
-        network: node.token.network(),
-        node: node.id,
-        serial: 99,
-    };
-    Leave {
-        departure: Signed::sign(departure, &node.identity).unwrap().bytes().into(),
-        facts: node.facts.clone(),
-    }
-}
-
 #[tokio::test]
 async fn a_clone_does_not_leave_in_the_name_of_its_living_original() {
     let (world, node) = joined(false).await;
     let clone = node.cloned(OTHER);
     let mut original = node.stream(world.https()).await;
     original.until_names(&["db1"]).await;
-    let leave = departure(&clone);
+    let leave = clone.departure();
     let leaving = clone.post::<Done>(world.https(), "leave", &leave);
     let (code, _) = refused(beside(&world, (&node, &mut original), leaving).await);
     assert_eq!(code, "clone");
@@ -128,7 +115,7 @@ async fn a_clone_does_not_leave_in_the_name_of_its_living_original() {
         .await;
     assert_eq!(refused(left).0, "clone");
     assert_eq!(world.nodes("prod").await.len(), 1, "the original is in");
-    let leave = departure(&node);
+    let leave = node.departure();
     node.post::<Done>(world.https(), "leave", &leave).await.unwrap();
     assert_eq!(world.nodes("prod").await.len(), 0, "it may leave itself");
 }

@@ -2,10 +2,7 @@
 
 mod world;
 
-use meshd_api::coordinator::admin::Done;
-use meshd_api::coordinator::admin::TokenCreate;
-use meshd_api::coordinator::node::Leave;
-use meshd_core::statement::{Departure, Signed};
+use meshd_api::coordinator::admin::{Done, TokenCreate};
 use meshd_core::token::JoinToken;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
 use std::alloc::System;
@@ -30,16 +27,9 @@ async fn come_and_go(world: &World, token: &JoinToken, number: u32) {
     let mut stream = node.stream(world.https()).await;
     stream.until_names(&[&format!("n{number}")]).await;
     drop(stream);
-    let departure = Departure {
-        network: token.network(),
-        node: node.id,
-        serial: 99,
-    };
-    let leave = Leave {
-        departure: Signed::sign(departure, &node.identity).unwrap().bytes().into(),
-        facts: Default::default(),
-    };
-    node.post::<Done>(world.https(), "leave", &leave).await.unwrap();
+    node.post::<Done>(world.https(), "leave", &node.departure())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

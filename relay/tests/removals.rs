@@ -5,9 +5,8 @@ mod world;
 use meshd_api::Base64Bytes;
 use meshd_api::client::ClientError;
 use meshd_api::coordinator::admin::{Done, TokenCreate, TokenCreated};
-use meshd_api::coordinator::node::{Entries, Leave};
+use meshd_api::coordinator::node::Entries;
 use meshd_core::map::{Death, RemovalProof};
-use meshd_core::statement::{Departure, Signed};
 use meshd_core::token::JoinToken;
 use serde_json::json;
 use world::{TestNode, World};
@@ -56,16 +55,9 @@ async fn a_replaced_node_is_shown_who_took_its_place_also_when_that_one_is_out_i
 async fn a_node_that_left_is_shown_its_own_departure() {
     let (world, token) = network().await;
     let mut node = TestNode::enter(&token, world.https(), "a").await;
-    let departure = Departure {
-        network: token.network(),
-        node: node.id,
-        serial: 99,
-    };
-    let leave = Leave {
-        departure: Signed::sign(departure, &node.identity).unwrap().bytes().into(),
-        facts: Default::default(),
-    };
-    node.post::<Done>(world.https(), "leave", &leave).await.unwrap();
+    node.post::<Done>(world.https(), "leave", &node.departure())
+        .await
+        .unwrap();
     let world = world.restart().await;
     let refused = node.put_record(world.https()).await;
     assert_eq!(told(&node, refused).await, Some(Death::Departed));

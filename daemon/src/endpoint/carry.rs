@@ -2,7 +2,7 @@
 
 use super::service::Shared;
 use meshd_core::statement::Member;
-use rustix::net::sockopt;
+use meshd_net::tcp::settle;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,8 +17,6 @@ const DIAL: Duration = Duration::from_secs(1);
 const MAX_DIALS: usize = 5;
 /// Bytes that wait in one direction; a client that does not read is not read for.
 const BUFFER: usize = 16 * 1024;
-/// A peer that is gone without a word is noticed after two minutes of silence.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
 /// Counts a connection as closed, however it ends.
 struct Open<'a> {
@@ -74,13 +72,4 @@ async fn dial(address: SocketAddr) -> Result<TcpStream, bool> {
         Ok(Err(error)) => Err(error.kind() == ErrorKind::ConnectionRefused),
         Err(_) => Err(false),
     }
-}
-
-fn settle(stream: &TcpStream) {
-    let (idle, every, times) = KEEPALIVE;
-    let _ = stream.set_nodelay(true);
-    let _ = sockopt::set_socket_keepalive(stream, true);
-    let _ = sockopt::set_tcp_keepidle(stream, idle);
-    let _ = sockopt::set_tcp_keepintvl(stream, every);
-    let _ = sockopt::set_tcp_keepcnt(stream, times);
 }

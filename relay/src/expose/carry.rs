@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use meshd_core::expose::proxy_header;
 use meshd_core::statement::Protocol;
-use rustix::net::sockopt;
+use meshd_net::tcp::settle;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -22,8 +22,6 @@ const DIAL: Duration = Duration::from_secs(1);
 const LAST_DIAL: Duration = Duration::from_secs(4);
 /// Targets that are tried for one connection.
 const MAX_DIALS: usize = 5;
-/// A side that is gone without a word is noticed after two minutes of silence.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
 /// Carries a client's connection, of which `seen` was read already, to the first target that takes it.
 pub async fn carry(mut client: TcpStream, seen: Vec<u8>, inside: Inside) {
@@ -93,13 +91,4 @@ pub async fn connect(address: SocketAddr, tunnel: &Tunnel) -> io::Result<TcpStre
     let socket = TcpSocket::new_v4()?;
     socket.bind_device(Some(tunnel.interface.as_bytes()))?;
     socket.connect(address).await
-}
-
-fn settle(stream: &TcpStream) {
-    let (idle, every, times) = KEEPALIVE;
-    let _ = stream.set_nodelay(true);
-    let _ = sockopt::set_socket_keepalive(stream, true);
-    let _ = sockopt::set_tcp_keepidle(stream, idle);
-    let _ = sockopt::set_tcp_keepintvl(stream, every);
-    let _ = sockopt::set_tcp_keepcnt(stream, times);
 }

@@ -13,12 +13,12 @@ use hyper::Method;
 use meshd_api::Problem;
 use meshd_api::client::{ClientError, Connection, LineStream, pinned, unix};
 use meshd_api::coordinator::admin::{Done, NetworkCreate, NetworkInfo, NodeInfo, TokenCreate, TokenCreated};
-use meshd_api::coordinator::node::{JoinReply, JoinRequest, RecordUpdate};
+use meshd_api::coordinator::node::{JoinReply, JoinRequest, Leave, RecordUpdate};
 use meshd_core::auth::NodeAuthorization;
 use meshd_core::id::NodeId;
 use meshd_core::keys::{DiscoverySecret, IdentitySecret, WireGuardSecret};
 use meshd_core::map::{Death, MapHolder, RemovalProof};
-use meshd_core::statement::{Enrolment, Record, Signed};
+use meshd_core::statement::{Departure, Enrolment, Record, Signed};
 use meshd_core::token::JoinToken;
 use meshrelay::config::{Config, Listen};
 use meshrelay::coordinator::first_batch;
@@ -302,6 +302,19 @@ impl TestNode {
     pub fn proven_death(&self, problem: &Problem) -> Option<Death> {
         let proof = RemovalProof::decode(&problem.proof.as_ref()?.0).unwrap();
         proof.death_of(&self.token.root, self.enrolment.value())
+    }
+
+    /// Its word that it leaves.
+    pub fn departure(&self) -> Leave {
+        let departure = Departure {
+            network: self.token.network(),
+            node: self.id,
+            serial: 99,
+        };
+        Leave {
+            departure: Signed::sign(departure, &self.identity).unwrap().bytes().into(),
+            facts: self.facts.clone(),
+        }
     }
 
     /// Answers a ping.
