@@ -20,13 +20,14 @@ enum Site {
     Symmetric,
     Counting,
     CarrierHome,
+    CarrierLinux,
     CarrierCone,
     CarrierSymmetric,
 }
 
 use Site::*;
 
-const ALL: [Site; 11] = [
+const ALL: [Site; 12] = [
     Public,
     Firewall,
     Cone,
@@ -36,6 +37,7 @@ const ALL: [Site; 11] = [
     Symmetric,
     Counting,
     CarrierHome,
+    CarrierLinux,
     CarrierCone,
     CarrierSymmetric,
 ];
@@ -71,6 +73,7 @@ impl Site {
             Symmetric => (Some(NatKind::SYMMETRIC), None),
             Counting => (Some(NatKind::COUNTING), None),
             CarrierHome => (Some(NatKind::HOME), Some(NatKind::HOME)),
+            CarrierLinux => (Some(NatKind::HOME), Some(NatKind::LINUX)),
             CarrierCone => (Some(NatKind::HOME), Some(NatKind::CONE)),
             CarrierSymmetric => (Some(NatKind::HOME), Some(NatKind::SYMMETRIC)),
         }
@@ -172,7 +175,12 @@ fn every_pair_of_nats_comes_to_what_can_be_had() {
             for (sites, delays) in [([one, other], [10, 15]), ([other, one], [20, 5])] {
                 let time = time_to_direct(sites, delays, number as u64);
                 match one.best_with(other) {
-                    Best::Direct => assert!(time.is_some_and(|time| time <= 2 * S), "{sites:?}: {time:?}"),
+                    Best::Direct => {
+                        // the first primers end between a home's NAT and its carrier's
+                        let farther = [one, other].contains(&CarrierLinux);
+                        let bar = if farther { 4 * S } else { 2 * S };
+                        assert!(time.is_some_and(|time| time <= bar), "{sites:?}: {time:?}");
+                    }
                     Best::Hard => assert!(time.is_some(), "{sites:?} stays relayed"),
                     Best::Relay => {}
                 }
@@ -289,16 +297,17 @@ fn whenever_the_way_opens_the_change_loses_no_packet() {
             }
             let begin = world.elapsed();
             world.cut(ann, bob);
-            world.flow(ann, bob, 10 * MS, 12 * S);
-            world.flow(bob, ann, 10 * MS, 12 * S);
+            world.flow(ann, bob, 10 * MS, 14 * S);
+            world.flow(bob, ann, 10 * MS, 14 * S);
             world.run(S + moment * 20 * MS);
             world.mend(ann, bob);
             // something new: the old ports are tried beside the fresh ones
             world.with_node(bob, |node, now| {
                 node.agent.set_nat_behaviour(now, Default::default())
             });
+            // the second fresh port's primers go far, for carriers' NATs: at worst it is found by the third
             assert!(
-                world.run_until(4 * S, |world| both_direct(world, ann, bob)),
+                world.run_until(7 * S, |world| both_direct(world, ann, bob)),
                 "{sites:?} after {moment}"
             );
             world.run(4 * S);

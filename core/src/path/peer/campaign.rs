@@ -35,8 +35,8 @@ const BIRTHDAY_FOR: Duration = Duration::from_secs(12);
 /// Fresh ports that are tried of a pair for which there is nothing else to try.
 const FRESH_TRIES: u8 = 3;
 
-/// Routers that a primer may meet, the last of which drops it: our own NAT, and the carrier's behind it in the next round,
-/// and so on. Two NATs that follow each other closely (a lab, two customers of one carrier) have one router between them,
+/// Routers that a primer may meet, the last of which drops it: our own NAT, and the carrier's behind it with the second fresh port
+/// or in the next round, and so on. Two NATs that follow each other closely (a lab, two customers of one carrier) have one router between them,
 /// so the first primer must not pass more than one; it is of no harm where it ends before a second NAT of ours.
 const PRIMER_TTL: [u8; 4] = [2, 3, 4, 5];
 
@@ -48,6 +48,8 @@ pub(super) struct Campaign {
     /// What was known when it began.
     plan: Plan,
     fresh_tries: u8,
+    /// Fresh ports that were opened, by whichever of the two began.
+    fresh_opened: u8,
     pub(super) fresh: Option<Fresh>,
     pub(super) opener: Option<Opener>,
     pub(super) searcher: Option<Searcher>,
@@ -115,7 +117,7 @@ impl Peer {
         let may = may_work(Method::Punch, shared.nat, theirs);
         self.campaign.plan = Plan::of(shared.nat, theirs);
         self.campaign.method = Some(Method::Punch);
-        self.campaign.fresh_tries = 0;
+        (self.campaign.fresh_tries, self.campaign.fresh_opened) = (0, 0);
         self.campaign.ends = Some(now + if may { PUNCH_FOR } else { PUNCH_BRIEFLY });
         self.campaign.begin(now, Method::Punch, Outcome::UnderWay);
     }
@@ -266,8 +268,16 @@ impl Peer {
         self.close_searches(shared);
     }
 
-    /// How far the primers of this round go.
+    /// A fresh port is opened.
+    pub(super) fn count_fresh(&mut self) {
+        self.campaign.fresh_opened = self.campaign.fresh_opened.saturating_add(1);
+    }
+
+    /// How far the primers go that are sent now.
     pub(super) fn primer_ttl(&self) -> u8 {
-        PRIMER_TTL[self.rounds.count.saturating_sub(1) as usize % PRIMER_TTL.len()]
+        let round = self.rounds.count.saturating_sub(1) as usize;
+        // the second one is for a carrier's NAT
+        let farther = usize::from(self.campaign.fresh_opened == 2);
+        PRIMER_TTL[(round + farther) % PRIMER_TTL.len()]
     }
 }

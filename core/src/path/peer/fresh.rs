@@ -74,6 +74,7 @@ impl Peer {
         if let Some(before) = self.campaign.fresh.take() {
             self.close_all_but_adopted(before.socket, 1, shared);
         }
+        self.count_fresh();
         let transaction = shared.random();
         self.campaign.fresh = Some(Fresh {
             socket,
