@@ -74,7 +74,10 @@ fn nat() -> impl Strategy<Value = NatKind> {
                 expiry: Duration::from_secs(expiry),
                 hairpin,
                 ports,
-                two_faced,
+                // only Linux is known to do so, and Linux filters by address and port
+                two_faced: two_faced
+                    && mapping == Dependence::None
+                    && filtering == Dependence::AddressAndPort,
             },
         )
 }
@@ -158,6 +161,11 @@ fn direct_is_certain(places: [Place; 2], same_site: bool, relay: bool) -> bool {
 }
 
 impl Place {
+    /// Whether a NAT gives another port for each remote.
+    fn is_dependent(self) -> bool {
+        self.nat().is_some_and(|nat| nat.mapping != Dependence::None)
+    }
+
     /// What the NATs come to, as far as reachability goes.
     fn nat(self) -> Option<NatKind> {
         match self {
@@ -317,7 +325,9 @@ impl Stage {
                 .iter()
                 .filter(|got| got.from == node_id(from) && got.at >= before)
                 .count();
-            let wanted = at_least_of_40(loss_permille);
+            // the port that one was told of may be forgotten by its NAT while another one carries: that way's death costs a second
+            let forgets = self.places.iter().any(|place| place.is_dependent());
+            let wanted = at_least_of_40(loss_permille) - if forgets { 10 } else { 0 };
             assert!(
                 !reachable || lately >= wanted,
                 "{lately} of 40 packets, {wanted} wanted, by {path:?}"
@@ -347,7 +357,9 @@ pub fn live(scenario: &Scenario) {
     stage.world.flow(ann, bob, 100 * MS, 300 * S);
     stage.world.flow(bob, ann, 100 * MS, 300 * S);
     stage.check(if loss == 0 { 3 * S } else { 15 * S }, loss);
-    let in_vain = kind(&stage.world, ann, bob) != PathKind::Direct;
+    // guesses of where a port is were in vain but for one
+    let guessed = stage.places.iter().all(|place| place.is_dependent());
+    let in_vain = guessed || kind(&stage.world, ann, bob) != PathKind::Direct;
     stage.befall(scenario.trouble);
     // who tried in vain has used up what an address that does not answer may get in a minute
     let soon = if scenario.trouble == Trouble::Blocked {
