@@ -30,6 +30,5 @@ pub mod pods;
 pub mod policy;
 pub mod run;
 pub mod serve;
-pub mod settle;
 pub mod state;
 pub mod supervisor;

@@ -17,7 +17,7 @@
 //! | [`fdstore`], [`holder`] | descriptors that outlive the process: systemd's store, or a process of our own | plain |
 //! | [`facts`] | what tells this machine from others | plain |
 //! | [`mod@file`] | files that are whole or not there; locks | plain |
-//! | [`memory`] | code that is not needed now is not resident | plain |
+//! | [`memory`], [`settle`] | code and heap that are not needed now are not resident | plain; a task |
 //! | [`lease`] | file leases: nobody writes a file while we replace it | plain |
 //!
 //! On the packet path ([`tun`], [`udp`], [`poll`]) nothing is allocated, logged or formatted per packet, and errors are
@@ -37,6 +37,7 @@ pub mod nft;
 pub mod nft_changes;
 pub mod poll;
 pub mod raw;
+pub mod settle;
 pub mod sysctl;
 pub mod tcp;
 pub mod tun;

@@ -16,6 +16,17 @@ pub fn release_code() -> usize {
     bytes
 }
 
+/// Gives heap pages that nothing is in back to the system. What is short-lived and large, a map's text on its way or a cluster's
+/// objects as they are first read, leaves holes between what lives long, which the C library keeps otherwise. Other C libraries than
+/// glibc do so by themselves, or not at all.
+pub fn release_heap() {
+    // SAFETY: it has no preconditions; it takes the allocator's own locks.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Releases what one object (the program or a library) has mapped and never writes.
 unsafe extern "C" fn release_segments(info: *mut libc::dl_phdr_info, _: usize, bytes: *mut c_void) -> c_int {
     // SAFETY: the C library gives a valid `info` for the time of the call, with `dlpi_phnum` headers at `dlpi_phdr`; `bytes` is

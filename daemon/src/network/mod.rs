@@ -43,7 +43,7 @@ use crate::descriptors::Descriptors;
 use crate::firewall::Firewall;
 use crate::machine::KernelNews;
 use crate::names::Names;
-use crate::settle::Settle;
+use meshd_net::settle::Settle;
 
 use crate::state::{Membership, NetworkFiles};
 use crate::supervisor::{self, Reply};

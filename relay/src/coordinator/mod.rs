@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use meshd_core::keys::CoordinatorPublic;
+use meshd_net::settle::Settle;
 use tokio::sync::{Notify, Semaphore, watch};
 use tracing::error;
 
@@ -121,14 +122,22 @@ impl Coordinator {
         self.replaced.notified().await;
     }
 
-    /// Pushes map changes to the streams, pings them, and removes ephemeral nodes that stay away. Never ends.
+    /// Pushes map changes to the streams, pings them, and removes ephemeral nodes that stay away; what changes needed for a moment is
+    /// given back after them. Never ends.
     pub async fn keep_streams(self) {
+        let settle = Settle::default();
+        settle.soon();
+        tokio::join!(settle.clone().run(), self.push_and_ping(settle));
+    }
+
+    async fn push_and_ping(self, settle: Settle) {
         let mut ping = tokio::time::interval(Duration::from_secs(u64::from(PING_SECONDS)));
         loop {
             tokio::select! {
                 () = self.dirty.notified() => {
                     tokio::time::sleep(COALESCE).await;
                     let _ = self.call(|state| { state.push_maps(); Ok(()) }).await;
+                    settle.soon();
                 }
                 _ = ping.tick() => {
                     let ticked = self.call(|state| { state.ping_all(); state.remove_absent(state.site.ephemeral_after) }).await;

@@ -1,10 +1,12 @@
-//! Small in memory while nothing happens: code that only a start or a change needs does not stay resident.
+//! Small in memory while nothing happens: what only a start or a change needs does not stay resident, neither code nor heap.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
+
+use crate::memory;
 
 /// How long things have to be quiet first.
 const QUIET: Duration = Duration::from_secs(1);
@@ -30,7 +32,8 @@ impl Settle {
                 }
                 () = sleep(ANYWAY) => {}
             }
-            meshd_net::memory::release_code();
+            memory::release_code();
+            memory::release_heap();
         }
     }
 }
