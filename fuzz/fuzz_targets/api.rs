@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use meshd_api::coordinator::{admin, node};
+use meshd_api::coordinator::{admin, ingress, node};
 use meshd_api::{Problem, local};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,7 +16,7 @@ fn round<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
 
 fuzz_target!(|data: &[u8]| {
     let Some((what, bytes)) = data.split_first() else { return };
-    match what % 16 {
+    match what % 18 {
         0 => round::<local::JoinRequest>(bytes),
         1 => round::<local::Status>(bytes),
         2 => round::<local::CleanRequest>(bytes),
@@ -32,6 +32,8 @@ fuzz_target!(|data: &[u8]| {
         12 => round::<admin::TokenRevoke>(bytes),
         13 => round::<admin::NodeAct>(bytes),
         14 => round::<admin::NameFree>(bytes),
-        _ => round::<Problem>(bytes),
+        15 => round::<Problem>(bytes),
+        16 => round::<ingress::IngressAsk>(bytes),
+        _ => round::<ingress::IngressSet>(bytes),
     }
 });

@@ -30,6 +30,9 @@
 //! | `GET /networks/{name}/exposures` | | array of [`ExposeInfo`] |
 //! | `POST /networks/{name}/exposures` | [`ExposeSet`] | [`Done`] |
 //! | `POST /networks/{name}/exposures/remove` | [`ExposeRemove`] | [`Done`] |
+//! | `GET /networks/{name}/allowances` | | array of [`IngressInfo`] |
+//! | `POST /networks/{name}/allowances` | [`IngressSet`] | [`Done`] |
+//! | `POST /networks/{name}/allowances/remove` | [`IngressRemove`] | [`Done`] |
 //! | `GET /backup` (admin socket only) | | the backup file, `application/octet-stream` |
 //! | `POST /restore` (admin socket only) | a backup file | [`Done`] |
 
@@ -38,6 +41,7 @@ mod expose;
 mod grants;
 mod pods;
 
+pub use super::ingress::{IngressInfo, IngressRemove, IngressSet};
 pub use crate::Done;
 pub use endpoints::{EndpointInfo, EndpointMember, EndpointRemove, EndpointSet};
 pub use expose::{ExposeCounts, ExposeInfo, ExposeLimits, ExposeRemove, ExposeSet, ExposeTarget};

@@ -1,7 +1,8 @@
-//! meshrelay's HTTPS API under `/v1`: the part for nodes ([`node`]), for relays on other
+//! meshrelay's HTTPS API under `/v1`: the part for nodes ([`node`], [`ingress`]), for relays on other
 //! hosts ([`relay`]) and for admins ([`admin`]).
 
 pub mod admin;
+pub mod ingress;
 pub mod node;
 pub mod relay;
 

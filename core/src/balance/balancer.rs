@@ -12,26 +12,28 @@ const IN_USE: Duration = Duration::from_secs(60);
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum Event<M = Member> {
     /// A member is otherwise than before.
     Changed {
         /// The member.
-        member: Member,
+        member: M,
         /// How it was.
         from: Health,
         /// How it is.
         to: Health,
     },
     /// A member is dead: connections to it end.
-    End(Member),
+    End(M),
 }
 
 /// The choices of one endpoint. After each mutation [`Balancer::poll_event`] is drained; [`Balancer::handle_timeout`] gives the members
 /// to probe, and what each probe found comes back by [`Balancer::handle_probe`].
-#[derive(Debug, Default)]
-pub struct Balancer {
-    members: BTreeMap<Member, Seat>,
-    events: VecDeque<Event>,
+///
+/// Who is chosen from is usually a node and its port ([`Member`]); any name of a place will do.
+#[derive(Debug)]
+pub struct Balancer<M = Member> {
+    members: BTreeMap<M, Seat>,
+    events: VecDeque<Event<M>>,
     used: Option<Instant>,
     /// Counts choices, so that equals take turns.
     turn: u64,
@@ -48,9 +50,20 @@ struct Seat {
     leaving: bool,
 }
 
-impl Balancer {
+impl<M> Default for Balancer<M> {
+    fn default() -> Self {
+        Self {
+            members: BTreeMap::new(),
+            events: VecDeque::new(),
+            used: None,
+            turn: 0,
+        }
+    }
+}
+
+impl<M: Ord + Copy> Balancer<M> {
     /// These are the members now. What is known of one that stays is kept; one that goes keeps its connections.
-    pub fn set(&mut self, now: Instant, members: &[Member]) {
+    pub fn set(&mut self, now: Instant, members: &[M]) {
         for (member, seat) in &mut self.members {
             seat.leaving = !members.contains(member);
         }
@@ -73,7 +86,7 @@ impl Balancer {
     }
 
     /// The members to try for a new connection, in this order.
-    pub fn choose(&mut self, now: Instant) -> Vec<Member> {
+    pub fn choose(&mut self, now: Instant) -> Vec<M> {
         self.use_now(now);
         let here = self.members.iter().filter(|(_, seat)| !seat.leaving);
         let mut order: Vec<_> = here.map(|(member, seat)| (seat.rank(now), *member)).collect();
@@ -82,7 +95,7 @@ impl Balancer {
     }
 
     /// A member took a connection.
-    pub fn handle_opened(&mut self, now: Instant, member: Member) {
+    pub fn handle_opened(&mut self, now: Instant, member: M) {
         self.use_now(now);
         self.turn += 1;
         if let Some(seat) = self.members.get_mut(&member) {
@@ -92,7 +105,7 @@ impl Balancer {
     }
 
     /// A connection to a member ended.
-    pub fn handle_closed(&mut self, now: Instant, member: Member) {
+    pub fn handle_closed(&mut self, now: Instant, member: M) {
         self.used = Some(now);
         let Some(seat) = self.members.get_mut(&member) else {
             return;
@@ -104,7 +117,7 @@ impl Balancer {
     }
 
     /// A member took no connection: it was refused, or nothing came back.
-    pub fn handle_failed(&mut self, now: Instant, member: Member, refused: bool) {
+    pub fn handle_failed(&mut self, now: Instant, member: M, refused: bool) {
         let outcome = if refused {
             Outcome::Refused
         } else {
@@ -121,12 +134,12 @@ impl Balancer {
     }
 
     /// A probe ended.
-    pub fn handle_probe(&mut self, now: Instant, member: Member, outcome: Outcome) {
+    pub fn handle_probe(&mut self, now: Instant, member: M, outcome: Outcome) {
         self.take(now, member, outcome);
     }
 
     /// The members to probe now.
-    pub fn handle_timeout(&mut self, now: Instant) -> Vec<Member> {
+    pub fn handle_timeout(&mut self, now: Instant) -> Vec<M> {
         let mut due = Vec::new();
         for (member, seat) in self.members.iter_mut().filter(|(_, seat)| !seat.leaving) {
             if seat.record.next.is_some_and(|next| next <= now) {
@@ -144,17 +157,17 @@ impl Balancer {
     }
 
     /// What happened.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<Event<M>> {
         self.events.pop_front()
     }
 
     /// How each member is, and how many connections it has.
-    pub fn members(&self) -> impl Iterator<Item = (Member, Health, u64)> + '_ {
+    pub fn members(&self) -> impl Iterator<Item = (M, Health, u64)> + '_ {
         let seats = self.members.iter();
         seats.map(|(member, seat)| (*member, seat.record.health, seat.open))
     }
 
-    fn take(&mut self, now: Instant, member: Member, outcome: Outcome) {
+    fn take(&mut self, now: Instant, member: M, outcome: Outcome) {
         let every = if self.is_used(now) { EVERY } else { EVERY_IDLE };
         let Some(seat) = self.members.get_mut(&member) else {
             return;

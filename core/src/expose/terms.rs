@@ -126,6 +126,9 @@ pub struct Limits {
     pub idle: Duration,
 }
 
+/// Ports at which a node's own address may be asked for by others than an admin: those that kube-proxy serves unless told otherwise.
+pub const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
+
 impl Limits {
     /// What the terms say, and the defaults where they say nothing.
     pub fn of(terms: &ExposeTerms) -> Self {
@@ -151,6 +154,21 @@ impl Limits {
 /// # Errors
 /// The first reason against it.
 pub fn check<'a>(
+    terms: &ExposeTerms,
+    own: &[OwnPort],
+    others: impl IntoIterator<Item = &'a Exposure>,
+) -> Result<(), ExposeError> {
+    if terms.targets.is_empty() {
+        return Err(ExposeError::NoTarget);
+    }
+    check_place(terms, own, others)
+}
+
+/// The same of what has targets that the root does not name, or none for now.
+///
+/// # Errors
+/// The first reason against it.
+pub fn check_place<'a>(
     terms: &ExposeTerms,
     own: &[OwnPort],
     others: impl IntoIterator<Item = &'a Exposure>,
@@ -195,9 +213,6 @@ fn well_formed(terms: &ExposeTerms) -> Result<(), ExposeError> {
     }
     if terms.protocol == Protocol::Udp && terms.proxy == Some(ProxyVersion::V1) {
         return Err(ExposeError::ProxyOfUdp);
-    }
-    if terms.targets.is_empty() {
-        return Err(ExposeError::NoTarget);
     }
     match terms.limits.connections {
         Some(many) if many > MAX_CONNECTIONS => Err(ExposeError::TooManyConnections),

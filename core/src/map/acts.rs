@@ -6,7 +6,9 @@ use ipnet::IpNet;
 
 use super::{BlockedName, Death, Memory};
 use crate::id::{NodeId, TokenId};
-use crate::statement::{Act, Deed, EndpointTerms, GatewayTerms, Grant, PodPrefixes, PodTerms, Signed};
+use crate::statement::{
+    Act, Deed, EndpointTerms, GatewayTerms, Grant, IngressTerms, PodPrefixes, PodTerms, Signed,
+};
 
 /// What all acts together come to.
 #[derive(Debug, Default)]
@@ -35,6 +37,8 @@ pub struct Effects {
     pub grants: BTreeSet<Grant>,
     /// Endpoints by name.
     pub endpoints: BTreeMap<String, EndpointTerms>,
+    /// What nodes may expose by themselves, by name.
+    pub ingress: BTreeMap<String, IngressTerms>,
 }
 
 impl Effects {
@@ -77,6 +81,8 @@ impl Effects {
             Deed::Grant { grant, on: false } => drop(self.grants.remove(grant)),
             Deed::Endpoint { name, terms } => drop(self.endpoints.insert(name.clone(), terms.clone())),
             Deed::WithdrawEndpoint { name } => drop(self.endpoints.remove(name)),
+            Deed::Ingress { name, terms } => drop(self.ingress.insert(name.clone(), terms.clone())),
+            Deed::WithdrawIngress { name } => drop(self.ingress.remove(name)),
             // what is exposed is the coordinator's host's affair, and no node's
             Deed::RevokeToken { .. }
             | Deed::Expose { .. }
@@ -126,6 +132,8 @@ impl Effects {
             | Deed::WithdrawEndpoint { .. }
             | Deed::Expose { .. }
             | Deed::WithdrawExpose { .. }
+            | Deed::Ingress { .. }
+            | Deed::WithdrawIngress { .. }
             | Deed::Unknown { .. } => Vec::new(),
         }
     }

@@ -9,7 +9,7 @@ use crate::balance::Endpoint;
 use crate::gateway::Gateway;
 use crate::id::{NodeId, RelayId, TokenId};
 use crate::keys::{DiscoveryPublic, IdentityPublic, WireGuardPublic};
-use crate::statement::{Candidate, Grant, Params, PodPrefixes, PodTerms, Terms};
+use crate::statement::{Candidate, Grant, IngressTerms, Params, PodPrefixes, PodTerms, Terms};
 
 /// What is believed, and what is not. It holds this node too.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct View {
     pub grants: Vec<Grant>,
     /// Endpoints by name; none that would break something. Members may be nodes that are out.
     pub endpoints: Vec<Endpoint>,
+    /// What nodes may expose by themselves, by name.
+    pub ingress: BTreeMap<String, IngressTerms>,
     /// Names that nobody may take for a while, by name.
     pub blocked_names: BTreeMap<String, BlockedName>,
     /// What is refused, and why.

@@ -11,6 +11,7 @@ use super::Statement;
 use super::endpoint::EndpointTerms;
 use super::expose::ExposeTerms;
 use super::grant::Grant;
+use super::ingress::IngressTerms;
 use super::pods::{PodPrefixes, PodTerms, whole};
 use super::text::{self, MAX_LABEL, MAX_TEXT};
 use crate::id::{NetworkId, NodeId, TokenId};
@@ -130,6 +131,18 @@ pub enum Deed {
         /// Its name.
         name: String,
     },
+    /// Kind 26: what nodes may expose by themselves. A later one of the same name changes it.
+    Ingress {
+        /// Its name: a DNS label.
+        name: String,
+        /// Who may ask, and for what.
+        terms: IngressTerms,
+    },
+    /// Kind 27: nodes may expose nothing under this name any more.
+    WithdrawIngress {
+        /// Its name.
+        name: String,
+    },
     /// Of a newer release; kept in the map, of no effect here.
     Unknown {
         /// Its kind.
@@ -190,8 +203,10 @@ impl Statement for Act {
             Deed::Rename { name, .. }
             | Deed::FreeName { name }
             | Deed::WithdrawEndpoint { name }
-            | Deed::WithdrawExpose { name } => text::check("the name", name, MAX_TEXT),
+            | Deed::WithdrawExpose { name }
+            | Deed::WithdrawIngress { name } => text::check("the name", name, MAX_TEXT),
             Deed::Expose { name, terms } => terms.check(name),
+            Deed::Ingress { name, terms } => terms.check(name),
             Deed::Endpoint { name, terms } => terms.check(name),
             Deed::Remove { name, .. } => text::check_some("the name", name.as_ref(), MAX_TEXT),
             Deed::Gateway { terms, .. } => terms.check(),

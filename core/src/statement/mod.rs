@@ -14,6 +14,7 @@ mod endpoint;
 mod enrolment;
 mod expose;
 mod grant;
+mod ingress;
 mod map_header;
 mod params;
 mod pods;
@@ -28,6 +29,7 @@ pub use endpoint::{EndpointTerms, MAX_AUTHORITIES, MAX_AUTHORITY, MAX_MEMBERS, M
 pub use enrolment::Enrolment;
 pub use expose::{ExposeLimits, ExposeTerms, MAX_SITES, Protocol, ProxyVersion};
 pub use grant::{Grant, Grantee};
+pub use ingress::{IngressTerms, MAX_POOLS, MAX_RANGES, PortRange};
 pub use map_header::{Digest, MapHeader};
 pub use params::{MTU_DEFAULT, MTU_MAX, MTU_MIN, MTU_STEP, Params, mtu_is_valid};
 pub use pods::{MAX_SERVICES, PodPrefixes, PodTerms, Tellers};

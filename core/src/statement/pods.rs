@@ -45,11 +45,11 @@ impl Tellers {
         self.nodes.contains(&node) || self.tags.iter().any(|tag| tags.contains(tag))
     }
 
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         let (nodes, tags) = (self.nodes.len(), self.tags.len());
         if nodes > MAX_REACH || tags > MAX_REACH {
             return Err(format!(
-                "{nodes} nodes and {tags} tags tell of parts; at most {MAX_REACH} of each are allowed"
+                "{nodes} nodes and {tags} tags are named; at most {MAX_REACH} of each are allowed"
             ));
         }
         self.tags

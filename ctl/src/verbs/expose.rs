@@ -12,6 +12,7 @@ use crate::cli::{Global, OfNetwork, label};
 use crate::failure::Failure;
 use crate::table;
 use crate::units::parse_duration;
+use crate::verbs::expose_allow::{self, Allow, Allowed, Disallow};
 use crate::verbs::place::{Place, members, place};
 
 /// How often a change is made anew because others were quicker.
@@ -31,6 +32,7 @@ Examples:
   meshctl expose dns --udp 53 --to ns1:53 --to ns2:53
   meshctl expose list
   meshctl expose remove shop
+  meshctl expose allow cluster --from cp1,cp2 --ports 80,443   services of Kubernetes
 
 What is said of a name replaces what was said of it before; connections go on.")]
 pub struct Expose {
@@ -44,6 +46,9 @@ pub struct Expose {
 enum What {
     List(List),
     Remove(Remove),
+    Allow(Allow),
+    Allowed(Allowed),
+    Disallow(Disallow),
 }
 
 #[derive(Debug, Args)]
@@ -118,6 +123,12 @@ impl Expose {
                 return global.output().answer(&all, |all| list(all));
             }
             (Some(What::Remove(verb)), _) => verb.run(&mut admin).await?,
+            (Some(What::Allow(verb)), _) => verb.run(&mut admin).await?,
+            (Some(What::Disallow(verb)), _) => verb.run(&mut admin).await?,
+            (Some(What::Allowed(verb)), _) => {
+                let all = verb.held(&mut admin).await?;
+                return global.output().answer(&all, |all| expose_allow::list(all));
+            }
             (None, verb) => verb.run(&mut admin).await?,
         };
         global
@@ -254,7 +265,8 @@ fn list(all: &[ExposeInfo]) -> String {
     text
 }
 
-fn site(text: &str) -> Result<String, String> {
+/// The name of a site.
+pub fn site(text: &str) -> Result<String, String> {
     let name = text.to_ascii_lowercase();
     match is_site(&name) {
         true => Ok(name),

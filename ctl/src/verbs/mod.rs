@@ -9,6 +9,7 @@ pub mod down;
 pub mod endpoint;
 pub mod exit;
 pub mod expose;
+mod expose_allow;
 pub mod gateway;
 pub mod join;
 pub mod k8s;

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use meshd_core::id::{NodeId, TokenId};
 use meshd_core::map::Death;
 use meshd_core::statement::{
-    Act, Deed, EndpointTerms, ExposeTerms, GatewayTerms, Grant, PodPrefixes, PodTerms,
+    Act, Deed, EndpointTerms, ExposeTerms, GatewayTerms, Grant, IngressTerms, PodPrefixes, PodTerms,
 };
 
 /// A name that is blocked, and by whose removal.
@@ -34,6 +34,7 @@ pub struct Effects {
     grants: BTreeSet<Grant>,
     endpoints: BTreeMap<String, (u64, EndpointTerms)>,
     exposures: BTreeMap<String, (u64, ExposeTerms)>,
+    ingress: BTreeMap<String, (u64, IngressTerms)>,
 }
 
 impl Effects {
@@ -76,6 +77,10 @@ impl Effects {
                 self.exposures.insert(name.clone(), (act.serial, terms.clone()));
             }
             Deed::WithdrawExpose { name } => drop(self.exposures.remove(name)),
+            Deed::Ingress { name, terms } => {
+                self.ingress.insert(name.clone(), (act.serial, terms.clone()));
+            }
+            Deed::WithdrawIngress { name } => drop(self.ingress.remove(name)),
             Deed::Unknown { .. } => {}
         }
     }
@@ -139,6 +144,11 @@ impl Effects {
     /// What is exposed, by name: serial of the act, and what it says.
     pub fn exposures(&self) -> &BTreeMap<String, (u64, ExposeTerms)> {
         &self.exposures
+    }
+
+    /// What nodes may expose by themselves, by name: serial of the act, and what it says.
+    pub fn ingress(&self) -> &BTreeMap<String, (u64, IngressTerms)> {
+        &self.ingress
     }
 
     /// The block on a name.

@@ -92,6 +92,8 @@ impl State {
             stale: true,
             retired: false,
             dirty: Arc::new(Notify::new()),
+            asks: Default::default(),
+            judged: Default::default(),
             exposed: watch::Sender::new(Arc::new([])),
         };
         state.refresh()?;

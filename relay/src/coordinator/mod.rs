@@ -12,6 +12,7 @@ mod audit;
 mod clones;
 mod effects;
 mod hub;
+mod ingress;
 mod join;
 mod load;
 mod network;

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use zeroize::Zeroizing;
 
 use super::audit::Audit;
+use super::ingress::{self, Ask, Judged};
 use super::network::Network;
 use super::once::Answers;
 use super::refusal::Refusal;
@@ -71,6 +72,10 @@ pub struct State {
     /// Set when another life has taken over the store.
     pub(super) retired: bool,
     pub(super) dirty: Arc<Notify>,
+    /// What nodes ask for, by allowance.
+    pub(super) asks: BTreeMap<ingress::Key, Ask>,
+    /// And what became of it.
+    pub(super) judged: BTreeMap<ingress::Key, Judged>,
     /// What is exposed, for the ingress.
     pub(super) exposed: watch::Sender<Arc<[Wanted]>>,
 }

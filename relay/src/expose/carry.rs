@@ -37,11 +37,11 @@ pub async fn carry(mut client: TcpStream, seen: Vec<u8>, inside: Inside) {
         let mut target = match dial(place.address, service.tunnel().as_ref(), patience).await {
             Ok(target) => target,
             Err(refused) => {
-                service.failed(place.member, refused);
+                service.failed(place.target, refused);
                 continue;
             }
         };
-        let (open, end) = service.opened(place.member);
+        let (open, end) = service.opened(place.target);
         let dead = end.notified();
         settle(&target);
         let mut first = proxy.map_or_else(Vec::new, |version| {

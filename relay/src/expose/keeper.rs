@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use meshd_core::expose::{Exposure, Sites, check};
+use meshd_core::expose::{Exposure, Sites, check_place};
 use meshd_core::statement::Protocol;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -65,7 +65,7 @@ impl Keeper {
         let mut good: Vec<Exposure> = Vec::new();
         for one in wanted {
             let key = (one.network, one.name.clone());
-            let served = match check(&one.terms, &self.host.own, &good) {
+            let served = match check_place(&one.terms, &self.host.own, &good) {
                 Ok(()) => Ok(self.service(one, before.get(&key))),
                 Err(why) => {
                     warn!(exposure = %one.name, network = %one.network_name, "not served: {why}");

@@ -23,7 +23,7 @@ mod tunnels;
 mod udp;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -58,21 +58,34 @@ pub struct Wanted {
     pub prefix: Ipv4Net,
     /// Its own name.
     pub name: String,
-    /// What the root says of it.
+    /// The allowance under which a node asked for it, and not an admin.
+    pub allowance: Option<String>,
+    /// What the root says of it, or allowed.
     pub terms: ExposeTerms,
     /// Those of its targets that are in.
     pub places: Vec<Place>,
+}
+
+/// Where what comes to an exposure goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// A port of a node, which the root named.
+    Node(Member),
+    /// An address that a node asked for: a pod's, or a node's.
+    Address(SocketAddrV4),
 }
 
 /// A target, as this host knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The target.
-    pub member: Member,
-    /// Its node's name.
+    pub target: Target,
+    /// Its node's name, with the pod's address where it is a pod.
     pub name: String,
     /// Its place on the mesh.
     pub address: SocketAddr,
+    /// Its node's address on the mesh.
+    pub node: Ipv4Addr,
 }
 
 /// Whose, and what it is called.
@@ -172,11 +185,16 @@ impl Ingress {
     }
 
     /// Whether meshd has a tunnel of the network with this prefix on this machine, and its address there.
-    pub async fn beside(&self, prefix: Ipv4Net) -> Option<std::net::Ipv4Addr> {
+    pub async fn beside(&self, prefix: Ipv4Net) -> Option<Ipv4Addr> {
         let now = tunnels::read().await;
         let mut all = now.iter().flat_map(|all| all.iter());
         all.find(|tunnel| prefix.contains(&tunnel.address))
             .map(|tunnel| tunnel.address)
+    }
+
+    /// Names and addresses under which this host is reached.
+    pub fn public(&self) -> Vec<String> {
+        self.0.public.clone()
     }
 
     fn addresses(&self) -> Vec<IpAddr> {

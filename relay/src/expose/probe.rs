@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use meshd_core::balance::Outcome;
-use meshd_core::statement::{Member, Protocol, ProxyVersion};
+use meshd_core::statement::{Protocol, ProxyVersion};
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::Place;
 use super::carry::connect;
 use super::tunnels::Tunnel;
+use super::{Place, Target};
 
 /// Bound on one probe.
 const PROBE: Duration = Duration::from_millis(1500);
@@ -21,7 +21,7 @@ const NODE_PORT: u16 = 7441;
 
 /// Probes under way, one of a target at most.
 #[derive(Default)]
-pub struct Prober(JoinSet<(Member, Outcome)>);
+pub struct Prober(JoinSet<(Target, Outcome)>);
 
 impl Prober {
     /// Begins to probe.
@@ -32,10 +32,11 @@ impl Prober {
         proxy: Option<ProxyVersion>,
         tunnel: Option<Tunnel>,
     ) {
-        let (member, mut address) = (place.member, place.address);
-        if protocol == Protocol::Udp {
-            address.set_port(NODE_PORT);
-        }
+        let target = place.target;
+        let address = match protocol {
+            Protocol::Tcp => place.address,
+            Protocol::Udp => SocketAddr::from((place.node, NODE_PORT)),
+        };
         let header = proxy.filter(|_| protocol == Protocol::Tcp);
         self.0.spawn(async move {
             let found = timeout(PROBE, ask(address, header, tunnel)).await;
@@ -44,12 +45,12 @@ impl Prober {
                 (Outcome::Refused, Protocol::Udp) => Outcome::Ready,
                 (outcome, _) => outcome,
             };
-            (member, outcome)
+            (target, outcome)
         });
     }
 
     /// The next that ends; never where none is under way.
-    pub async fn next(&mut self) -> (Member, Outcome) {
+    pub async fn next(&mut self) -> (Target, Outcome) {
         loop {
             match self.0.join_next().await {
                 Some(Ok(found)) => return found,

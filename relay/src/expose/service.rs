@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use meshd_core::balance::{Balancer, Event, Health, Outcome};
 use meshd_core::expose::{Flows, Gate, Limits, Refused};
-use meshd_core::statement::{Member, Protocol, ProxyVersion};
+use meshd_core::statement::{Protocol, ProxyVersion};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -19,7 +19,7 @@ use super::probe::Prober;
 use super::pump::Moved;
 use super::tunnels::Tunnel;
 use super::udp::Flow;
-use super::{Inner, Place, Wanted};
+use super::{Inner, Place, Target, Wanted};
 
 /// A target of UDP that refused is not tried again for so long, though its node answers.
 const REFUSED: Duration = Duration::from_secs(5);
@@ -41,14 +41,14 @@ pub struct Service {
 
 pub(super) struct State {
     pub wanted: Wanted,
-    pub balancer: Balancer,
+    pub balancer: Balancer<Target>,
     pub gate: Gate,
     pub counts: Counts,
     /// Targets' names, also of those that leave.
-    pub names: BTreeMap<Member, String>,
+    pub names: BTreeMap<Target, String>,
     /// Told when a target is dead.
-    ends: BTreeMap<Member, Arc<Notify>>,
-    refused: BTreeMap<Member, Instant>,
+    ends: BTreeMap<Target, Arc<Notify>>,
+    refused: BTreeMap<Target, Instant>,
     told: Option<Instant>,
 }
 
@@ -124,16 +124,16 @@ impl Service {
         }
         let limits = Limits::of(&wanted.terms);
         state.gate.set(limits);
-        let members: Vec<Member> = wanted.places.iter().map(|place| place.member).collect();
+        let members: Vec<Target> = wanted.places.iter().map(|place| place.target).collect();
         state.balancer.set(Instant::now(), &members);
-        let held: Vec<Member> = state.balancer.members().map(|(member, ..)| member).collect();
+        let held: Vec<Target> = state.balancer.members().map(|(member, ..)| member).collect();
         state.names.retain(|member, _| held.contains(member));
         state.ends.retain(|member, _| held.contains(member));
         state.refused.retain(|member, _| held.contains(member));
         let named = wanted
             .places
             .iter()
-            .map(|place| (place.member, place.name.clone()));
+            .map(|place| (place.target, place.name.clone()));
         state.names.extend(named);
         state.wanted = wanted;
         drop(state);
@@ -217,7 +217,7 @@ impl Service {
         let mut state = self.state();
         let order = state.balancer.choose(Instant::now());
         let places = &state.wanted.places;
-        let place = |member| places.iter().find(|place| place.member == member).cloned();
+        let place = |member| places.iter().find(|place| place.target == member).cloned();
         let chosen = order.into_iter().filter_map(place).collect();
         drop(state);
         self.wake.notify_one();
@@ -225,7 +225,7 @@ impl Service {
     }
 
     /// A target took a connection; what tells when it is dead.
-    pub(super) fn opened(self: &Arc<Self>, member: Member) -> (Open, Arc<Notify>) {
+    pub(super) fn opened(self: &Arc<Self>, member: Target) -> (Open, Arc<Notify>) {
         let mut state = self.state();
         state.balancer.handle_opened(Instant::now(), member);
         let end = state.ends.entry(member).or_default().clone();
@@ -235,7 +235,7 @@ impl Service {
     }
 
     /// It took none.
-    pub(super) fn failed(&self, member: Member, refused: bool) {
+    pub(super) fn failed(&self, member: Target, refused: bool) {
         let mut state = self.state();
         let now = Instant::now();
         if refused {
@@ -252,7 +252,7 @@ impl Service {
         self.state().counts.unserved += 1;
     }
 
-    fn probed(&self, member: Member, outcome: Outcome) {
+    fn probed(&self, member: Target, outcome: Outcome) {
         let now = Instant::now();
         let mut state = self.state();
         let lately = |at: &Instant| now.saturating_duration_since(*at) < REFUSED;
@@ -301,7 +301,7 @@ impl State {
     }
 
     /// Targets that do not answer.
-    pub(super) fn in_doubt(&self) -> Vec<(Member, Health)> {
+    pub(super) fn in_doubt(&self) -> Vec<(Target, Health)> {
         let all = self.balancer.members();
         all.filter(|(_, health, _)| *health > Health::Unknown)
             .map(|(member, health, _)| (member, health))
@@ -337,7 +337,7 @@ impl Drop for Inside {
 /// A connection to a target; counted as closed on drop, however it ends.
 pub(super) struct Open {
     service: Arc<Service>,
-    member: Member,
+    member: Target,
 }
 
 impl Open {
@@ -368,7 +368,7 @@ async fn probe(service: Arc<Service>) {
             let due = state.balancer.handle_timeout(Instant::now());
             (due, state.balancer.poll_timeout(), state.wanted.clone())
         };
-        for place in wanted.places.iter().filter(|place| due.contains(&place.member)) {
+        for place in wanted.places.iter().filter(|place| due.contains(&place.target)) {
             prober.begin(place, wanted.terms.protocol, wanted.terms.proxy, service.tunnel());
         }
         tokio::select! {

@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use meshd_api::coordinator::admin::{ExposeCounts, ExposeInfo, ExposeLimits, ExposeTarget};
-use meshd_core::statement::{Member, Protocol};
+use meshd_core::statement::Protocol;
 
+use super::Target as To;
 use super::service::{Counts, Service};
 
 /// How an exposure goes on.
@@ -22,7 +23,7 @@ pub struct Status {
 
 #[derive(Debug, Clone)]
 struct Target {
-    member: Member,
+    to: To,
     name: String,
     health: &'static str,
     connections: u64,
@@ -40,20 +41,26 @@ impl Status {
     /// Puts it into an answer.
     pub fn tell(self, info: &mut ExposeInfo) {
         for Target {
-            member,
+            to,
             name,
             health,
             connections,
         } in self.targets
         {
-            let id = member.node.to_string();
+            let (id, port) = match to {
+                To::Node(member) => (member.node.to_string(), member.port),
+                To::Address(at) => (String::new(), at.port()),
+            };
             let mut held = info.targets.iter_mut();
-            match held.find(|target| target.id == id && target.port == member.port) {
+            let same = |target: &&mut ExposeTarget| {
+                target.id == id && target.port == port && (!id.is_empty() || target.node == name)
+            };
+            match held.find(same) {
                 Some(target) => (target.health, target.connections) = (health.to_owned(), connections),
                 None => info.targets.push(ExposeTarget {
                     node: name,
                     id,
-                    port: member.port,
+                    port,
                     health: "leaving".into(),
                     connections,
                 }),
@@ -75,9 +82,9 @@ impl Service {
         let terms = &state.wanted.terms;
         let (protocol, port) = (terms.protocol, terms.port);
         let targets = state.balancer.members();
-        let targets = targets.map(|(member, health, connections)| Target {
-            member,
-            name: state.names.get(&member).cloned().unwrap_or_default(),
+        let targets = targets.map(|(to, health, connections)| Target {
+            to,
+            name: state.names.get(&to).cloned().unwrap_or_default(),
             health: health.word(),
             connections,
         });

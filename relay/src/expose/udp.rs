@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use meshd_core::expose::proxy_header;
-use meshd_core::statement::{Member, Protocol, ProxyVersion};
+use meshd_core::statement::{Protocol, ProxyVersion};
 use meshd_net::udp::{GRO_BUFFER, RecvBatch, Transmit, UdpSocket as Public};
 use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
@@ -17,7 +17,7 @@ use tracing::debug;
 
 use super::service::{Open, Service};
 use super::tunnels::Tunnel;
-use super::{Inner, Place, ports};
+use super::{Inner, Place, Target, ports};
 
 /// Runs of datagrams that are received at once.
 const BATCH: usize = 16;
@@ -30,7 +30,7 @@ const LARGEST: usize = 65_535;
 
 /// What is kept of a flow; dropped, it ends.
 pub struct Flow {
-    member: Member,
+    member: Target,
     /// Towards the target.
     socket: Arc<UdpSocket>,
     proxy: Option<Vec<u8>>,
@@ -149,7 +149,11 @@ impl Service {
         public: &Arc<AsyncFd<Public>>,
     ) -> Option<Flow> {
         let tunnel = self.tunnel()?;
-        let Place { member, address, .. } = self.choose().into_iter().next()?;
+        let Place {
+            target: member,
+            address,
+            ..
+        } = self.choose().into_iter().next()?;
         let socket = Arc::new(connect(address, &tunnel).ok()?);
         let (proxy, _) = self.manner();
         let header = |version: ProxyVersion| proxy_header(version, Protocol::Udp, client, reached);

@@ -7,6 +7,7 @@ mod admins;
 pub(crate) mod answer;
 pub mod connection;
 pub mod hello;
+mod ingress;
 pub mod limits;
 pub mod listen;
 mod nodes;

@@ -11,10 +11,11 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Extension, Json, Router};
 use meshd_api::coordinator::admin::{
     Done, EndpointInfo, EndpointRemove, EndpointSet, ExposeInfo, ExposeRemove, ExposeSet, GatewayAdd,
-    GatewayInfo, GatewayRemove, GrantSet, NameFree, NetworkCreate, NetworkInfo, NetworkPods, NodeAct,
-    NodeInfo, NodePods, NodeRelay, RelayCreate, RelayCreated, RelayInfo, TokenCreate, TokenCreated,
-    TokenInfo, TokenRevoke,
+    GatewayInfo, GatewayRemove, GrantSet, IngressInfo, IngressRemove, IngressSet, NameFree, NetworkCreate,
+    NetworkInfo, NetworkPods, NodeAct, NodeInfo, NodePods, NodeRelay, RelayCreate, RelayCreated, RelayInfo,
+    TokenCreate, TokenCreated, TokenInfo, TokenRevoke,
 };
+use meshd_api::coordinator::ingress::{IngressAsk, IngressGiven};
 use meshd_api::coordinator::node::{
     Entries, JoinPreview, JoinReply, JoinRequest, Leave, Parts, PartsTaken, Pong, RecordUpdate, StreamLine,
 };
@@ -24,7 +25,7 @@ use serde_json::Value;
 use super::answer::{Failure, not_found, wrong_method};
 use super::openapi::{Doc, document};
 use super::proof::admins_only;
-use super::{admins, nodes, over_tls, relays};
+use super::{admins, ingress, nodes, over_tls, relays};
 use crate::coordinator::{Coordinator, State as Everything};
 use crate::expose::Ingress;
 use crate::packets::streams::StreamEntry;
@@ -80,6 +81,9 @@ fn node_routes() -> Table {
         (at("post", "/v1/networks/{id}/pong", "A node is alive").takes::<Pong>().gives::<Done>(), post(nodes::pong)),
         (at("post", "/v1/networks/{id}/parts", "A control plane tells which prefixes Kubernetes gave nodes' pods")
             .takes::<Parts>().gives::<PartsTaken>(), post(nodes::parts)),
+        (at("put", "/v1/networks/{id}/ingress", "All that a cluster exposes, by a node that may say so")
+            .takes::<IngressAsk>().gives::<IngressGiven>(),
+            put(ingress::ask).layer(DefaultBodyLimit::max(ingress::MAX_BODY))),
         (at("get", "/v1/networks/{id}/map", "The map, and each of its changes")
             .query(&[("epoch", "integer"), ("version", "integer"), ("facts", "string")])
             .gives_lines::<StreamLine>(), get(nodes::map)),
@@ -148,6 +152,12 @@ fn admin_routes() -> Table {
             .takes::<ExposeSet>().gives::<Done>(), post(admins::set_exposure)),
         (at("post", "/v1/admin/networks/{network}/exposures/remove", "Exposes something no longer")
             .takes::<ExposeRemove>().gives::<Done>(), admins::changes(Everything::remove_exposure)),
+        (at("get", "/v1/admin/networks/{network}/allowances", "What nodes may expose by themselves, and what they do")
+            .gives_list::<IngressInfo>(), admins::reads(Everything::list_allowances)),
+        (at("post", "/v1/admin/networks/{network}/allowances", "Says what nodes may expose by themselves")
+            .takes::<IngressSet>().gives::<Done>(), admins::changes(Everything::set_allowance)),
+        (at("post", "/v1/admin/networks/{network}/allowances/remove", "Nodes may expose nothing by that name any more")
+            .takes::<IngressRemove>().gives::<Done>(), admins::changes(Everything::remove_allowance)),
         (at("get", "/v1/admin/relays", "All relays (admin socket only)").gives_list::<RelayInfo>(),
             get(admins::list_relays)),
         (at("post", "/v1/admin/relays", "Makes a relay on another host (admin socket only)").takes::<RelayCreate>()

@@ -168,6 +168,7 @@ pub fn act_key(act: &Act, bytes: &[u8]) -> Vec<u8> {
         Deed::Grant { .. } => (11, &range_or_grant),
         Deed::Endpoint { name, .. } | Deed::WithdrawEndpoint { name } => (13, name.as_bytes()),
         Deed::Expose { name, .. } | Deed::WithdrawExpose { name } => (24, name.as_bytes()),
+        Deed::Ingress { name, .. } | Deed::WithdrawIngress { name } => (26, name.as_bytes()),
         Deed::Unknown { .. } => (0, &hash),
     };
     [act.network.as_bytes(), &[kind][..], about].concat()

@@ -15,6 +15,17 @@ impl Checked {
             "proxy_protocol": "v2", "max_connections": 9, "max_per_second": 9, "idle_seconds": 9, "based_on": 0 });
         self.admin(world, Method::POST, path, &["prod"], set).await;
         self.admin(world, Method::GET, path, &["prod"], Value::Null).await;
+        let allowances = "/v1/admin/networks/{network}/allowances";
+        let allow = json!({ "name": "cluster", "nodes": [node], "tags": ["cp"], "ports": ["80/tcp"], "sites": ["a.example.org"],
+            "namespaces": ["web"], "pool": ["10.88.0.0/24"], "default_class": true, "max_ports": 9, "max_connections": 9,
+            "max_per_second": 9, "idle_seconds": 9 });
+        self.admin(world, Method::POST, allowances, &["prod"], allow)
+            .await;
+        self.admin(world, Method::GET, allowances, &["prod"], Value::Null)
+            .await;
+        let withdraw = format!("{allowances}/remove");
+        let name = json!({ "name": "cluster" });
+        self.admin(world, Method::POST, &withdraw, &["prod"], name).await;
         let remove = format!("{path}/remove");
         self.admin(world, Method::POST, &remove, &["prod"], json!({ "name": "web" }))
             .await;

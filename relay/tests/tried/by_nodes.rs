@@ -82,6 +82,14 @@ pub async fn control_planes(checked: &mut Checked, world: &World) {
     checked
         .node(world, &node, Method::POST, path, json!({ "parts": [part] }))
         .await;
+    let allow = json!({ "name": "cluster", "tags": ["cp"], "ports": ["80/tcp"] });
+    let _: Value = world.post("/networks/kube/allowances", &allow).await.unwrap();
+    let port = json!({ "namespace": "web", "service": "shop", "protocol": "tcp", "port": 81, "sites": ["a.example.org"],
+        "proxy_protocol": "v2", "targets": ["10.244.1.7:80"] });
+    let ask = json!({ "allowance": "cluster", "term": 1, "ports": [port] });
+    checked
+        .node(world, &node, Method::PUT, "/v1/networks/{id}/ingress", ask)
+        .await;
 }
 
 /// Lines of the stream as they come, and one of each kind.

@@ -343,6 +343,16 @@ impl TestNode {
         self.connect(at).await.post(&self.path(path), body).await
     }
 
+    pub async fn put<A: DeserializeOwned>(
+        &self,
+        at: SocketAddr,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<A, ClientError> {
+        let mut connection = self.connect(at).await;
+        connection.send(Method::PUT, &self.path(path), body, &[]).await
+    }
+
     /// The lines of a map stream, unread.
     pub async fn lines(&self, at: SocketAddr) -> LineStream {
         self.connect(at).await.lines(&self.path("map")).await.unwrap()

@@ -41,7 +41,7 @@ pub struct ExposeSet {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ExposeTarget {
-    /// The node's name or id; in an answer its name.
+    /// The node's name or id; in an answer its name, or `NODE/ADDRESS` for a pod on it.
     pub node: String,
     /// The node's id, 32 hex digits; in an answer only.
     #[serde(default)]
@@ -81,6 +81,9 @@ pub struct ExposeInfo {
     pub sites: Vec<String>,
     /// `v1`, `v2` or nothing.
     pub proxy_protocol: Option<String>,
+    /// The allowance under which a node asked for it, and not an admin.
+    #[serde(default)]
+    pub allowance: Option<String>,
     /// Addresses on which meshrelay listens for it, `address:port`.
     pub at: Vec<String>,
     /// The nodes behind it.

@@ -73,6 +73,9 @@ impl MapBuilder {
             Deed::Expose { name, .. } | Deed::WithdrawExpose { name } => {
                 self.put_newer(Slot::Expose(name), entry, "exposure")
             }
+            Deed::Ingress { name, .. } | Deed::WithdrawIngress { name } => {
+                self.put_newer(Slot::Ingress(name), entry, "allowance")
+            }
             Deed::Unknown { .. } => {
                 let slot = Slot::OtherAct(entry.key());
                 self.put_newer(slot, entry, "admin act")

@@ -25,6 +25,7 @@ pub enum Slot {
     Grant(Grant),
     Endpoint(String),
     Expose(String),
+    Ingress(String),
     OtherAct(EntryKey),
     Node(NodeId),
 }

@@ -107,6 +107,7 @@ impl<'a> Judge<'a> {
             parts,
             grants,
             endpoints,
+            ingress: effects.ingress,
             blocked_names,
             refusals: self.refusals,
         };

@@ -2,6 +2,7 @@
 
 mod expose;
 mod fields;
+mod ingress;
 
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
@@ -63,6 +64,16 @@ struct Wire {
     per_second: Option<u32>,
     #[n(29)]
     idle: Option<u32>,
+    #[cbor(n(30), skip_if = "Vec::is_empty")]
+    ranges: Vec<String>,
+    #[cbor(n(31), skip_if = "Vec::is_empty")]
+    namespaces: Vec<String>,
+    #[cbor(n(32), skip_if = "Vec::is_empty")]
+    pool: Vec<String>,
+    #[n(33)]
+    default_class: Option<bool>,
+    #[n(34)]
+    listeners: Option<u16>,
 }
 
 impl<C> Encode<C> for Act {
@@ -162,6 +173,20 @@ impl<C> Encode<C> for Act {
                     ..Wire::default()
                 },
             ),
+            Deed::Ingress { name, terms } => (
+                26,
+                Wire {
+                    text: Some(name.clone()),
+                    ..Wire::from(terms)
+                },
+            ),
+            Deed::WithdrawIngress { name } => (
+                27,
+                Wire {
+                    text: Some(name.clone()),
+                    ..Wire::default()
+                },
+            ),
             Deed::Unknown { .. } => return Err(unknown),
         };
         let wire = Wire {
@@ -238,6 +263,11 @@ impl<'b, C> Decode<'b, C> for Act {
                 terms: wire.expose()?,
             },
             25 => Deed::WithdrawExpose { name: name()? },
+            26 => Deed::Ingress {
+                name: name()?,
+                terms: wire.ingress()?,
+            },
+            27 => Deed::WithdrawIngress { name: name()? },
             kind => Deed::Unknown { kind },
         };
         Ok(Self {

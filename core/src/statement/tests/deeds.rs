@@ -45,8 +45,31 @@ fn expose(protocol: Protocol, proxy: Option<ProxyVersion>) -> Deed {
     }
 }
 
+fn ingress() -> Deed {
+    Deed::Ingress {
+        name: "cluster".into(),
+        terms: IngressTerms {
+            askers: Tellers {
+                nodes: vec![NODE],
+                tags: vec!["control-plane".into()],
+            },
+            ports: vec!["80/tcp".parse().unwrap(), "30000-32767/udp".parse().unwrap()],
+            sites: vec!["*.example.org".into()],
+            namespaces: vec!["default".into()],
+            pool: vec!["10.88.0.0/24".parse().unwrap()],
+            default_class: true,
+            listeners: Some(20),
+            limits: ExposeLimits {
+                connections: Some(100),
+                per_second: Some(10),
+                idle: None,
+            },
+        },
+    }
+}
+
 /// One of each kind, and of each form that a kind has.
-pub fn deeds() -> [Deed; 20] {
+pub fn deeds() -> [Deed; 22] {
     let name = || "web".to_owned();
     [
         Deed::Remove {
@@ -89,6 +112,8 @@ pub fn deeds() -> [Deed; 20] {
         expose(Protocol::Tcp, Some(ProxyVersion::V1)),
         expose(Protocol::Udp, Some(ProxyVersion::V2)),
         Deed::WithdrawExpose { name: name() },
+        ingress(),
+        Deed::WithdrawIngress { name: name() },
         Deed::Relay { node: NODE, on: true },
         Deed::Relay {
             node: NODE,

@@ -13,16 +13,20 @@ use super::shown;
 use crate::coordinator::network::Network;
 use crate::coordinator::refusal::Refusal;
 use crate::coordinator::state::{Effect, State};
-use crate::expose::{Place, Wanted};
+use crate::expose::{Place, Target, Wanted};
 
 impl State {
     /// All that a network exposes; how it goes on, the ingress knows.
     pub fn list_exposures(&mut self, network: NetworkId) -> Result<Vec<ExposeInfo>, Refusal> {
-        let network = self.network(network)?;
-        let all = network.effects.exposures().iter();
-        Ok(all
-            .map(|(name, (serial, terms))| network.exposure_info(name, *serial, terms))
-            .collect())
+        let told = self.exposed.borrow().clone();
+        let held = self.network(network)?;
+        let all = held.effects.exposures().iter();
+        let by_admins = all.map(|(name, (serial, terms))| held.exposure_info(name, *serial, terms));
+        let by_nodes = told
+            .iter()
+            .filter(|one| one.network == network && one.allowance.is_some())
+            .map(asked_info);
+        Ok(by_admins.chain(by_nodes).collect())
     }
 
     /// Exposes something, or changes what is exposed under this name.
@@ -86,29 +90,18 @@ impl State {
         let (id, node) = nodes.find(|(_, node)| node.row.ipv4 == address)?;
         Some(network.name_of(*id, node).to_owned())
     }
-
-    /// Tells the ingress what is exposed now.
-    pub(in crate::coordinator) fn tell_ingress(&self) {
-        let networks = self.networks.values();
-        let wanted: Vec<Wanted> = networks.flat_map(Network::wanted_exposures).collect();
-        self.exposed.send_if_modified(|held| {
-            let new = **held != wanted;
-            if new {
-                *held = wanted.into();
-            }
-            new
-        });
-    }
 }
 
 impl Network {
-    fn wanted_exposures(&self) -> impl Iterator<Item = Wanted> {
+    /// What an admin exposes.
+    pub(in crate::coordinator) fn wanted_exposures(&self) -> impl Iterator<Item = Wanted> {
         let all = self.effects.exposures().iter();
         all.map(|(name, (_, terms))| Wanted {
             network: self.id,
             network_name: self.name().to_owned(),
             prefix: self.params.value().ipv4,
             name: name.clone(),
+            allowance: None,
             terms: terms.clone(),
             places: terms
                 .targets
@@ -124,9 +117,10 @@ impl Network {
         let name = self.name_of(target.node, node).to_owned();
         let pending = self.is_pending(target.node, node);
         (!pending).then(|| Place {
-            member: *target,
+            target: Target::Node(*target),
             name,
             address: SocketAddr::from((node.row.ipv4, target.port)),
+            node: node.row.ipv4,
         })
     }
 
@@ -210,13 +204,37 @@ impl Network {
             protocol: terms.protocol.word().to_owned(),
             port: terms.port,
             sites: terms.sites.clone(),
-            proxy_protocol: terms.proxy.map(|version| match version {
-                ProxyVersion::V1 => "v1".to_owned(),
-                ProxyVersion::V2 => "v2".to_owned(),
-            }),
+            proxy_protocol: terms.proxy.map(proxy_word),
             targets: terms.targets.iter().map(target).collect(),
             serial,
             ..ExposeInfo::default()
         }
+    }
+}
+
+fn proxy_word(version: ProxyVersion) -> String {
+    match version {
+        ProxyVersion::V1 => "v1".to_owned(),
+        ProxyVersion::V2 => "v2".to_owned(),
+    }
+}
+
+/// A port that a node asked for.
+fn asked_info(wanted: &Wanted) -> ExposeInfo {
+    let target = |place: &Place| ExposeTarget {
+        node: place.name.clone(),
+        port: place.address.port(),
+        health: "unknown".into(),
+        ..ExposeTarget::default()
+    };
+    ExposeInfo {
+        name: wanted.name.clone(),
+        allowance: wanted.allowance.clone(),
+        protocol: wanted.terms.protocol.word().to_owned(),
+        port: wanted.terms.port,
+        sites: wanted.terms.sites.clone(),
+        proxy_protocol: wanted.terms.proxy.map(proxy_word),
+        targets: wanted.places.iter().map(target).collect(),
+        ..ExposeInfo::default()
     }
 }

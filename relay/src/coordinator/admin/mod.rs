@@ -1,6 +1,7 @@
 //! What admins do: networks, tokens, nodes, names. Each verb in two modes: the relay holds the root key and signs, or the
 //! request carries the statement that meshctl signed with a key kept elsewhere, which is verified like any other.
 
+mod allowances;
 mod backup;
 mod endpoints;
 mod exposures;

@@ -183,7 +183,7 @@ impl Network {
         found.map(|(node, _)| *node).ok_or_else(|| unknown_node(name))
     }
 
-    pub(super) fn shown_name(&self, id: NodeId) -> String {
+    pub(in crate::coordinator) fn shown_name(&self, id: NodeId) -> String {
         self.nodes
             .get(&id)
             .map_or_else(|| id.to_string(), |node| self.name_of(id, node).to_owned())
