@@ -5,12 +5,15 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::machine::Machine;
 
 /// The longest that a client waits for a word.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between lines of a client that talks without a pause.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Listens until it is dropped; connections that it has go on until their clients end them.
 pub struct Greeter {
@@ -99,10 +102,31 @@ impl Greeted {
         let _ = self.stream.get_ref().set_read_timeout(Some(bound));
         match self.stream.read_line(&mut line) {
             Ok(count) => count == 0,
-            Err(error) => !matches!(
-                error.kind(),
-                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-            ),
+            Err(error) => !is_timeout(&error),
         }
     }
+
+    /// When it ended, if that was within `bound`; `busy`: lines go to and fro meanwhile.
+    pub fn lasts(mut self, bound: Duration, busy: bool) -> Option<Instant> {
+        let begun = Instant::now();
+        let wait = if busy { PAUSE } else { bound };
+        self.stream.get_ref().set_read_timeout(Some(wait)).ok()?;
+        let mut line = String::new();
+        while begun.elapsed() < bound {
+            if busy && writeln!(self.stream.get_mut(), "still there").is_err() {
+                return Some(Instant::now());
+            }
+            match self.stream.read_line(&mut line) {
+                Ok(0) => return Some(Instant::now()),
+                Err(error) if !is_timeout(&error) => return Some(Instant::now()),
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+fn is_timeout(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{TimedOut, WouldBlock};
+    matches!(error.kind(), WouldBlock | TimedOut)
 }

@@ -32,7 +32,7 @@ pub struct EndpointMemberStatus {
     pub node: String,
     /// The TCP port on its mesh address.
     pub port: u16,
-    /// `ready`, `unknown`, `doubtful` (it was silent just now), `not-ready`, `refusing`, `dead`; `leaving` where it was taken out.
+    /// `ready`, `unknown`, `doubtful` (it was silent just now), `not-ready`, `hanging` (its machine is heard, its program does not answer), `refusing`, `dead`; `leaving` where it was taken out.
     pub health: String,
     /// Connections to it.
     pub connections: u64,

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use super::health::{EVERY, EVERY_IDLE, Health, Outcome, Record};
 use crate::statement::Member;
 
+/// Who looks so much later than it wanted to was not awake.
+const ASLEEP: Duration = Duration::from_millis(500);
 /// For so long after its last connection an endpoint counts as in use.
 const IN_USE: Duration = Duration::from_secs(60);
 
@@ -22,12 +24,23 @@ pub enum Event<M = Member> {
         /// How it is.
         to: Health,
     },
-    /// A member is dead: connections to it end.
+    /// A member is lost, and another is heard: connections to it end.
     End(M),
 }
 
+/// What a member is to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// How it is: what comes of it goes to [`Balancer::handle_probe`].
+    Probe,
+    /// Whether its machine lives, while its program takes its time with the probe under way. An answer of whatever kind goes to
+    /// [`Balancer::handle_heard`], and none to nobody.
+    Touch,
+}
+
 /// The choices of one endpoint. After each mutation [`Balancer::poll_event`] is drained; [`Balancer::handle_timeout`] gives the members
-/// to probe, and what each probe found comes back by [`Balancer::handle_probe`].
+/// to probe, and what each probe found comes back by [`Balancer::handle_probe`]. Before it [`Balancer::handle_heard`] is told what else
+/// came from members' machines, where that is known.
 ///
 /// Who is chosen from is usually a node and its port ([`Member`]); any name of a place will do.
 #[derive(Debug)]
@@ -37,6 +50,8 @@ pub struct Balancer<M = Member> {
     used: Option<Instant>,
     /// Counts choices, so that equals take turns.
     turn: u64,
+    /// When it was last looked what is due.
+    looked: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -48,6 +63,8 @@ struct Seat {
     turn: u64,
     /// It was taken out: what it has goes on, and nothing new comes.
     leaving: bool,
+    /// Connections to it were ended since it was last heard.
+    ended: bool,
 }
 
 impl<M> Default for Balancer<M> {
@@ -57,6 +74,7 @@ impl<M> Default for Balancer<M> {
             events: VecDeque::new(),
             used: None,
             turn: 0,
+            looked: None,
         }
     }
 }
@@ -74,6 +92,7 @@ impl<M: Ord + Copy> Balancer<M> {
                 open: 0,
                 turn: 0,
                 leaving: false,
+                ended: false,
             });
         }
     }
@@ -101,6 +120,7 @@ impl<M: Ord + Copy> Balancer<M> {
         if let Some(seat) = self.members.get_mut(&member) {
             seat.open += 1;
             seat.turn = self.turn;
+            seat.record.heard(now);
         }
     }
 
@@ -123,37 +143,82 @@ impl<M: Ord + Copy> Balancer<M> {
         } else {
             Outcome::Silent
         };
+        let Some(seat) = self.members.get(&member) else {
+            return;
+        };
         // one attempt ends nothing that a probe has not found dead as well
-        let doubted = |seat: &Seat| seat.record.health > Health::Unknown;
-        if refused || !self.members.get(&member).is_some_and(doubted) {
+        let (doubted, asking) = (seat.record.health > Health::Unknown, seat.record.next.is_none());
+        if refused || !doubted {
             self.take(now, member, outcome);
         }
         if let Some(seat) = self.members.get_mut(&member) {
-            seat.record.next = seat.record.next.map(|_| now);
+            seat.record.next = (!asking).then_some(now);
         }
     }
 
     /// A probe ended.
     pub fn handle_probe(&mut self, now: Instant, member: M, outcome: Outcome) {
         self.take(now, member, outcome);
+        self.end_lost(now);
     }
 
-    /// The members to probe now.
-    pub fn handle_timeout(&mut self, now: Instant) -> Vec<M> {
-        let mut due = Vec::new();
-        for (member, seat) in self.members.iter_mut().filter(|(_, seat)| !seat.leaving) {
-            if seat.record.next.is_some_and(|next| next <= now) {
-                seat.record.next = None;
-                due.push(*member);
+    /// Something came from a member's machine at this time, whatever it was.
+    pub fn handle_heard(&mut self, member: M, at: Instant) {
+        if let Some(seat) = self.members.get_mut(&member) {
+            seat.record.heard(at);
+        }
+    }
+
+    /// To a member's machine and back it took so long; a time in which its program has a part does not count.
+    pub fn handle_round_trip(&mut self, member: M, took: Duration) {
+        if let Some(seat) = self.members.get_mut(&member) {
+            seat.record.took(took);
+        }
+    }
+
+    /// How long a member's machine may take to answer a probe that asks for no more, such as one for a connection.
+    pub fn patience(&self, member: M) -> Duration {
+        let seat = self.members.get(&member);
+        seat.map_or(Duration::ZERO, |seat| seat.record.patience())
+    }
+
+    /// The members to ask now.
+    pub fn handle_timeout(&mut self, now: Instant) -> Vec<(M, Ask)> {
+        // who slept heard nothing in the meantime, and that says nothing of members
+        if self.poll_timeout().is_some_and(|due| now > due + ASLEEP) {
+            for seat in self.members.values_mut() {
+                seat.record.excuse(now);
             }
         }
+        let mut due = Vec::new();
+        for (member, seat) in &mut self.members {
+            let from = seat.record.health;
+            seat.record.judge(now);
+            self.events.extend(changed(*member, from, seat.record.health));
+            if !seat.leaving && seat.record.next.is_some_and(|next| next <= now) {
+                seat.record.ask(now);
+                due.push((*member, Ask::Probe));
+            }
+            if seat.record.next_touch().is_some_and(|next| next <= now) {
+                seat.record.touch(now);
+                due.push((*member, Ask::Touch));
+            }
+        }
+        self.end_lost(now);
+        self.looked = Some(now);
         due
     }
 
-    /// When the next probe begins.
+    /// When the next question is due, or a member that is silent is judged.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let here = self.members.values().filter(|seat| !seat.leaving);
-        here.filter_map(|seat| seat.record.next).min()
+        let looked = self.looked;
+        let seats = self.members.values();
+        let times = seats.flat_map(|seat| {
+            let judgement = looked.and_then(|looked| seat.record.next_judgement(looked));
+            let next = seat.record.next.filter(|_| !seat.leaving);
+            [next, seat.record.next_touch(), judgement]
+        });
+        times.flatten().min()
     }
 
     /// What happened.
@@ -174,12 +239,26 @@ impl<M: Ord + Copy> Balancer<M> {
         };
         let from = seat.record.health;
         seat.record.take(now, outcome, every);
-        let to = seat.record.health;
-        if from != to {
-            self.events.push_back(Event::Changed { member, from, to });
-        }
-        if to == Health::Dead && from != to {
-            self.events.push_back(Event::End(member));
+        self.events.extend(changed(member, from, seat.record.health));
+    }
+
+    /// Connections to members that are lost end, where somebody else is heard to whom their clients can come back. Where nobody is it is
+    /// this node that is cut off, and connections go on when it no longer is.
+    fn end_lost(&mut self, now: Instant) {
+        let lost = |seat: &Seat| seat.record.is_lost(now);
+        let somebody = |since: Instant| {
+            let mut others = self.members.values().filter(|seat| !seat.leaving && !lost(seat));
+            others.any(|seat| seat.record.is_heard_since(since))
+        };
+        let to_end = |seat: &Seat| {
+            let since = seat.record.silent_since();
+            !seat.ended && lost(seat) && since.is_some_and(somebody)
+        };
+        let ends = self.members.iter().filter(|(_, seat)| to_end(seat));
+        let ends: Vec<M> = ends.map(|(member, _)| *member).collect();
+        self.events.extend(ends.iter().copied().map(Event::End));
+        for (member, seat) in &mut self.members {
+            seat.ended = lost(seat) && (seat.ended || ends.contains(member));
         }
     }
 
@@ -197,6 +276,10 @@ impl<M: Ord + Copy> Balancer<M> {
         let lately = |used: Instant| now.saturating_duration_since(used) < IN_USE;
         self.used.is_some_and(lately) || self.members.values().any(|seat| seat.open > 0)
     }
+}
+
+fn changed<M>(member: M, from: Health, to: Health) -> Option<Event<M>> {
+    (from != to).then_some(Event::Changed { member, from, to })
 }
 
 impl Seat {

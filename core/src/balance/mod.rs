@@ -9,6 +9,6 @@ mod balancer;
 mod health;
 mod terms;
 
-pub use balancer::{Balancer, Event};
+pub use balancer::{Ask, Balancer, Event};
 pub use health::{Health, Outcome};
 pub use terms::{API_PORT, Endpoint, EndpointError, check, reserved};

@@ -264,6 +264,16 @@ impl DataPlane {
         self.shared.table.load().iter().map(|peer| peer.stats()).collect()
     }
 
+    /// What tells at any time when something authentic last came from a peer, as long as there is a data plane.
+    pub fn ears(&self) -> impl Fn(NodeId) -> Option<Instant> + Send + Sync + use<> {
+        let shared = Arc::downgrade(&self.shared);
+        move |node| {
+            let shared = shared.upgrade()?;
+            let peer = shared.table.load().by_node(&node).cloned()?;
+            peer.lock().traffic.last_rx
+        }
+    }
+
     /// How often the way out went from one packet thread to the other since the start: odd while the second one has it, because
     /// both ways are too much for the first.
     pub fn turns(&self) -> u64 {

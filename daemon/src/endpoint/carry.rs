@@ -5,7 +5,7 @@ use meshd_core::statement::Member;
 use meshd_net::tcp::settle;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -13,6 +13,8 @@ use tracing::debug;
 
 /// How long one member may take to accept a connection. With two that are silent a third is reached within the bar of 3 s.
 const DIAL: Duration = Duration::from_secs(1);
+/// How long the last one may take: nobody is left to be asked, and a packet that is lost on the way is sent again after 1 s.
+const LAST_DIAL: Duration = Duration::from_secs(3);
 /// Members that are tried for one connection.
 const MAX_DIALS: usize = 5;
 /// Bytes that wait in one direction; a client that does not read is not read for.
@@ -34,15 +36,20 @@ impl Drop for Open<'_> {
 /// Carries a client's connection to the first member that takes it.
 pub async fn carry(mut client: TcpStream, shared: &Shared) {
     settle(&client);
-    for place in shared.choose().into_iter().take(MAX_DIALS) {
-        let mut server = match dial(place.address).await {
+    let mut places = shared.choose();
+    places.truncate(MAX_DIALS);
+    let count = places.len();
+    for (nth, place) in (1..).zip(places) {
+        let begun = Instant::now();
+        let patience = if nth == count { LAST_DIAL } else { DIAL };
+        let mut server = match dial(place.address, patience).await {
             Ok(server) => server,
             Err(refused) => {
                 shared.failed(place.member, refused);
                 continue;
             }
         };
-        let end = shared.opened(place.member);
+        let end = shared.opened(place.member, begun.elapsed());
         let dead = end.notified();
         let mut open = Open {
             shared,
@@ -66,8 +73,8 @@ pub async fn carry(mut client: TcpStream, shared: &Shared) {
 }
 
 /// `Err(true)` where it was refused.
-async fn dial(address: SocketAddr) -> Result<TcpStream, bool> {
-    match timeout(DIAL, TcpStream::connect(address)).await {
+async fn dial(address: SocketAddr, patience: Duration) -> Result<TcpStream, bool> {
+    match timeout(patience, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(error.kind() == ErrorKind::ConnectionRefused),
         Err(_) => Err(false),

@@ -1,14 +1,19 @@
 //! Starts and ends the services of a network's endpoints.
 
 use super::service::Service;
-use super::{Told, Wanted};
+use super::{Ears, Told, Wanted};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use tokio::sync::watch;
 use tracing::info;
 
 /// Serves what is wanted until the sender is gone.
-pub async fn keep(mut wanted: watch::Receiver<(u64, Vec<Wanted>)>, done: watch::Sender<u64>, told: Told) {
+pub async fn keep(
+    mut wanted: watch::Receiver<(u64, Vec<Wanted>)>,
+    done: watch::Sender<u64>,
+    told: Told,
+    ears: Ears,
+) {
     let mut services: BTreeMap<String, Service> = BTreeMap::new();
     loop {
         let (wish, now) = wanted.borrow_and_update().clone();
@@ -26,7 +31,7 @@ pub async fn keep(mut wanted: watch::Receiver<(u64, Vec<Wanted>)>, done: watch::
                 Some(service) => service.set(endpoint),
                 None => {
                     info!(endpoint = %endpoint.name, at = ?endpoint.at, "an endpoint is served");
-                    services.insert(endpoint.name.clone(), Service::start(endpoint));
+                    services.insert(endpoint.name.clone(), Service::start(endpoint, ears.clone()));
                 }
             }
         }

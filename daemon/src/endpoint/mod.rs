@@ -8,7 +8,8 @@
 //! 2. `keeper.rs` starts and ends a service for each endpoint;
 //! 3. `service.rs` listens at its addresses, within a limit, and carries out what its balancer says;
 //! 4. `carry.rs` connects to a member and copies both ways until one of the two ends, or the member is dead;
-//! 5. `probe.rs` asks members how they are, by `readyz.rs` where their authority is known.
+//! 5. `probe.rs` asks members how they are, by `readyz.rs` where their authority is known. Beside it counts whatever comes from a member's
+//!    machine through the tunnel ([`Ears`]): a program may take its time, a machine that is silent is gone.
 
 mod carry;
 mod keeper;
@@ -17,10 +18,11 @@ mod readyz;
 mod service;
 
 use meshd_api::local::EndpointStatus;
+use meshd_core::id::NodeId;
 use meshd_core::statement::Member;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::error;
 
@@ -48,6 +50,9 @@ pub struct Place {
     pub address: SocketAddr,
 }
 
+/// When something authentic last came from a node, if it is a peer.
+pub type Ears = Arc<dyn Fn(NodeId) -> Option<Instant> + Send + Sync>;
+
 /// What services tell of themselves.
 type Told = Arc<Mutex<Vec<Report>>>;
 
@@ -55,8 +60,8 @@ type Told = Arc<Mutex<Vec<Report>>>;
 type Report = Arc<dyn Fn() -> (EndpointStatus, Vec<String>) + Send + Sync>;
 
 /// The endpoints of one network; they end when it is dropped.
-#[derive(Default)]
 pub struct Handle {
+    ears: Ears,
     running: Option<Running>,
 }
 
@@ -72,6 +77,11 @@ struct Running {
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Handle {
+    /// None yet.
+    pub fn new(ears: Ears) -> Self {
+        Self { ears, running: None }
+    }
+
     /// These are the endpoints now. What did not change goes on undisturbed; what is no longer wanted has ended when this returns.
     pub async fn set(&mut self, wanted: Vec<Wanted>) {
         if let Some(running) = &mut self.running {
@@ -85,7 +95,7 @@ impl Handle {
             let carried_out = running.done.wait_for(|done| *done >= wish);
             let _ = tokio::time::timeout(PATIENCE, carried_out).await;
         } else if !wanted.is_empty() {
-            self.running = start(wanted);
+            self.running = start(wanted, self.ears.clone());
         }
     }
 
@@ -105,7 +115,7 @@ impl Handle {
 }
 
 /// The thread of a network's endpoints; it ends with the sender.
-fn start(wanted: Vec<Wanted>) -> Option<Running> {
+fn start(wanted: Vec<Wanted>, ears: Ears) -> Option<Running> {
     let (wanted, wishes) = watch::channel((1, wanted));
     let (carried_out, done) = watch::channel(0);
     let told = Told::default();
@@ -114,7 +124,7 @@ fn start(wanted: Vec<Wanted>) -> Option<Running> {
     let begun = runtime.and_then(|runtime| {
         std::thread::Builder::new()
             .name("endpoints".into())
-            .spawn(move || runtime.block_on(keeper::keep(wishes, carried_out, tells)))
+            .spawn(move || runtime.block_on(keeper::keep(wishes, carried_out, tells, ears)))
     });
     match begun {
         Ok(_) => Some(Running { wanted, done, told }),

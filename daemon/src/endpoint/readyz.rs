@@ -3,7 +3,7 @@
 //! The certificate must be one that a known authority issued for a server. Neither its names nor its dates are judged: the address
 //! is the mesh's, which proves who is there, a node's clock may be anywhere, and whoever uses the endpoint judges for himself.
 
-use super::probe::not_connected;
+use super::probe::{Found, not_connected};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -17,6 +17,7 @@ use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tracing::debug;
@@ -67,18 +68,23 @@ pub fn config(authorities: &[Vec<u8>]) -> Result<Arc<ClientConfig>, String> {
 }
 
 /// Asks by the connection that there is, where it still works, else by a new one.
-pub async fn ask(address: SocketAddr, tls: Arc<ClientConfig>, link: Option<Link>) -> (Outcome, Option<Link>) {
+pub async fn ask(address: SocketAddr, tls: Arc<ClientConfig>, link: Option<Link>) -> Found {
     if let Some(mut link) = link
         && let Some(outcome) = question(&mut link).await
     {
-        return (outcome, Some(link));
+        return Found {
+            link: Some(link),
+            ..Found::only(outcome)
+        };
     }
+    let begun = Instant::now();
     let stream = match TcpStream::connect(address).await {
         Ok(stream) => stream,
-        Err(error) => return (not_connected(&error), None),
+        Err(error) => return Found::only(not_connected(&error)),
     };
+    let round_trip = Some(begun.elapsed());
     let _ = stream.set_nodelay(true);
-    match link_over(address, stream, tls).await {
+    let (outcome, link) = match link_over(address, stream, tls).await {
         Ok(mut link) => match question(&mut link).await {
             Some(outcome) => (outcome, Some(link)),
             None => (Outcome::NotReady, None),
@@ -87,6 +93,11 @@ pub async fn ask(address: SocketAddr, tls: Arc<ClientConfig>, link: Option<Link>
             debug!(%address, why, "a member speaks no TLS as it should");
             (Outcome::NotReady, None)
         }
+    };
+    Found {
+        outcome,
+        round_trip,
+        link,
     }
 }
 

@@ -1,9 +1,9 @@
 //! One endpoint: its listeners, its limit, its probes, and what they find.
 
-use super::probe::Prober;
-use super::{Place, Report, Wanted, carry};
+use super::probe::{Prober, Said};
+use super::{Ears, Place, Report, Wanted, carry};
 use meshd_api::local::{EndpointMemberStatus, EndpointStatus};
-use meshd_core::balance::{Balancer, Event, Health, Outcome};
+use meshd_core::balance::{Ask, Balancer, Event, Health};
 use meshd_core::statement::Member;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,6 +23,9 @@ const BIND_PAUSE: Duration = Duration::from_millis(500);
 /// Failed tries after which somebody should know.
 const WORRY: u32 = 4;
 
+/// Whom to ask, what, and how long that may take.
+type Due = (Place, Ask, Duration);
+
 /// A running endpoint; dropped, its listeners and connections end.
 pub struct Service {
     shared: Arc<Shared>,
@@ -35,6 +38,7 @@ pub struct Shared {
     /// Something changed by which the next probe may come sooner.
     wake: Notify,
     room: Arc<Semaphore>,
+    ears: Ears,
 }
 
 struct State {
@@ -58,7 +62,7 @@ struct Counts {
 
 impl Service {
     /// Listens, and probes.
-    pub fn start(wanted: Wanted) -> Self {
+    pub fn start(wanted: Wanted, ears: Ears) -> Self {
         let at = wanted.at.clone();
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -74,6 +78,7 @@ impl Service {
             }),
             wake: Notify::new(),
             room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            ears,
         });
         shared.set(wanted);
         let mut tasks = JoinSet::new();
@@ -151,10 +156,11 @@ impl Shared {
         chosen
     }
 
-    /// A member took a connection; what tells when it is dead.
-    pub fn opened(&self, member: Member) -> Arc<Notify> {
+    /// A member took a connection, which took so long; what tells when it is dead.
+    pub fn opened(&self, member: Member, took: Duration) -> Arc<Notify> {
         let mut state = self.state();
         state.balancer.handle_opened(Instant::now(), member);
+        state.balancer.handle_round_trip(member, took);
         state.ends.entry(member).or_default().clone()
     }
 
@@ -179,10 +185,42 @@ impl Shared {
         self.state().counts.unserved += 1;
     }
 
-    fn probed(&self, member: Member, outcome: Outcome) {
+    fn said(&self, said: Said) {
+        let now = Instant::now();
         let mut state = self.state();
-        state.balancer.handle_probe(Instant::now(), member, outcome);
+        let (member, round_trip) = match said {
+            Said::Probed(member, outcome, round_trip) => {
+                state.balancer.handle_probe(now, member, outcome);
+                (member, round_trip)
+            }
+            Said::Touched(member, round_trip) => {
+                state.balancer.handle_heard(member, now);
+                (member, round_trip)
+            }
+        };
+        if let Some(took) = round_trip {
+            state.balancer.handle_round_trip(member, took);
+        }
         state.drain();
+    }
+
+    /// Members to ask now, each with how long its machine may take, and when to look again.
+    fn due(&self) -> (Vec<Due>, Option<Instant>, Wanted) {
+        let now = Instant::now();
+        let mut state = self.state();
+        for place in state.wanted.members.clone() {
+            if let Some(heard) = (self.ears)(place.member.node) {
+                state.balancer.handle_heard(place.member, heard);
+            }
+        }
+        let asks = state.balancer.handle_timeout(now);
+        state.drain();
+        let place = |member| state.wanted.members.iter().find(|place| place.member == member);
+        let due = asks
+            .into_iter()
+            .filter_map(|(member, ask)| Some((place(member)?.clone(), ask, state.balancer.patience(member))))
+            .collect();
+        (due, state.balancer.poll_timeout(), state.wanted.clone())
     }
 
     fn trouble(&self, at: SocketAddr, sentence: Option<String>) {
@@ -314,16 +352,15 @@ fn bind(at: SocketAddr) -> std::io::Result<TcpListener> {
 async fn probe(shared: Arc<Shared>) {
     let mut prober = Prober::default();
     loop {
-        let (due, next, wanted) = {
-            let mut state = shared.state();
-            let due = state.balancer.handle_timeout(Instant::now());
-            (due, state.balancer.poll_timeout(), state.wanted.clone())
-        };
-        for place in wanted.members.iter().filter(|place| due.contains(&place.member)) {
-            prober.begin(place, &wanted.authorities);
+        let (due, next, wanted) = shared.due();
+        for (place, ask, patience) in &due {
+            match ask {
+                Ask::Probe => prober.begin(place, *patience, &wanted.authorities),
+                Ask::Touch => prober.touch(place),
+            }
         }
         tokio::select! {
-            (member, outcome) = prober.next() => shared.probed(member, outcome),
+            said = prober.next() => shared.said(said),
             () = shared.wake.notified() => {}
             () = until(next) => {}
         }

@@ -35,6 +35,7 @@ use meshd_core::path::Agent;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -154,7 +155,7 @@ impl Task {
             fetching: BTreeSet::new(),
             samples: Samples::default(),
             gateways: Gateways::open(addresses.0, &files).await,
-            endpoints: crate::endpoint::Handle::default(),
+            endpoints: crate::endpoint::Handle::new(Arc::new(plane.ears())),
             endpoints_stale: true,
             port_mapping: PortMapping::start(port, &membership.discovery.seed()),
             pods,

@@ -2,32 +2,43 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use meshd_core::balance::Outcome;
+use meshd_core::balance::{Ask, Outcome};
 use meshd_core::statement::{Protocol, ProxyVersion};
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::carry::connect;
+use super::service::Service;
 use super::tunnels::Tunnel;
 use super::{Place, Target};
 
-/// Bound on one probe.
-const PROBE: Duration = Duration::from_millis(1500);
 /// Where each node gives others its map (docs/wire.md section 9).
 const NODE_PORT: u16 = 7441;
 
+/// Whom to ask, what, and how long the answer may take.
+pub type Due = (Place, Ask, Duration);
+
+/// What came of it, and how long that took.
+pub struct Found {
+    pub target: Target,
+    pub ask: Ask,
+    pub outcome: Outcome,
+    pub took: Duration,
+}
+
 /// Probes under way, one of a target at most.
 #[derive(Default)]
-pub struct Prober(JoinSet<(Target, Outcome)>);
+pub struct Prober(JoinSet<Found>);
 
 impl Prober {
     /// Begins to probe.
     pub fn begin(
         &mut self,
-        place: &Place,
+        (place, ask, patience): Due,
         protocol: Protocol,
         proxy: Option<ProxyVersion>,
         tunnel: Option<Tunnel>,
@@ -39,18 +50,24 @@ impl Prober {
         };
         let header = proxy.filter(|_| protocol == Protocol::Tcp);
         self.0.spawn(async move {
-            let found = timeout(PROBE, ask(address, header, tunnel)).await;
+            let begun = Instant::now();
+            let found = timeout(patience, question(address, header, tunnel)).await;
             let outcome = match (found.unwrap_or(Outcome::Silent), protocol) {
                 // a node that refuses is there
                 (Outcome::Refused, Protocol::Udp) => Outcome::Ready,
                 (outcome, _) => outcome,
             };
-            (target, outcome)
+            Found {
+                target,
+                ask,
+                outcome,
+                took: begun.elapsed(),
+            }
         });
     }
 
     /// The next that ends; never where none is under way.
-    pub async fn next(&mut self) -> (Target, Outcome) {
+    pub async fn next(&mut self) -> Found {
         loop {
             match self.0.join_next().await {
                 Some(Ok(found)) => return found,
@@ -61,7 +78,7 @@ impl Prober {
     }
 }
 
-async fn ask(address: SocketAddr, proxy: Option<ProxyVersion>, tunnel: Option<Tunnel>) -> Outcome {
+async fn question(address: SocketAddr, proxy: Option<ProxyVersion>, tunnel: Option<Tunnel>) -> Outcome {
     let Some(tunnel) = tunnel else {
         return Outcome::Silent;
     };
@@ -74,5 +91,28 @@ async fn ask(address: SocketAddr, proxy: Option<ProxyVersion>, tunnel: Option<Tu
         }
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Outcome::Refused,
         Err(_) => Outcome::Silent,
+    }
+}
+
+/// Probes targets when the balancer says so.
+pub async fn probe(service: Arc<Service>) {
+    let mut prober = Prober::default();
+    loop {
+        let (asks, (protocol, proxy), next) = service.due();
+        for due in asks {
+            prober.begin(due, protocol, proxy, service.tunnel());
+        }
+        tokio::select! {
+            found = prober.next() => service.probed(&found),
+            () = service.wake.notified() => {}
+            () = until(next) => {}
+        }
+    }
+}
+
+async fn until(next: Option<Instant>) {
+    match next {
+        Some(next) => tokio::time::sleep_until(next.into()).await,
+        None => std::future::pending().await,
     }
 }

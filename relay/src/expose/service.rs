@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use meshd_core::balance::{Balancer, Event, Health, Outcome};
+use meshd_core::balance::{Ask, Balancer, Event, Health, Outcome};
 use meshd_core::expose::{Flows, Gate, Limits, Refused};
 use meshd_core::statement::{Protocol, ProxyVersion};
 use tokio::net::TcpStream;
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::carry::carry;
-use super::probe::Prober;
+use super::probe::{Due, Found, probe};
 use super::pump::Moved;
 use super::tunnels::Tunnel;
 use super::udp::Flow;
@@ -32,7 +32,7 @@ pub struct Service {
     flows: Mutex<Flows<Flow>>,
     moved: Moved,
     /// Something changed by which the next probe may come sooner.
-    wake: Notify,
+    pub(super) wake: Notify,
     /// Its connections and flows; none once it has ended.
     tasks: Mutex<Option<JoinSet<()>>>,
     host: Weak<Inner>,
@@ -252,7 +252,8 @@ impl Service {
         self.state().counts.unserved += 1;
     }
 
-    fn probed(&self, member: Target, outcome: Outcome) {
+    pub(super) fn probed(&self, found: &Found) {
+        let (member, outcome) = (found.target, found.outcome);
         let now = Instant::now();
         let mut state = self.state();
         let lately = |at: &Instant| now.saturating_duration_since(*at) < REFUSED;
@@ -262,8 +263,28 @@ impl Service {
             Outcome::Ready if of_udp && refused => Outcome::Refused,
             other => other,
         };
-        state.balancer.handle_probe(now, member, outcome);
+        if found.outcome != Outcome::Silent {
+            state.balancer.handle_heard(member, now);
+            state.balancer.handle_round_trip(member, found.took);
+        }
+        if found.ask == Ask::Probe {
+            state.balancer.handle_probe(now, member, outcome);
+        }
         state.drain();
+    }
+
+    /// Targets to ask now, by what, and when to look again.
+    pub(super) fn due(&self) -> (Vec<Due>, (Protocol, Option<ProxyVersion>), Option<Instant>) {
+        let mut state = self.state();
+        let asks = state.balancer.handle_timeout(Instant::now());
+        state.drain();
+        let place = |member| state.wanted.places.iter().find(|place| place.target == member);
+        let due = asks
+            .into_iter()
+            .filter_map(|(member, ask)| Some((place(member)?.clone(), ask, state.balancer.patience(member))))
+            .collect();
+        let terms = &state.wanted.terms;
+        (due, (terms.protocol, terms.proxy), state.balancer.poll_timeout())
     }
 }
 
@@ -356,32 +377,5 @@ impl Drop for Open {
     fn drop(&mut self) {
         let mut state = self.service.state();
         state.balancer.handle_closed(Instant::now(), self.member);
-    }
-}
-
-/// Probes targets when the balancer says so.
-async fn probe(service: Arc<Service>) {
-    let mut prober = Prober::default();
-    loop {
-        let (due, next, wanted) = {
-            let mut state = service.state();
-            let due = state.balancer.handle_timeout(Instant::now());
-            (due, state.balancer.poll_timeout(), state.wanted.clone())
-        };
-        for place in wanted.places.iter().filter(|place| due.contains(&place.target)) {
-            prober.begin(place, wanted.terms.protocol, wanted.terms.proxy, service.tunnel());
-        }
-        tokio::select! {
-            (member, outcome) = prober.next() => service.probed(member, outcome),
-            () = service.wake.notified() => {}
-            () = until(next) => {}
-        }
-    }
-}
-
-async fn until(next: Option<Instant>) {
-    match next {
-        Some(next) => tokio::time::sleep_until(next.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use meshd_tests::mesh::Node;
@@ -44,6 +46,17 @@ impl Cluster {
     fn node(&self, name: &str) -> &Node {
         let mut nodes = self.bed.nodes.iter();
         nodes.find(|node| node.name() == name).expect("a node of the bed")
+    }
+
+    /// Takes a node's cable out: nothing of it is heard any more, and nothing is refused.
+    fn cut_off(&self, name: &str) {
+        self.bed.sites[0].unplug(self.node(name).machine());
+    }
+
+    fn plug_in(&self, name: &str) {
+        let host = (2..).zip(&self.bed.nodes).find(|(_, node)| node.name() == name);
+        let (host, node) = host.expect("a node of the bed");
+        self.bed.sites[0].plug(node.machine(), host);
     }
 
     fn worker(&self) -> &Machine {
@@ -107,10 +120,17 @@ fn serve(node: &Node) -> Greeter {
 fn a_member_that_falls_silent_costs_new_connections_three_seconds_at_most() {
     let cluster = Cluster::new();
     assert_eq!(cluster.answering(6).len(), 2, "both answer");
-    let mut to_dead = cluster.connect_to("cp1");
+    let (idle, busy) = (cluster.connect_to("cp1"), cluster.connect_to("cp1"));
     let mut to_other = cluster.connect_to("cp2");
+    let (told, ends) = mpsc::channel();
     let gap = cluster.longest_gap(
-        || cluster.node("cp1").kill(),
+        || {
+            cluster.cut_off("cp1");
+            for (kind, greeted) in [("idle", idle), ("busy", busy)] {
+                let (told, died) = (told.clone(), Instant::now());
+                thread::spawn(move || told.send((kind, greeted.lasts(SOON, kind == "busy"), died)));
+            }
+        },
         |cluster| cluster.health("cp1").as_deref() == Some("dead"),
     );
     figure(
@@ -119,14 +139,40 @@ fn a_member_that_falls_silent_costs_new_connections_three_seconds_at_most() {
         "3 s",
     );
     assert!(keeps(gap, FAILOVER), "{gap:?}");
-    assert!(to_dead.ends(SOON), "the connection to the dead one ends");
+    for _ in 0..2 {
+        let (kind, end, died) = ends.recv().expect("both tell");
+        let end = end.map(|end| end - died);
+        figure(
+            &format!("the {kind} connection through an endpoint lasts after its member died"),
+            format!("{end:?}"),
+            "3 s",
+        );
+        assert!(end.is_some_and(|end| keeps(end, FAILOVER)), "{kind}: {end:?}");
+    }
     assert!(to_other.is_alive(), "the other one goes on");
     assert_eq!(cluster.answering(6), BTreeSet::from(["cp2".to_owned()]));
 
-    cluster.node("cp1").start_again();
+    cluster.plug_in("cp1");
     cluster.eventually_is("cp1", "ready");
     cluster.connect_to("cp1");
     assert!(to_other.is_alive(), "and goes on");
+}
+
+#[test]
+fn a_node_that_was_cut_off_itself_keeps_its_connections() {
+    let cluster = Cluster::new();
+    let mut held = [cluster.connect_to("cp1"), cluster.connect_to("cp2")];
+    cluster.cut_off("w1");
+    for name in ["cp1", "cp2"] {
+        cluster.eventually_is(name, "dead");
+    }
+    cluster.plug_in("w1");
+    for name in ["cp1", "cp2"] {
+        cluster.eventually_is(name, "ready");
+    }
+    for greeted in &mut held {
+        assert!(greeted.is_alive(), "the connection to {} goes on", greeted.name);
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub struct ExposeTarget {
     pub id: String,
     /// The port on its mesh address.
     pub port: u16,
-    /// How meshrelay finds it: `ready`, `unknown`, `doubtful`, `refusing`, `dead`; in an answer only.
+    /// How meshrelay finds it: `ready`, `unknown`, `doubtful`, `hanging`, `refusing`, `dead`; in an answer only.
     #[serde(default)]
     pub health: String,
     /// Connections to it now; in an answer only.
