@@ -64,6 +64,7 @@ pub mod map;
 pub mod names;
 pub mod nat;
 pub mod netcheck;
+pub mod netmaker;
 pub mod packet;
 pub mod path;
 pub mod policy;

@@ -9,8 +9,11 @@
 //! 2. [`Timing`] makes etcd's timeouts of the round trips between control planes.
 //! 3. [`Init::files`] and [`Join::files`] are the files; the shell writes them and starts kubeadm.
 //! 4. A [`ClusterWord`] has all that another machine needs to come in.
+//! 5. An [`Inventory`] is the nodes of a network for other tools; [`About`] and its constants are what a backup is.
 
+mod backup;
 mod files;
+mod inventory;
 mod kubeadm;
 mod node_ip;
 mod patch;
@@ -18,7 +21,9 @@ mod preflight;
 mod timing;
 mod word;
 
+pub use backup::{ABOUT, About, ETCD_FOLDER, PKI, PKI_FOLDER, SNAPSHOT, pki_mode, restore_words};
 pub use files::{File, Ground, Machine};
+pub use inventory::{Host, Inventory, InventoryError};
 pub use kubeadm::{Init, Join, RESUMED, Secrets};
 pub use node_ip::with_node_ip;
 pub use patch::{PatchError, merge};
