@@ -140,11 +140,18 @@ impl Chains {
                 but_served(fenced, part)
             ));
         }
+        let strangers = plain(&fenced.underlay);
+        if !strangers.is_empty() {
+            let sent = format!("iifname {{ {strangers} }} ct direction original ct original");
+            let (v4, v6) = fenced.addresses;
+            // kube-proxy and portmap have translated these already: no rule for input sees them
+            self.forward.push(format!("{sent} ip daddr {v4} counter drop"));
+            self.forward.push(format!("{sent} ip6 daddr {v6} counter drop"));
+        }
         for accepted in ["ct state established,related", "ct status dnat"] {
             self.forward
                 .push(format!("oifname {pod} {accepted} counter accept"));
         }
-        let strangers = plain(&fenced.underlay);
         if !strangers.is_empty() {
             self.forward
                 .push(format!("iifname {{ {strangers} }} oifname {pod} counter drop"));

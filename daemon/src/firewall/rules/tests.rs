@@ -197,6 +197,27 @@ fn into_a_range_for_some_pods_the_others_do_not_send() {
 }
 
 #[test]
+fn what_a_stranger_sends_to_a_mesh_address_is_not_led_on_to_a_pod() {
+    let fenced = Fenced {
+        pods: Some(FencedPods {
+            part: vec!["10.42.1.0/24".parse().unwrap()],
+            limits: Vec::new(),
+        }),
+        underlay: ["eth0".to_owned()].into(),
+        ..fenced("meshd0", [10, 77, 0, 1])
+    };
+    let script = table("meshd-0", [fenced].iter());
+    let sent = place(
+        &script,
+        "iifname { \"eth0\" } ct direction original ct original ip daddr 10.77.0.1 counter drop",
+    );
+    assert!(
+        sent < place(&script, "oifname \"mpod*\" ct status dnat counter accept"),
+        "{script}"
+    );
+}
+
+#[test]
 fn what_every_node_holds_is_reached_from_this_machine_alone() {
     let plain = fenced("meshd0", [10, 77, 0, 1]);
     let fenced = Fenced {
