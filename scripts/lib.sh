@@ -87,6 +87,7 @@ need_lab_tools() {
   (need ganesha.nfsd=nfs-ganesha nfs-cp=libnfs-utils tgtd=tgt qemu-img=qemu-utils
     ls /usr/lib/*/ganesha/libfsalvfs.so >/dev/null 2>&1 || apt_install nfs-ganesha-vfs
     ls /usr/lib/*/qemu/block-iscsi.so >/dev/null 2>&1 || apt_install qemu-block-extra) || say "without servers of storage"
+  (need ansible-inventory=ansible-core) || say "without Ansible"
 }
 
 # other WireGuard programs, for the interoperability tests: built once, kept in the cache under their versions. Prints
@@ -141,13 +142,23 @@ get_k8s() {
   printf '%s' "$folder"
 }
 
-# the images that kubeadm asks for, of the parts of Kubernetes in a folder: made once, kept in the cache under what they are made
-# from. Prints the folder.
+# etcdctl and etcdutl, which are in etcd's image: built once, kept in the cache. Prints the folder. Exits 3 where the sources cannot
+# be had.
+get_etcd_tools() {
+  local from=$top/tests/etcd inputs folder
+  inputs=$(cd "$from" && cat go.mod go.sum build | sha256sum | cut -c1-8)
+  folder=$(cache_dir)/etcd-tools-$inputs
+  as_builder "$from/build" "$folder" >&2 || return $?
+  printf '%s' "$folder"
+}
+
+# the images that kubeadm asks for, of the parts of Kubernetes and etcd's tools in folders: made once, kept in the cache under what
+# they are made from. Prints the folder.
 get_kubeadm() {
-  local parts=$1 from=$top/tests/kubeadm inputs folder
-  inputs=$({ cat "$from/build" "$top/tests/k8s/image"; basename "$parts"; } | sha256sum | cut -c1-8)
+  local parts=$1 tools=$2 from=$top/tests/kubeadm inputs folder
+  inputs=$({ cat "$from/build" "$top/tests/k8s/image"; basename "$parts"; basename "$tools"; } | sha256sum | cut -c1-8)
   folder=$(cache_dir)/kubeadm-$(cat "$parts/done")-$inputs
-  as_builder "$from/build" "$folder" "$parts" >&2 || return $?
+  as_builder "$from/build" "$folder" "$parts" "$tools" >&2 || return $?
   printf '%s' "$folder"
 }
 
@@ -161,5 +172,37 @@ get_flannel() {
   folder=$(cache_dir)/flannel-$version-$inputs
   [ -e "$folder/done" ] || ls /var/lib/apt/lists/*Packages* >/dev/null 2>&1 || as_root apt-get update -qq >&2
   as_builder "$from/build" "$folder" >&2 || return $?
+  printf '%s' "$folder"
+}
+
+# HashiCorp's formatter, for the examples in its language: built once, kept in the cache. Prints the program's path. Exits 3 where it
+# cannot be built.
+get_hclfmt() {
+  local from=$top/tests/hcl inputs folder
+  have go || return 3
+  inputs=$(cat "$from/go.mod" "$from/go.sum" | sha256sum | cut -c1-8)
+  folder=$(cache_dir)/hclfmt-$inputs
+  [ -x "$folder/hclfmt" ] || (cd "$from" && as_builder env CGO_ENABLED=0 go build -mod=readonly -trimpath -o "$folder/hclfmt" \
+    github.com/hashicorp/hcl/v2/cmd/hclfmt) >&2 || return 3
+  printf '%s' "$folder/hclfmt"
+}
+
+# Debian's cloud-init with what it needs of Python, unpacked in the cache under its version: installed here it would run at this
+# computer's next start. Prints the folder; exits 3 where the packages cannot be had
+get_cloud_init() {
+  local version folder names
+  have apt-get && have dpkg-deb && [ -x /usr/bin/python3 ] || return 3
+  ls /var/lib/apt/lists/*Packages* >/dev/null 2>&1 || as_root apt-get update -qq >&2
+  version=$(apt-cache policy cloud-init | sed -n 's/^ *Candidate: //p')
+  [ -n "$version" ] && [ "$version" != "(none)" ] || return 3
+  folder=$(cache_dir)/cloud-init-$version
+  if [ ! -e "$folder/done" ]; then
+    names=$(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances cloud-init \
+      | grep -E '^python3-[a-z0-9.-]*$')
+    as_builder mkdir -p "$folder"
+    # shellcheck disable=SC2086
+    (cd "$folder" && as_builder apt-get -o APT::Sandbox::User= download -qq cloud-init $names \
+      && for deb in *.deb; do as_builder dpkg-deb -x "$deb" .; done && as_builder rm -f ./*.deb && as_builder touch done) >&2 || return 3
+  fi
   printf '%s' "$folder"
 }

@@ -95,11 +95,14 @@ stage_unit() {
   return $code
 }
 
-# tests beside Flannel and BIRD say that they were skipped where these cannot be had
+# tests beside Flannel and BIRD, and of examples, say that they were skipped where these cannot be had
 stage_lab() {
   local flannel code
   flannel=$(get_flannel); code=$?
   [ $code = 0 ] || [ $code = 3 ] || return 1
+  local hclfmt cloud_init
+  hclfmt=$(get_hclfmt) || say "HashiCorp's formatter cannot be had"
+  cloud_init=$(get_cloud_init) || say "cloud-init cannot be had"
   have bird || (apt_install bird2) || say "bird2 cannot be had"
   MESHD_LAB_FLANNEL=$flannel run_lab lab "${names[@]}"
 }
@@ -124,7 +127,7 @@ stage_scale() {
 
 # a cluster of real Kubernetes, one at a time
 stage_k8s() {
-  local parts code threads=1 test=k8s bound=$k8s_bound
+  local parts tools code threads=1 test=k8s bound=$k8s_bound
   local wants; wants=$(sed -n 's/^go //p' "$top/tests/k8s/go.mod")
   have go || { skip_stage "Kubernetes is built from its Go modules, and Go is not installed: install Go $wants or newer, then run ./test --k8s"; return; }
   need bash=bash dpkg-deb=dpkg
@@ -132,7 +135,10 @@ stage_k8s() {
   [ $code != 3 ] || { skip_stage "Kubernetes' Go modules, or Debian's busybox-static and libseccomp-dev, could not be had ($(go env GOVERSION 2>/dev/null || echo "no Go that runs") is here, $wants or newer is wanted; the reason is in $logs/k8s.log)"; return; }
   [ $code = 0 ] || return 1
   export MESHD_K8S_PARTS=$parts MESHD_KUBEADM_IMAGES
-  MESHD_KUBEADM_IMAGES=$(get_kubeadm "$parts") || return 1
+  tools=$(get_etcd_tools); code=$?
+  [ $code != 3 ] || { skip_stage "the Go modules of etcd's tools could not be had (the reason is in $logs/k8s.log)"; return; }
+  [ $code = 0 ] || return 1
+  MESHD_KUBEADM_IMAGES=$(get_kubeadm "$parts" "$tools") || return 1
   local long=(); [ "${mode:-}" != long ] || long=(--include-ignored)
   run_lab k8s "${long[@]}" "${names[@]}"
 }
@@ -156,7 +162,7 @@ run_lab() {
   local arm=$top/target/cross/aarch64-unknown-linux-gnu/debug
   [ -x "$arm/meshd" ] || arm=
   local strict=; [ "${mode:-}" != long ] || strict=1
-  as_root env ${strict:+MESHD_LAB_STRICT=1} ${MESHD_K8S_PARTS:+MESHD_K8S_PARTS="$MESHD_K8S_PARTS"} ${MESHD_KUBEADM_IMAGES:+MESHD_KUBEADM_IMAGES="$MESHD_KUBEADM_IMAGES"} ${MESHD_LAB_FLANNEL:+MESHD_LAB_FLANNEL="$MESHD_LAB_FLANNEL"} MESHD_LAB_PEERS="$(get_peers)" ${arm:+MESHD_LAB_AARCH64="$arm"} MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="${programs:-$top/target/debug}" PATH="$PATH" \
+  as_root env ${strict:+MESHD_LAB_STRICT=1} ${MESHD_K8S_PARTS:+MESHD_K8S_PARTS="$MESHD_K8S_PARTS"} ${MESHD_KUBEADM_IMAGES:+MESHD_KUBEADM_IMAGES="$MESHD_KUBEADM_IMAGES"} ${MESHD_LAB_FLANNEL:+MESHD_LAB_FLANNEL="$MESHD_LAB_FLANNEL"} ${hclfmt:+MESHD_LAB_HCLFMT="$hclfmt"} ${cloud_init:+MESHD_LAB_CLOUD_INIT="$cloud_init"} MESHD_LAB_PEERS="$(get_peers)" ${arm:+MESHD_LAB_AARCH64="$arm"} MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="${programs:-$top/target/debug}" PATH="$PATH" \
     timeout -k 10 "${bound:-$lab_bound}" "$binary" --test-threads "${threads:-${MESHD_LAB_THREADS:-2}}" "$@" >"$out" 2>&1 || code=1
   cat "$out"; count_libtest "$out"
   while IFS= read -r line; do

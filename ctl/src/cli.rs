@@ -9,8 +9,8 @@ use meshd_api::local::DEFAULT_SOCKET;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::verbs::{
-    backup, clean, cni, completion, down, endpoint, exit, expose, gateway, join, k8s, leave, man, name,
-    network, node, relay, restore, status,
+    backup, clean, cni, completion, down, endpoint, exit, expose, gateway, import, inventory, join, k8s,
+    leave, man, name, network, node, relay, restore, status,
 };
 use crate::verbs::{netcheck, ping, template, token, up, version, why};
 
@@ -95,6 +95,13 @@ pub struct OfNetwork {
 }
 
 impl OfNetwork {
+    /// This one.
+    pub fn of(name: &str) -> Self {
+        Self {
+            network: Some(name.to_owned()),
+        }
+    }
+
     /// The name that was given.
     pub fn name(&self) -> Option<&str> {
         self.network.as_deref()
@@ -136,13 +143,17 @@ pub enum Verb {
     #[command(subcommand)]
     Endpoint(endpoint::Endpoint),
     Expose(expose::Expose),
+    Inventory(inventory::Inventory),
+    /// Networks of other programs: netmaker
+    #[command(subcommand)]
+    Import(import::Import),
     /// The exit node that this machine uses: use
     #[command(subcommand)]
     Exit(exit::Exit),
     /// The CNI plugin, for Kubernetes: install, uninstall, credentials
     #[command(subcommand)]
     Cni(cni::Cni),
-    /// A Kubernetes cluster: init, join, status, reset, kubeconfig, node-ip
+    /// A Kubernetes cluster: init, join, status, reset, kubeconfig, backup, restore, node-ip
     #[command(subcommand)]
     K8s(k8s::K8s),
     /// Names of removed nodes: free
@@ -183,6 +194,8 @@ impl Cli {
             Verb::Gateway(verb) => verb.run(global).await,
             Verb::Endpoint(verb) => verb.run(global).await,
             Verb::Expose(verb) => verb.run(global).await,
+            Verb::Inventory(verb) => verb.run(global).await,
+            Verb::Import(verb) => verb.run(global).await,
             Verb::Exit(verb) => verb.run(global).await,
             Verb::Cni(verb) => verb.run(global).await,
             Verb::K8s(verb) => verb.run(global).await,

@@ -41,6 +41,7 @@ pub mod nat_probe;
 pub mod pods;
 mod process;
 mod report;
+pub mod scan;
 mod site;
 mod snapshot;
 mod spawner;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use meshd_api::local::{DEFAULT_SOCKET, Done, PodNetwork, PodsInstalled, Status};
 use serde_json::{Value, json};
 
@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::files::{failed, replace};
 use crate::local::Local;
 use crate::verbs::cni_credentials::Credentials;
+use crate::verbs::cni_host_ports;
 
 /// Name of the plugin.
 const PLUGIN: &str = "mesh-cni";
@@ -87,9 +88,21 @@ pub struct Install {
     /// needs containerd 2.0 and plugins that speak it.
     #[arg(long, value_name = "VERSION", value_parser = [OLD, NEW])]
     cni_version: Option<String>,
+    /// Where pods' host ports are
+    #[arg(long, value_name = "WHERE", value_enum, default_value_t = HostPorts::Everywhere)]
+    host_ports: HostPorts,
     /// How many seconds to wait until meshd can give pods addresses
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
+}
+
+/// Where pods' host ports are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HostPorts {
+    /// On every address of the machine
+    Everywhere,
+    /// On its mesh addresses
+    Mesh,
 }
 
 /// Take configuration, plugin and credentials away.
@@ -118,13 +131,14 @@ impl Cni {
 }
 
 impl Install {
-    /// As it is without options, in this network.
-    pub fn usual(network: &str) -> Self {
+    /// As it is without options, in this network, with host ports there.
+    pub fn usual(network: &str, host_ports: HostPorts) -> Self {
         Self {
             places: Places::usual(),
             plugin: None,
             network: Some(network.to_owned()),
             cni_version: None,
+            host_ports,
             wait: 60,
         }
     }
@@ -147,7 +161,10 @@ impl Install {
             Some(version) => version,
             None => newest(bin_dir, &chained),
         };
-        let conflist = self.conflist(global, version, &chained);
+        let mut conflist = self.conflist(global, version, &chained);
+        if self.host_ports == HostPorts::Mesh {
+            cni_host_ports::on_the_mesh(global, self.network.as_deref(), &mut conflist).await?;
+        }
         let mut text = serde_json::to_string_pretty(&conflist).unwrap_or_default();
         text.push('\n');
         self.tell(global, &conf_dir.join(CONFLIST)).await?;

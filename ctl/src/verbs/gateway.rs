@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use meshd_api::coordinator::admin::{Done, GatewayAdd, GatewayInfo, GatewayRemove};
 use meshd_core::gateway::DEFAULT_PRIORITY;
 use meshd_core::id::NodeId;
+use meshd_core::netmaker::PlannedGateway;
 use meshd_core::statement::{Deed, GatewayTerms, HostName};
 
 use crate::admin::{self, Admin};
@@ -129,6 +130,26 @@ impl Ranges {
 }
 
 impl Add {
+    /// A range behind a node of a network, for everybody.
+    pub fn of(network: &str, planned: &PlannedGateway) -> Self {
+        let exit = planned.range.prefix_len() == 0;
+        Self {
+            node: planned.node.clone(),
+            ranges: Ranges {
+                ranges: vec![planned.range],
+                exit,
+            },
+            published: (planned.published != planned.range).then_some(planned.published),
+            nat: planned.nat,
+            no_nat: !planned.nat,
+            priority: planned.priority,
+            to: Vec::new(),
+            pods: None,
+            names: Vec::new(),
+            network: OfNetwork::of(network),
+        }
+    }
+
     async fn run(self, global: &Global) -> Result<(), Failure> {
         let mut admin = Admin::connect(global).await?;
         let mut done = Vec::new();
@@ -143,7 +164,8 @@ impl Add {
         tell(global, &done)
     }
 
-    async fn add(&self, admin: &mut Admin, range: IpNet) -> Result<Done, Failure> {
+    /// Adds one of its ranges.
+    pub async fn add(&self, admin: &mut Admin, range: IpNet) -> Result<Done, Failure> {
         let network = admin.network(self.network.name()).await?;
         let (to_nodes, to_tags) = reach::resolve(admin, &network.name, &self.to).await?;
         let id = node(admin, &network.name, &self.node).await?;

@@ -126,14 +126,29 @@ impl Network {
 }
 
 impl Create {
+    /// A network of this name and these ranges.
+    pub fn of(name: String, cidr: Ipv4Net, cidr6: Option<Ipv6Net>) -> Self {
+        Self {
+            name,
+            cidr,
+            cidr6,
+            mtu: None,
+            pods: PodArguments::none(),
+        }
+    }
+
     async fn run(self, global: &Global) -> Result<(), Failure> {
+        let network = self.make(global).await?;
+        let kept = global.admin_key_file.is_some();
+        global.output().answer(&network, |network| created(network, kept))
+    }
+
+    /// Makes it.
+    pub async fn make(&self, global: &Global) -> Result<NetworkInfo, Failure> {
         let Some(path) = &global.admin_key_file else {
             let request = self.request(None)?;
             let network: NetworkInfo = Admin::connect(global).await?.post("networks", &request).await?;
-            let network = self.with_pods(global, None, network).await?;
-            return global
-                .output()
-                .answer(&network, |network| created(network, false));
+            return self.with_pods(global, None, network).await;
         };
         let (mut key, new) = AdminKey::for_new_network(path, &self.name)?;
         // from elsewhere the key must be told to the relay, so that it is kept for the next try
@@ -158,8 +173,7 @@ impl Create {
         };
         key.must_be_of(&network)?;
         key.remember(Known::of(&network)?)?;
-        let network = self.with_pods(global, Some(key), network).await?;
-        global.output().answer(&network, |network| created(network, true))
+        self.with_pods(global, Some(key), network).await
     }
 
     async fn made_with(&self, global: &Global, key: &AdminKey) -> Result<NetworkInfo, Failure> {

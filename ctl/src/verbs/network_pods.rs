@@ -89,6 +89,18 @@ fn ipv6(text: &str) -> Result<Ipv6, String> {
 }
 
 impl PodArguments {
+    /// None of them.
+    pub fn none() -> Self {
+        Self {
+            pod_cidr: None,
+            pod_cidr6: None,
+            pod_prefix: None,
+            authority: None,
+            control_planes: Vec::new(),
+            service_cidrs: Vec::new(),
+        }
+    }
+
     /// What they say; none where they say nothing. `held` are the present prefixes: what is not given stays.
     fn terms(&self, held: Option<&PodsInfo>) -> Option<PodTerms> {
         let ipv4 = self.pod_cidr?.trunc();

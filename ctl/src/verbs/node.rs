@@ -5,6 +5,7 @@ use meshd_api::coordinator::admin::{Done, NetworkInfo, NodeAct, NodeInfo, NodeRe
 use meshd_core::id::NodeId;
 use meshd_core::statement::Deed;
 
+use super::node_drain::DrainArguments;
 use super::node_grant::GrantArguments;
 use super::token;
 use crate::admin::{self, Admin, AdminKey};
@@ -26,8 +27,7 @@ pub enum Node {
     Rename(Rename),
     /// Let a node in that waits for approval
     Approve(One),
-    /// Put a node out for good
-    Remove(One),
+    Remove(Remove),
     /// Print a token with which a rebuilt machine takes over a node's name, address and tags
     Replace(One),
     SetRelay(SetRelay),
@@ -50,7 +50,6 @@ pub struct List {
 Examples:
   meshctl node show db1
   meshctl node approve db1
-  meshctl node remove db1     its name is blocked for 30 days
   meshctl node replace db1    the old key is dead when the new one joins")]
 pub struct One {
     /// Its name or id
@@ -58,6 +57,22 @@ pub struct One {
     node: String,
     #[command(flatten)]
     network: OfNetwork,
+}
+
+/// Put a node out for good.
+///
+/// Its name is blocked for 30 days. With --drain the cluster that it is in loses it in order: no new pods, then none, then neither
+/// its network nor its object there.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  meshctl node remove db1
+  meshctl node remove w2 --drain --kubeconfig ~/.kube/config")]
+pub struct Remove {
+    #[command(flatten)]
+    one: One,
+    #[command(flatten)]
+    drain: DrainArguments,
 }
 
 /// Give a node another name.
@@ -123,9 +138,18 @@ impl Node {
                     .act(global, "approve", None, |node, _| Deed::Approve { node })
                     .await
             }
-            Self::Remove(one) => {
+            Self::Remove(Remove { one, drain }) => {
                 let found = Found::find(global, one.network.name(), &one.node).await?;
-                found.act(global, "remove", None, remove).await
+                let name = found.node.name.clone();
+                let cluster = drain.cluster()?;
+                let drained = cluster.as_ref().map(|cluster| cluster.drain(&name)).transpose()?;
+                let mut done = found.done("remove", None, remove).await?;
+                if let Some(cluster) = &cluster {
+                    done.message += &cluster.forget(&name, drained.unwrap_or_default())?;
+                }
+                global
+                    .output()
+                    .answer(&done, |done| format!("{}\n", done.message))
             }
             Self::SetRelay(SetRelay { node, off, network }) => {
                 let found = Found::find(global, network.as_deref(), &node).await?;
@@ -197,12 +221,24 @@ impl Found {
     }
 
     async fn act(
-        mut self,
+        self,
         global: &Global,
         verb: &str,
         name: Option<String>,
         deed: impl Fn(NodeId, &NodeInfo) -> Deed,
     ) -> Result<(), Failure> {
+        let done = self.done(verb, name, deed).await?;
+        global
+            .output()
+            .answer(&done, |done| format!("{}\n", done.message))
+    }
+
+    async fn done(
+        mut self,
+        verb: &str,
+        name: Option<String>,
+        deed: impl Fn(NodeId, &NodeInfo) -> Deed,
+    ) -> Result<Done, Failure> {
         let (id, path) = (self.id()?, self.path(verb));
         let node = &self.node;
         let make = |key: Option<&AdminKey>, network: &NetworkInfo| {
@@ -212,10 +248,8 @@ impl Found {
             let name = name.clone();
             Ok((NodeAct { name, statement }, ()))
         };
-        let (done, ()): (Done, ()) = self.admin.post_signed(&self.network, &path, make).await?;
-        global
-            .output()
-            .answer(&done, |done| format!("{}\n", done.message))
+        let (done, ()) = self.admin.post_signed(&self.network, &path, make).await?;
+        Ok(done)
     }
 }
 

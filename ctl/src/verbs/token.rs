@@ -126,15 +126,23 @@ impl Create {
             template: self.template,
             statement: None,
         };
-        let path = format!("networks/{}/tokens", network.name);
-        let created = post(&mut admin, &network, &path, (&request, None), |statement| {
-            TokenCreate {
-                statement,
-                ..request.clone()
-            }
-        });
-        tell(global, &network, &created.await?)
+        let created = make(&mut admin, &network, &request).await?;
+        tell(global, &network, &created)
     }
+}
+
+/// Makes a token.
+pub async fn make(
+    admin: &mut Admin,
+    network: &NetworkInfo,
+    request: &TokenCreate,
+) -> Result<TokenCreated, Failure> {
+    let path = format!("networks/{}/tokens", network.name);
+    post(admin, network, &path, (request, None), |statement| TokenCreate {
+        statement,
+        ..request.clone()
+    })
+    .await
 }
 
 /// The word on stdout, alone; the rest for a person who watches.
@@ -157,27 +165,35 @@ impl Revoke {
     async fn run(self, global: &Global) -> Result<(), Failure> {
         let mut admin = Admin::connect(global).await?;
         let network = admin.network(self.network.name()).await?;
-        let (with_nodes, token) = (self.with_nodes, self.id);
-        let make = |key: Option<&AdminKey>, network: &NetworkInfo| {
-            let deed = match with_nodes {
-                true => Deed::RevokeTokenAndNodes { token },
-                false => Deed::RevokeToken { token },
-            };
-            let statement = key.map(|key| admin::act(key, network, deed)).transpose()?;
-            Ok((
-                TokenRevoke {
-                    with_nodes,
-                    statement,
-                },
-                (),
-            ))
-        };
-        let path = format!("networks/{}/tokens/{token}/revoke", network.name);
-        let (done, ()): (Done, ()) = admin.post_signed(&network, &path, make).await?;
+        let done = revoke(&mut admin, &network, self.id, self.with_nodes).await?;
         global
             .output()
             .answer(&done, |done| format!("{}\n", done.message))
     }
+}
+
+/// Ends a token.
+pub async fn revoke(
+    admin: &mut Admin,
+    network: &NetworkInfo,
+    token: TokenId,
+    with_nodes: bool,
+) -> Result<Done, Failure> {
+    let make = |key: Option<&AdminKey>, network: &NetworkInfo| {
+        let deed = match with_nodes {
+            true => Deed::RevokeTokenAndNodes { token },
+            false => Deed::RevokeToken { token },
+        };
+        let statement = key.map(|key| admin::act(key, network, deed)).transpose()?;
+        let body = TokenRevoke {
+            with_nodes,
+            statement,
+        };
+        Ok((body, ()))
+    };
+    let path = format!("networks/{}/tokens/{token}/revoke", network.name);
+    let (done, ()) = admin.post_signed(network, &path, make).await?;
+    Ok(done)
 }
 
 /// A token with which a rebuilt machine takes over a node: by it the machine gets the node's name, address and tags, and

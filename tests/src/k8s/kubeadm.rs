@@ -172,6 +172,14 @@ impl Kubeadm {
         }
     }
 
+    /// The arguments of a restore of this file.
+    pub fn restore_words(file: &str) -> Vec<&str> {
+        let mut words = Self::init_words();
+        // k8s init ...
+        words.splice(1..2, ["restore", file]);
+        words
+    }
+
     /// The arguments of a join by this word.
     pub fn join_words(word: &str) -> Vec<&str> {
         let step = guide::words(guide::WORKER_JOIN).into_iter();

@@ -13,5 +13,6 @@ mod pods;
 mod policies;
 mod services;
 mod storm;
+mod strangers;
 mod trouble;
 mod watch;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::made::{Lock, Made};
+use super::restore::Contents;
 use super::settings::Settings;
 use super::{facts, kubeadm, made, proceed, way};
 use crate::cli::Global;
@@ -42,6 +43,9 @@ pub struct Init {
     public_node_ports: bool,
     #[command(flatten)]
     settings: Settings,
+    /// Over the data of a backup.
+    #[arg(skip)]
+    pub restored: bool,
 }
 
 /// What makes a cluster.
@@ -64,6 +68,11 @@ struct Words {
 impl Init {
     /// Does it.
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
+        self.make(global, None).await
+    }
+
+    /// Does it, over the data of a backup where there is one.
+    pub async fn make(self, global: &Global, backup: Option<&Contents>) -> Result<(), Failure> {
         let Flavor::Kubeadm = self.flavor;
         let patches = self.settings.patches()?;
         let mut network = facts::network(global, self.settings.network.name()).await?;
@@ -96,8 +105,11 @@ impl Init {
         let lock = Lock::take()?;
         let made = proceed::begin(Role::ControlPlane, &network)?;
         made::write(&files)?;
+        if let Some(backup) = backup {
+            backup.put(&facts::machine(&network), &ground)?;
+        }
         start(&lock, made, &init, &configuration)?;
-        let mut notes = vec![proceed::open_to_pods(global, &network.name, &ground).await?];
+        let mut notes = vec![proceed::open_to_pods(global, &network.name, &ground, &self.settings).await?];
         notes.extend(way::check_by_authority(global, &network, &ground).await?);
         let words = words(&ground, secrets, notes)?;
         global.output().answer(&words, text)
@@ -111,7 +123,7 @@ impl Init {
         secrets: &Secrets,
     ) -> Vec<meshd_core::cluster::File> {
         let mut ignored = self.settings.ignore_preflight_errors.clone();
-        if made::read().is_some() {
+        if made::read().is_some() || self.restored {
             ignored.extend(RESUMED.map(str::to_owned));
         }
         let others = facts.mesh.way.iter().flat_map(|way| &way.others);

@@ -102,7 +102,7 @@ impl Join {
             made::write(&files)?;
             start(&lock, made, role, &join)?;
         }
-        let pods = proceed::open_to_pods(global, &network.name, &ground).await?;
+        let pods = proceed::open_to_pods(global, &network.name, &ground, &self.settings).await?;
         let message = format!(
             "{} is a {} of the cluster at {}\n{pods}",
             network.hostname,

@@ -1,9 +1,12 @@
-//! `meshctl k8s init|join|status|reset|kubeconfig|node-ip`
+//! `meshctl k8s init|join|status|reset|kubeconfig|backup|restore|node-ip`
 //!
 //! The decisions are [`meshd_core::cluster`]'s; here facts are gathered (`facts`), files are written (`made`), kubeadm is started
 //! (`kubeadm`), and the endpoint that leads to the API servers is kept in step (`way`). What comes out is a plain kubeadm
 //! cluster: nothing of it needs meshctl afterwards.
 
+mod archive;
+mod backup;
+mod etcd;
 mod facts;
 mod init;
 mod join;
@@ -13,6 +16,7 @@ mod made;
 mod node_ip;
 mod proceed;
 mod reset;
+mod restore;
 mod settings;
 mod status;
 mod way;
@@ -36,6 +40,8 @@ pub enum K8s {
     Status(status::Status),
     Reset(reset::Reset),
     Kubeconfig(kubeconfig::Kubeconfig),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     NodeIp(node_ip::NodeIp),
 }
 
@@ -48,6 +54,8 @@ impl K8s {
             Self::Status(verb) => verb.run(global).await,
             Self::Reset(verb) => verb.run(global).await,
             Self::Kubeconfig(verb) => verb.run(global),
+            Self::Backup(verb) => verb.run(global).await,
+            Self::Restore(verb) => verb.run(global).await,
             Self::NodeIp(verb) => verb.run(global).await,
         }
     }

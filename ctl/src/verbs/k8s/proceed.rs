@@ -143,9 +143,18 @@ pub fn finish(mut made: Made) -> Result<(), Failure> {
 }
 
 /// Puts the CNI plugin in place; gives what it said.
-pub async fn open_to_pods(global: &Global, network: &str, ground: &Ground) -> Result<String, Failure> {
+pub async fn open_to_pods(
+    global: &Global,
+    network: &str,
+    ground: &Ground,
+    settings: &Settings,
+) -> Result<String, Failure> {
     if ground.mesh_allots {
-        return cni::Install::usual(network).run(global).await;
+        let host_ports = match settings.public_host_ports {
+            true => cni::HostPorts::Everywhere,
+            false => cni::HostPorts::Mesh,
+        };
+        return cni::Install::usual(network, host_ports).run(global).await;
     }
     Ok(
         "this node is ready for pods after `meshctl cni credentials --kubeconfig FILE` and `meshctl cni install`: Kubernetes gives nodes their parts of the pods' prefixes in this network"

@@ -26,6 +26,9 @@ pub struct Settings {
     /// Go on although control planes are too far apart
     #[arg(long)]
     pub force: bool,
+    /// Pods' host ports on every address of this machine, public ones too [default: on its mesh addresses]
+    #[arg(long)]
+    pub public_host_ports: bool,
     /// Checks that kubeadm is to leave out, by its own names for them
     #[arg(long, value_name = "CHECK", value_delimiter = ',')]
     pub ignore_preflight_errors: Vec<String>,
