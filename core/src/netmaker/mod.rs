@@ -5,7 +5,7 @@
 //! object with a `Response` in which newer servers wrap one. What is not known of an entry is left out of the plan, with a sentence.
 //!
 //! 1. `export` reads entries: any bytes give entries or a sentence.
-//! 2. [`plan`] keeps names, IPv4 addresses and ranges as far as a network here may have them, and says what changes.
+//! 2. [`plan()`] keeps names, IPv4 addresses and ranges as far as a network here may have them, and says what changes.
 //!
 //! Keys are not kept: each machine makes new ones when it joins, and Netmaker's server knew no private key anyway.
 

@@ -6,6 +6,7 @@ mod chains;
 mod homes;
 mod kinds;
 mod kubeadm;
+mod kubeadm_lost;
 mod kubeadm_many;
 mod labels;
 mod nodes;

@@ -70,7 +70,7 @@ fn publish(cluster: &Kubeadm, names: &[&str]) {
     for from in names {
         for to in names.iter().filter(|to| *to != from) {
             for port in [NODE_PORT, HOST_PORT] {
-                let at = SocketAddr::new(cluster.node(to).mesh().ipv4(NET), port);
+                let at = SocketAddr::new(addresses(cluster, to)[0], port);
                 let reached = poll(LONG, || {
                     takes(cluster.node(from).mesh().machine(), at).then_some(())
                 });
@@ -84,10 +84,20 @@ fn publish(cluster: &Kubeadm, names: &[&str]) {
     }
 }
 
+/// Its mesh addresses; while a cluster comes up on two processors meshd may be late with an answer.
+fn addresses(cluster: &Kubeadm, name: &str) -> [IpAddr; 2] {
+    let node = cluster.node(name).mesh();
+    let known = poll(LONG, || {
+        let network = node.network(NET)?;
+        let address = |field: &str| network[field].as_str()?.parse().ok();
+        Some([address("ipv4")?, address("ipv6")?])
+    });
+    known.expect("it is in the network")
+}
+
 /// By a route through the node's LAN addresses, as a neighbour can have one.
 fn mesh_addresses_are_not_reached(cluster: &Kubeadm, stranger: &Machine, name: &str, v4: &str, v6: &str) {
-    let node = cluster.node(name).mesh();
-    for (address, via) in [(node.ipv4(NET), v4), (node.ipv6(NET), v6)] {
+    for (address, via) in addresses(cluster, name).into_iter().zip([v4, v6]) {
         stranger.run(&["ip", "route", "add", &address.to_string(), "via", via]);
         for port in [NODE_PORT, HOST_PORT].into_iter().chain(OWN) {
             let at = SocketAddr::new(address, port);
