@@ -82,7 +82,7 @@ need_build_tools() {
 # what the lab calls inside its namespaces
 need_lab_tools() {
   need ip=iproute2 nft=nftables iptables=iptables ping=iputils-ping wg=wireguard-tools sysctl=procps \
-    conntrack=conntrack ethtool=ethtool faketime=faketime unshare=util-linux setpriv=util-linux miniupnpd=miniupnpd-nftables
+    conntrack=conntrack dig=bind9-dnsutils ethtool=ethtool faketime=faketime unshare=util-linux setpriv=util-linux miniupnpd=miniupnpd-nftables
   # not every Debian has them all; without them tests of storage are skipped
   (need ganesha.nfsd=nfs-ganesha nfs-cp=libnfs-utils tgtd=tgt qemu-img=qemu-utils
     ls /usr/lib/*/ganesha/libfsalvfs.so >/dev/null 2>&1 || apt_install nfs-ganesha-vfs

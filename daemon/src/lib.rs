@@ -16,6 +16,7 @@ pub mod clean;
 pub mod config;
 pub mod dataplane;
 pub mod descriptors;
+pub mod dns;
 pub mod endpoint;
 pub mod firewall;
 pub mod hosts;

@@ -49,6 +49,11 @@ impl Names {
         });
     }
 
+    /// What is wanted, and each change of it, for others that tell names.
+    pub fn wanted(&self) -> watch::Receiver<Wanted> {
+        self.wanted.subscribe()
+    }
+
     /// Waits until the names of this network were written, or could not be.
     pub async fn written(&self, network: &str) {
         let mut report = self.report.clone();

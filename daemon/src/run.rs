@@ -7,14 +7,14 @@ use crate::names::Names;
 use crate::network::Shared;
 use crate::state::StateDir;
 use crate::supervisor::{Command, Supervisor};
-use crate::{logging, machine, serve};
+use crate::{dns, logging, machine, serve};
 use anyhow::Context;
 use meshd_net::fdstore;
 use meshd_net::settle::Settle;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::info;
 
 /// Runs the daemon until SIGTERM or SIGINT.
@@ -45,6 +45,8 @@ async fn serve_until_told(config: Arc<Config>, state: StateDir, socket: &Path) -
     let shared_config = config.clone();
     let firewall = Firewall::new(&config);
     let keeping = tokio::spawn(firewall.clone().keep());
+    let (trouble, dns) = watch::channel(None);
+    let answering = tokio::spawn(dns::serve(dns::address(config.instance), names.wanted(), trouble));
     let settle = Settle::default();
     let (settling, for_networks) = (tokio::spawn(settle.clone().run()), settle.clone());
     let mut supervisor = Supervisor::new(config.clone(), state, |handle| Shared {
@@ -56,6 +58,7 @@ async fn serve_until_told(config: Arc<Config>, state: StateDir, socket: &Path) -
         descriptors,
         supervisor: handle,
         settle: for_networks,
+        dns,
     });
     supervisor.start_all().await;
     let handle = supervisor.handle();
@@ -70,6 +73,7 @@ async fn serve_until_told(config: Arc<Config>, state: StateDir, socket: &Path) -
     fdstore::notify("STOPPING=1");
     keeping.abort();
     settling.abort();
+    answering.abort();
     let (done, stopped) = oneshot::channel();
     if handle.send(Command::Stop(done)).await.is_ok() {
         let _ = stopped.await;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{ClusterGround, EndpointStatus, KubeStatus, NodePods};
 
@@ -21,6 +21,9 @@ pub struct Status {
     /// Networks that this machine was put out of, until it joins them again or leaves them.
     #[serde(default)]
     pub out: Vec<Out>,
+    /// Where mesh DNS answers on this machine, port 53; null while it does not.
+    #[serde(default)]
+    pub dns: Option<IpAddr>,
     /// Sentences about the machine as a whole that somebody should read.
     #[serde(default)]
     pub warnings: Vec<String>,

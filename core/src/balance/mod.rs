@@ -11,4 +11,4 @@ mod terms;
 
 pub use balancer::{Ask, Balancer, Event};
 pub use health::{Health, Outcome};
-pub use terms::{API_PORT, Endpoint, EndpointError, check, reserved};
+pub use terms::{API_PORT, Endpoint, EndpointError, check, names, reserved};

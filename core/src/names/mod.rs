@@ -20,11 +20,13 @@ mod choose;
 mod file;
 mod journal;
 mod label;
+mod zone;
 
 pub use choose::{Address, NetworkNames, NodeName, Reason, Wanted, Withheld};
 pub use file::{MAX_FILE_LEN, has_blocks, is_instance, outside};
 pub use journal::{Digest, Found, Journal, digest};
 pub use label::{distinct, is_label, is_reserved, to_label};
+pub use zone::{Found as ZoneFound, Zone};
 
 /// The top-level domain of every full name.
 pub const DOMAIN: &str = "mesh";

@@ -227,6 +227,7 @@ mod tests {
             networks,
             down: Vec::new(),
             out: Vec::new(),
+            dns: None,
             warnings: Vec::new(),
         }
     }

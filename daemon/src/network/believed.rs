@@ -3,6 +3,7 @@
 use super::task::Task;
 use crate::dataplane::PeerConfig;
 use ipnet::IpNet;
+use meshd_core::balance;
 use meshd_core::gateway::hosts;
 use meshd_core::id::NodeId;
 use meshd_core::map::{Node, View};
@@ -90,13 +91,20 @@ fn names(network: &str, own: NodeId, view: &View) -> NetworkNames {
             ipv6: Some(node.ipv6),
         },
     };
+    let hosts = hosts(view, own);
+    let nodes = view.nodes.values().map(|node| node.name.as_str());
+    let taken = nodes
+        .chain(hosts.iter().map(|host| host.label.as_str()))
+        .collect();
+    let endpoints = balance::names(&view.endpoints, &view.params, &taken);
     NetworkNames {
         network: network.to_owned(),
         nodes: view
             .nodes
             .values()
             .map(|node| name(node))
-            .chain(hosts(view, own))
+            .chain(hosts)
+            .chain(endpoints)
             .collect(),
         blocked: view.blocked_names.keys().cloned().collect(),
     }

@@ -88,6 +88,8 @@ pub struct Shared {
     pub firewall: Firewall,
     /// To be told of what is rarely done.
     pub settle: Settle,
+    /// Why mesh DNS does not answer, where it does not.
+    pub dns: watch::Receiver<Option<String>>,
 }
 
 /// How a network stops.

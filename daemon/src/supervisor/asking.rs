@@ -1,6 +1,7 @@
 //! What the networks are asked: their status, and questions about paths.
 
 use super::{Reply, Supervisor};
+use crate::dns;
 use crate::network::{NetworkCommand, NetworkHandle, Question};
 use meshd_api::Problem;
 use meshd_api::local::{NetworkStatus, Status};
@@ -43,7 +44,10 @@ impl Supervisor {
         let asked: Vec<_> = self.networks.values().map(ask).collect();
         let (instance, down, out) = (self.config.instance, self.down_networks(), self.out());
         let trouble = self.state.trouble().into_iter().collect();
+        let no_dns = self.shared.dns.borrow().clone();
+        let dns = no_dns.is_none().then(|| dns::address(instance).ip());
         let mut warnings = [self.warnings.clone(), trouble, self.shared.firewall.warnings()].concat();
+        warnings.extend(no_dns);
         tokio::spawn(async move {
             let mut networks: Vec<NetworkStatus> = Vec::new();
             // all were asked at once, and all have the same time to answer
@@ -62,6 +66,7 @@ impl Supervisor {
                 networks,
                 down,
                 out,
+                dns,
                 warnings,
             }));
         });

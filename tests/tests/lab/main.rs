@@ -11,6 +11,7 @@ mod blocked;
 mod bystander;
 mod clock;
 mod clones;
+mod dns;
 mod endpoints;
 mod examples;
 mod exit_nodes;
