@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::memory;
 
 /// How long things have to be quiet first.
 const QUIET: Duration = Duration::from_secs(1);
+/// Where they never are, it is done this often.
+const BUSY: Duration = Duration::from_secs(30);
 /// After so long it is done anyway: somebody asked for the status, a peer came by another path.
 const ANYWAY: Duration = Duration::from_secs(600);
 
@@ -23,12 +25,13 @@ impl Settle {
         self.0.notify_one();
     }
 
-    /// Gives back what is not used, a second after the last of such news, for ever.
+    /// Gives back what is not used, a second after the last of such news or each half minute while it does not end, for ever.
     pub async fn run(self) {
         loop {
             tokio::select! {
                 () = self.0.notified() => {
-                    while tokio::time::timeout(QUIET, self.0.notified()).await.is_ok() {}
+                    let until_quiet = async { while timeout(QUIET, self.0.notified()).await.is_ok() {} };
+                    let _ = timeout(BUSY, until_quiet).await;
                 }
                 () = sleep(ANYWAY) => {}
             }
