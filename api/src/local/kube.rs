@@ -45,6 +45,9 @@ pub struct KubeStatus {
     pub pods: usize,
     /// How many network policies are known.
     pub policies: usize,
+    /// Whether this node was elected to serve the cluster's services of type LoadBalancer.
+    #[serde(default)]
+    pub elected: bool,
     /// Sentences that somebody should read, e.g. of a cluster that is too large.
     #[serde(default)]
     pub warnings: Vec<String>,

@@ -156,6 +156,12 @@ fn may_take(allowed: &[String], site: &str) -> bool {
     allowed.is_empty() || allowed.iter().any(|one| one == site || under(one))
 }
 
+/// How many ports an allowance gives at once.
+pub fn most_ports(terms: &IngressTerms) -> usize {
+    let most = terms.listeners.map_or(MAX_LISTENERS, usize::from);
+    most.min(MAX_LISTENERS)
+}
+
 /// Whether what a node says counts, after another one of its cluster spoke: terms are counted by the cluster's election. Who has
 /// been silent for `silence` gives way to anybody.
 pub fn supersedes(term: u64, held: u64, silence: Duration) -> bool {

@@ -11,13 +11,17 @@ mod flows;
 mod gate;
 mod ingress;
 mod proxy;
+mod services;
 mod sites;
 mod terms;
 
 pub use flows::Flows;
 pub use gate::{Gate, Refused, source_of};
-pub use ingress::{Asked, IngressError, MAX_LISTENERS, MAX_TARGETS, admit, supersedes};
+pub use ingress::{Asked, IngressError, MAX_LISTENERS, MAX_TARGETS, admit, most_ports, supersedes};
 pub use proxy::{proxy_header, proxy_local};
+pub use services::{
+    CLASS, Endpoint, EndpointState, Ground, Plan, Planned, Service, ServicePort, Slice, is_ours, plan,
+};
 pub use sites::{Sites, is_site};
 pub use terms::{
     ExposeError, Exposure, Limits, MAX_CONNECTIONS, MAX_EXPOSED, NODE_PORTS, OwnPort, check, check_place,

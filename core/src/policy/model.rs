@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::selector::{Labels, Selector};
 
 /// Namespace and name of an object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Default, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Name {
     /// Its namespace.
     pub namespace: Box<str>,

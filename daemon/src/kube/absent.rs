@@ -2,6 +2,7 @@
 //!
 //! What an earlier program learnt of a cluster stays in force, and credentials that it kept can be taken away.
 
+use super::desk::Desk;
 use super::{CREDENTIALS, Node, Own, Question};
 use crate::policy::Feed;
 use crate::state::NetworkFiles;
@@ -19,13 +20,20 @@ pub struct Handle {
     files: NetworkFiles,
     feed: Feed,
     since: Instant,
+    desk: Desk,
 }
 
 impl Handle {
     /// Warns where there are credentials on disk.
     pub fn start(files: NetworkFiles, _own: Own, feed: Feed) -> Self {
         let since = Instant::now();
-        let handle = Self { files, feed, since };
+        let desk = Desk::default();
+        let handle = Self {
+            files,
+            feed,
+            since,
+            desk,
+        };
         if handle.status().is_some() {
             warn!("{SENTENCE}; what was known of the cluster stays in force, and nothing new is learnt");
         }
@@ -46,6 +54,11 @@ impl Handle {
             }
             other => other.refuse(Problem::new("no-kubernetes", SENTENCE)),
         }
+    }
+
+    /// Where nobody takes what is left there.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// Looks at no node.
@@ -70,6 +83,7 @@ impl Handle {
             namespaces: cluster.namespaces().len(),
             pods: cluster.pods().len(),
             policies: cluster.policies().len(),
+            elected: false,
             warnings: Vec::new(),
         }))
     }
@@ -98,6 +112,7 @@ mod tests {
             (handle.nodes_version(), handle.with_nodes(|nodes| nodes.count())),
             (0, 0)
         );
+        assert!(handle.desk().wanted.borrow().is_none());
 
         let credentials = KubeCredentials {
             network: None,

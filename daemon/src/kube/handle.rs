@@ -1,5 +1,6 @@
 //! How the rest of the program reaches the link.
 
+use super::desk::Desk;
 use super::state::State;
 use super::{Node, Own, Question, link};
 use crate::state::NetworkFiles;
@@ -17,6 +18,7 @@ const QUEUE: usize = 8;
 pub struct Handle {
     questions: mpsc::Sender<Question>,
     state: Arc<Mutex<State>>,
+    desk: Desk,
 }
 
 impl Handle {
@@ -25,9 +27,14 @@ impl Handle {
     pub fn start(files: NetworkFiles, own: Own, feed: crate::policy::Feed) -> Self {
         let (questions, asked) = mpsc::channel(QUEUE);
         let state = Arc::new(Mutex::new(State::new(None, Instant::now())));
-        let link = link::Link::new(files, own, (state.clone(), feed), asked);
+        let desk = Desk::default();
+        let link = link::Link::new(files, own, (state.clone(), feed, desk.clone()), asked);
         tokio::spawn(link.run());
-        Self { questions, state }
+        Self {
+            questions,
+            state,
+            desk,
+        }
     }
 
     /// Asks; a question that finds the queue full is refused.
@@ -40,6 +47,11 @@ impl Handle {
                 "others change the credentials for Kubernetes; try again",
             ));
         }
+    }
+
+    /// Where it is left what may be exposed, and what is to be.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// Looks at the cluster's nodes.
@@ -58,6 +70,11 @@ impl Handle {
 
     /// How the link is; none without credentials.
     pub fn status(&self) -> Option<KubeStatus> {
-        self.lock().shown()
+        let mut shown = self.lock().shown()?;
+        shown
+            .warnings
+            .extend(self.desk.sentences.borrow().iter().cloned());
+        shown.elected = *self.desk.leads.borrow();
+        Some(shown)
     }
 }

@@ -6,7 +6,9 @@
 //! names are read again.
 
 use super::check::{rights, sentence};
+use super::controller;
 use super::credentials::Credentials;
+use super::desk::{Desk, put};
 use super::feeding::Fed;
 use super::objects::{ApiNamespace, ApiNode, ApiPod};
 use super::policies::ApiPolicy;
@@ -59,6 +61,8 @@ pub struct Link {
     state: Arc<Mutex<State>>,
     /// What is known of the cluster.
     feed: Feed,
+    /// What is exposed of it.
+    desk: Desk,
     questions: mpsc::Receiver<Question>,
     credentials: Option<Credentials>,
 }
@@ -68,7 +72,7 @@ impl Link {
     pub fn new(
         files: NetworkFiles,
         own: Own,
-        (state, feed): (Arc<Mutex<State>>, Feed),
+        (state, feed, desk): (Arc<Mutex<State>>, Feed, Desk),
         questions: mpsc::Receiver<Question>,
     ) -> Self {
         let stored = files.load(CREDENTIALS).unwrap_or_else(|error| {
@@ -86,6 +90,7 @@ impl Link {
             own,
             state,
             feed,
+            desk,
             questions,
             credentials,
         };
@@ -128,6 +133,12 @@ impl Link {
     async fn session(&mut self, credentials: &Credentials, client: Client) -> Over {
         let (told, mut heard) = mpsc::channel(QUEUE);
         let mut watches = JoinSet::new();
+        watches.spawn(controller::run(
+            client.clone(),
+            credentials.server().to_owned(),
+            self.desk.clone(),
+            self.state.clone(),
+        ));
         watches.spawn(watch(
             Api::<ApiNamespace>::all(client.clone()),
             None,
@@ -300,6 +311,10 @@ impl Link {
         if let Some(server) = &server {
             info!(server, "watching Kubernetes");
             self.feed.change(Cluster::watch);
+        } else {
+            put(&self.desk.wanted, None);
+            put(&self.desk.leads, false);
+            put(&self.desk.sentences, Vec::new());
         }
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::new(server, Instant::now());
     }

@@ -5,7 +5,8 @@
 //!
 //! 1. `watching`: a list and then its changes, of each kind;
 //! 2. `objects`, `policies`: the few fields that count, as the core's types ([`meshd_core::policy`]);
-//! 3. `state`: how the link is. The API server away, what was told stays in force.
+//! 3. `controller`: on control planes that may expose services, and of these on the one elected (`lease`): what they expose (`services`, `desk`);
+//! 4. `state`: how the link is. The API server away, what was told stays in force.
 //!
 //! All of it is behind the feature `kubernetes`. A meshd that was built without it has [`Handle`]'s other form, `absent`, whose test
 //! runs in either.
@@ -15,17 +16,24 @@ mod absent;
 #[cfg(feature = "kubernetes")]
 mod check;
 #[cfg(feature = "kubernetes")]
+mod controller;
+#[cfg(feature = "kubernetes")]
 mod credentials;
+pub mod desk;
 #[cfg(feature = "kubernetes")]
 mod feeding;
 #[cfg(feature = "kubernetes")]
 mod handle;
+#[cfg(feature = "kubernetes")]
+mod lease;
 #[cfg(feature = "kubernetes")]
 mod link;
 #[cfg(feature = "kubernetes")]
 mod objects;
 #[cfg(feature = "kubernetes")]
 mod policies;
+#[cfg(feature = "kubernetes")]
+mod services;
 #[cfg(feature = "kubernetes")]
 mod state;
 #[cfg(all(test, feature = "kubernetes"))]

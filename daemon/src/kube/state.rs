@@ -250,6 +250,7 @@ impl State {
             namespaces: count(What::Namespaces),
             pods: count(What::Pods),
             policies: count(What::Policies),
+            elected: false,
             warnings: self.full.iter().map(too_many).collect(),
         })
     }

@@ -20,6 +20,7 @@ impl Task {
         self.judge_pods();
         self.judge_grants();
         self.endpoints_stale = true;
+        self.allow_ingress();
         let Some(view) = self.map.view() else { return };
         let others: Vec<_> = view
             .nodes

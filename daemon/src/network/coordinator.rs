@@ -7,6 +7,7 @@
 use crate::state::Membership;
 use hyper::Method;
 use meshd_api::client::{ClientError, Connection, LineStream, pinned};
+use meshd_api::coordinator::ingress::{IngressAsk, IngressGiven};
 use meshd_api::coordinator::node::{
     Entries, Leave, NodePart, Parts, PartsTaken, Pong, RecordUpdate, StreamLine,
 };
@@ -44,6 +45,8 @@ pub enum FromCoordinator {
     Accepted(Request),
     /// It took some of what was told of nodes' parts.
     PartsTaken(PartsTaken),
+    /// It took, or refused, what a cluster exposes.
+    Ingress(Arc<IngressAsk>, Result<IngressGiven, Problem>),
     /// It refused this request for good.
     Refused(Request, Problem),
     /// The line is down.
@@ -68,6 +71,8 @@ pub enum Request {
     Entries(Vec<Vec<u8>>),
     /// Parts of the pods' prefixes that Kubernetes gave nodes.
     Parts(Vec<NodePart>),
+    /// All that the cluster exposes by itself.
+    Ingress(Arc<IngressAsk>),
 }
 
 impl Request {
@@ -79,6 +84,7 @@ impl Request {
             Self::Pong(_) => "a sign of life",
             Self::Entries(_) => "what this node can prove",
             Self::Parts(_) => "what Kubernetes says of nodes' pods",
+            Self::Ingress(_) => "what the cluster exposes",
         }
     }
 }
@@ -221,6 +227,9 @@ impl Line {
         if let Request::Parts(parts) = &request {
             return self.carry_parts(connection, parts.clone()).await;
         }
+        if let Request::Ingress(ask) = request {
+            return self.carry_ingress(connection, ask).await;
+        }
         let event = match deliver(connection, network, &request).await {
             Ok(()) => FromCoordinator::Accepted(request),
             Err(ClientError::Refused { problem, .. }) => FromCoordinator::Refused(request, problem),
@@ -232,6 +241,24 @@ impl Line {
 }
 
 impl Line {
+    async fn carry_ingress(
+        &self,
+        connection: &mut Connection,
+        ask: Arc<IngressAsk>,
+    ) -> Result<(), ClientError> {
+        let path = format!("/v1/networks/{}/ingress", self.identity.network);
+        let sent = connection
+            .send::<_, IngressGiven>(Method::PUT, &path, &*ask, &[])
+            .await;
+        let event = match sent {
+            Ok(given) => FromCoordinator::Ingress(ask, Ok(given)),
+            Err(ClientError::Refused { problem, .. }) => FromCoordinator::Ingress(ask, Err(problem)),
+            Err(broken) => return Err(broken),
+        };
+        let _ = self.events.send(event).await;
+        Ok(())
+    }
+
     async fn carry_parts(
         &self,
         connection: &mut Connection,
@@ -325,6 +352,14 @@ pub async fn deliver(
         Request::Entries(entries) => {
             let entries = entries.iter().map(|e| Base64Bytes::from(e.as_slice())).collect();
             connection.post(&path("statements"), &Entries { entries }).await?
+        }
+        Request::Ingress(ask) => {
+            let given: IngressGiven = connection
+                .send(Method::PUT, &path("ingress"), &**ask, &[])
+                .await?;
+            Done {
+                message: format!("{} ports were asked for", given.ports.len()),
+            }
         }
         Request::Parts(parts) => {
             let told = Parts { parts: parts.clone() };

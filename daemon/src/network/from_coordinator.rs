@@ -34,6 +34,7 @@ impl Task {
                 self.coordinator.state = "connected".into();
                 standby::remember(&self.membership, &self.files, None);
                 self.publish(true);
+                self.ask_ingress_anew();
             }
             FromCoordinator::Down { why, problem } => {
                 let refused = problem
@@ -52,6 +53,7 @@ impl Task {
                 self.coordinator.published.send_replace(true);
             }
             FromCoordinator::Accepted(_) => {}
+            FromCoordinator::Ingress(ask, given) => self.ingress_given(ask, given),
             FromCoordinator::PartsTaken(taken) => self.parts_taken(taken.taken, &taken.refused),
             FromCoordinator::Refused(request, problem) => {
                 return self.refused(&request, &problem);

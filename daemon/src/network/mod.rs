@@ -19,6 +19,7 @@ mod from_kernel;
 mod from_plane;
 pub mod gateways;
 mod hints;
+mod ingress;
 mod interface;
 mod line;
 mod map;

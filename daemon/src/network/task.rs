@@ -12,6 +12,7 @@ use super::checks::Checks;
 use super::floods::Floods;
 use super::from_plane::Samples;
 use super::gateways::Gateways;
+use super::ingress::Asking;
 use super::interface::Interface;
 use super::line::{Coordinator, identity, params, start_line};
 use super::map::MapKeeper;
@@ -86,6 +87,8 @@ pub struct Task {
     pub(super) kube: crate::kube::Handle,
     /// What of it was told to the coordinator.
     pub(super) told: Told,
+    /// What a cluster exposes by itself, as the coordinator was asked for it.
+    pub(super) asking: Asking,
     /// Measurements of what is between this node and the internet.
     pub(super) checks: Checks,
     /// Pings that people wait for.
@@ -163,6 +166,7 @@ impl Task {
             pods_keeper,
             kube,
             told: Told::default(),
+            asking: Asking::default(),
             checks: Checks::default(),
             pings: Pings::default(),
             floods: Floods::default(),
@@ -221,6 +225,7 @@ impl Task {
         let id = self.membership.network;
         let mut kernel = self.shared.kernel.but_pods.clone();
         let mut labels = self.pods_keeper.policy().feed().kept();
+        let mut exposed = self.kube.desk().wanted.subscribe();
         let mut sample = Instant::now();
         loop {
             if self.gateways.is_stale() {
@@ -274,6 +279,7 @@ impl Task {
                     kernel.mark_unchanged();
                     self.kernel_changed().await;
                 }
+                Ok(()) = exposed.changed() => {}
                 Ok(()) = labels.changed(), if self.gateways.has_limits() => self.fence_pods().await,
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
@@ -282,6 +288,7 @@ impl Task {
             self.check_when_due(now);
             self.give_up_pings(now);
             self.ask_gateways(now);
+            self.ask_ingress(now);
             self.map.save_when_due(now);
             self.beacons.retry_when_due(now);
             if now >= sample {

@@ -157,7 +157,10 @@ impl<R: Reason> Waiting<R> {
                 let _ = self.coordinator.requests.try_send(Request::Pong(nonce));
             }
             FromCoordinator::Refused(_, problem) => warn!(code = %problem.code, "{problem}"),
-            FromCoordinator::Line(_) | FromCoordinator::Accepted(_) | FromCoordinator::PartsTaken(_) => {}
+            FromCoordinator::Line(_)
+            | FromCoordinator::Accepted(_)
+            | FromCoordinator::PartsTaken(_)
+            | FromCoordinator::Ingress(..) => {}
         }
         ControlFlow::Continue(())
     }

@@ -9,7 +9,7 @@ use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use meshd_api::coordinator::ingress::IngressState;
-use meshd_core::expose::{Asked, Exposure, MAX_LISTENERS, NODE_PORTS, admit, check_place, supersedes};
+use meshd_core::expose::{Asked, Exposure, NODE_PORTS, admit, check_place, most_ports, supersedes};
 use meshd_core::id::{NetworkId, NodeId};
 use meshd_core::statement::{ExposeTerms, IngressTerms};
 use tracing::{info, warn};
@@ -51,9 +51,7 @@ impl State {
     ) -> Result<Vec<IngressState>, Refusal> {
         let network = self.network(id)?;
         let terms = network.allowance_for(from, &allowance)?;
-        let most = terms
-            .listeners
-            .map_or(MAX_LISTENERS, |most| usize::from(most).min(MAX_LISTENERS));
+        let most = most_ports(terms);
         if ports.len() > most {
             return Err(Refusal::Conflict(format!(
                 "{} ports are asked for, and \"{allowance}\" allows {most}; `meshctl expose allow --max-ports` changes that",

@@ -1,7 +1,7 @@
 //! What nodes may expose by themselves: said, listed, withdrawn.
 
 use meshd_api::coordinator::admin::{Done, IngressInfo, IngressRemove, IngressSet};
-use meshd_core::expose::{MAX_LISTENERS, is_site};
+use meshd_core::expose::{is_site, most_ports};
 use meshd_core::id::NetworkId;
 use meshd_core::names::is_label;
 use meshd_core::statement::{Deed, ExposeLimits, IngressTerms, Tellers};
@@ -155,10 +155,7 @@ impl Network {
             namespaces: terms.namespaces.clone(),
             pool: terms.pool.iter().map(ToString::to_string).collect(),
             default_class: terms.default_class,
-            max_ports: terms
-                .listeners
-                .unwrap_or(MAX_LISTENERS as u16)
-                .min(MAX_LISTENERS as u16),
+            max_ports: most_ports(terms) as u16,
             ..IngressInfo::default()
         }
     }
