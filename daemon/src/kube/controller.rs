@@ -11,12 +11,11 @@ use super::lease::{EVERY, Election, Standing, send};
 use super::services::{ApiService, ApiSlice, Kept};
 use super::state::State;
 use super::watching::{Word, watch};
-use k8s_openapi::jiff::Timestamp;
+use super::words::{event, port, verdict};
 use kube::{Api, Client};
-use meshd_api::coordinator::ingress::{IngressAsk, IngressPort};
-use meshd_core::expose::{Asked, Ground, Planned, Slice, plan};
+use meshd_api::coordinator::ingress::IngressAsk;
+use meshd_core::expose::{Ground, Slice, plan};
 use meshd_core::policy::Name;
-use meshd_core::statement::ProxyVersion;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -278,9 +277,7 @@ impl Controller {
                 kept.service.status = shown;
             }
         }
-        if self.told.get(name).is_none_or(|told| *told != why)
-            && !(why.is_empty() && !self.told.contains_key(name))
-        {
+        if self.told.get(name).map_or("", String::as_str) != why {
             if !why.is_empty() {
                 warn!(service = %name, "{why}");
                 bounded(send(
@@ -341,64 +338,4 @@ fn take<T>(
         Word::Silent => return Some(None),
     }
     None
-}
-
-/// The addresses that a service's status is to name, and what is wrong; none where that is not known yet.
-fn verdict(planned: &Planned, outcome: Option<&Outcome>, allowed: &Allowed) -> Option<(Vec<Value>, String)> {
-    let range = match planned {
-        // kube-proxy leads such an address to pods by itself, on every node
-        Planned::Private(address) => {
-            return Some((vec![json!({"ip": address, "ipMode": "VIP"})], String::new()));
-        }
-        Planned::Nothing(why) => return Some((Vec::new(), why.clone())),
-        Planned::Public(range) => range.clone(),
-    };
-    let given = outcome?.given.as_ref().ok()?;
-    let states = given.ports.get(range)?;
-    let refused = states.iter().filter_map(|state| state.refused.clone());
-    let warned = states.iter().flat_map(|state| state.warnings.iter().cloned());
-    let why: Vec<String> = refused.chain(warned).collect();
-    let had = states.iter().any(|state| state.refused.is_none());
-    let hosts = match given.addresses.is_empty() {
-        true => &allowed.hosts,
-        false => &given.addresses,
-    };
-    // what a pod sends there goes to meshrelay, too: it knows sites, and adds the header that a service may expect
-    let addresses = hosts.iter().map(|host| match host.parse::<IpAddr>() {
-        Ok(ip) => json!({"ip": ip, "ipMode": "Proxy"}),
-        Err(_) => json!({"hostname": host}),
-    });
-    Some((addresses.filter(|_| had).collect(), why.join("; ")))
-}
-
-fn port(asked: &Asked) -> IngressPort {
-    IngressPort {
-        namespace: asked.namespace.clone(),
-        service: asked.service.clone(),
-        protocol: asked.protocol.word().to_owned(),
-        port: asked.port,
-        sites: asked.sites.clone(),
-        proxy_protocol: asked.proxy.map(|version| match version {
-            ProxyVersion::V1 => "v1".to_owned(),
-            ProxyVersion::V2 => "v2".to_owned(),
-        }),
-        targets: asked.targets.iter().map(ToString::to_string).collect(),
-    }
-}
-
-fn event(name: &Name, uid: &str, message: &str) -> Value {
-    let now = format!("{:.0}", Timestamp::now());
-    json!({
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"generateName": format!("{}.", name.name), "namespace": *name.namespace},
-        "involvedObject": {"apiVersion": "v1", "kind": "Service", "namespace": *name.namespace, "name": *name.name, "uid": uid},
-        "reason": "NotExposed",
-        "type": "Warning",
-        "message": message,
-        "source": {"component": "meshd"},
-        "firstTimestamp": now,
-        "lastTimestamp": now,
-        "count": 1,
-    })
 }

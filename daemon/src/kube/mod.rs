@@ -40,6 +40,8 @@ mod state;
 mod tests;
 #[cfg(feature = "kubernetes")]
 mod watching;
+#[cfg(feature = "kubernetes")]
+mod words;
 
 #[cfg(not(feature = "kubernetes"))]
 pub use absent::Handle;
