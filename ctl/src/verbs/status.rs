@@ -244,6 +244,7 @@ mod tests {
             namespaces: 4,
             pods: 12,
             policies: 1,
+            elected: false,
             warnings: vec!["too many".into()],
         };
         network.kube = Some(kube.clone());
