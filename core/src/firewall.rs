@@ -5,10 +5,13 @@
 //! our interfaces goes to the top of it: for forwarding into DOCKER-USER where that exists, which is the place that Docker
 //! documents. What we add is found again by its comment; nothing else is touched.
 //!
-//! Input is what `nft --json list ruleset` prints (libnftables-json(5)); the output is lines for `nft -f -`.
+//! Input is what nft prints as JSON (libnftables-json(5)): first all chains, then the rules of those few where a drop or an accept of
+//! ours can be. On a node of a cluster all others, a chain for each service and each policy, are most of what there is, and are never
+//! read. The output is lines for `nft -f -`.
 
-use serde::Deserialize;
-use serde_json::Value;
+mod printed;
+
+use printed::{Chain, Rule};
 use std::fmt;
 
 /// Why a rule set could not be judged.
@@ -25,8 +28,18 @@ pub enum Hook {
     Forward,
 }
 
+impl Hook {
+    /// As nft calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Forward => "forward",
+        }
+    }
+}
+
 /// A chain, as nft names it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 pub struct ChainName {
     /// `ip`, `ip6` or `inet`.
     pub family: String,
@@ -88,76 +101,42 @@ pub struct Accept {
     pub way: Way,
 }
 
-/// A rule of ours that is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Present {
-    chain: ChainName,
-    handle: u64,
-    packets: Option<(Way, String)>,
-}
+/// Where Docker documents that rules of others go.
+const DOCKER: &str = "DOCKER-USER";
 
-impl Present {
-    fn is(&self, accept: &Accept) -> bool {
-        let Some((way, interface)) = &self.packets else {
-            return false;
-        };
-        self.chain == accept.chain && *way == accept.way && *interface == accept.interface
-    }
-}
-
-/// A machine's rule set.
+/// What of a machine's rule set decides about our interfaces' packets.
 #[derive(Debug, Default)]
 pub struct Ruleset {
     chains: Vec<Chain>,
     rules: Vec<Rule>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Chain {
-    #[serde(flatten)]
-    name: ChainName,
-    hook: Option<String>,
-    policy: Option<String>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Rule {
-    #[serde(flatten)]
-    name: ChainName,
-    handle: u64,
-    #[serde(default)]
-    comment: Option<String>,
-    #[serde(default)]
-    expr: Vec<Value>,
-}
-
-#[derive(Deserialize)]
-struct Document {
-    nftables: Vec<Value>,
-}
-
 impl Ruleset {
-    /// Reads what `nft --json list ruleset` printed. Objects that it does not know are passed over.
+    /// Reads what `nft --json list chains` printed; of rules nothing is known yet. Objects that it does not know are passed over.
     ///
     /// # Errors
     /// Where it is not such a document.
-    pub fn parse(json: &[u8]) -> Result<Self, RulesetError> {
-        let document: Document = serde_json::from_slice(json)?;
-        let mut ruleset = Self::default();
-        for mut object in document.nftables {
-            if let Some(chain) = object.get_mut("chain") {
-                ruleset
-                    .chains
-                    .extend(serde_json::from_value::<Chain>(chain.take()).ok());
-            } else if let Some(rule) = object.get_mut("rule") {
-                // A rule's own `chain` key is its chain's name; nothing of a rule is called `name`.
-                let rule = serde_json::from_value::<Rule>(rule.take()).ok();
-                ruleset.rules.extend(rule.filter(|rule| rule.name.is_plain()));
-            }
-        }
-        Ok(ruleset)
+    pub fn parse(chains: &[u8]) -> Result<Self, RulesetError> {
+        Ok(Self {
+            chains: printed::read(chains)?.chains,
+            rules: Vec::new(),
+        })
+    }
+
+    /// The chains whose rules have to be read, too ([`Self::read`]): `nft --json list chain FAMILY TABLE NAME`.
+    pub fn unread(&self, own_table: &str) -> Vec<ChainName> {
+        let names = self.chains.iter().map(|chain| &chain.name);
+        let foreign = names.filter(|name| name.table != own_table && name.is_plain());
+        foreign.cloned().collect()
+    }
+
+    /// Reads what nft printed of one chain.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn read(&mut self, chain: &[u8]) -> Result<(), RulesetError> {
+        self.rules.extend(printed::read(chain)?.rules);
+        Ok(())
     }
 
     /// Lines for nft that put the needed accepts in and take stale ones of ours out; empty where all is as it should be.
@@ -166,12 +145,13 @@ impl Ruleset {
     /// ways. `own` is the comment that marks our rules, `own_table` the table that is not foreign.
     pub fn repair(&self, wanted: &[(Hook, Vec<String>)], own: &str, own_table: &str) -> Vec<String> {
         let needed = self.needed(wanted, own_table);
-        let present = self.present(own);
+        let ours = |rule: &&Rule| rule.comment.as_deref() == Some(own);
+        let present: Vec<&Rule> = self.rules.iter().filter(ours).collect();
         let stale = present
             .iter()
-            .filter(|p| !needed.iter().any(|accept| p.is(accept)))
-            .map(|p| format!("delete rule {} handle {}", p.chain, p.handle));
-        let is_missing = |accept: &&Accept| !present.iter().any(|p| p.is(accept));
+            .filter(|rule| !needed.iter().any(|accept| rule.is(accept)))
+            .map(|rule| format!("delete rule {} handle {}", rule.chain, rule.handle));
+        let is_missing = |accept: &&Accept| !present.iter().any(|rule| rule.is(accept));
         let missing = needed.iter().filter(is_missing).map(|accept| {
             format!(
                 "insert rule {} {} \"{}\" counter accept comment \"{own}\"",
@@ -220,31 +200,21 @@ impl Ruleset {
     }
 
     fn droppers(&self, hook: Hook, own_table: &str) -> impl Iterator<Item = &Chain> {
-        let hook = match hook {
-            Hook::Input => "input",
-            Hook::Forward => "forward",
-        };
         self.chains.iter().filter(move |chain| {
-            chain.hook.as_deref() == Some(hook)
-                && chain.kind.as_deref() == Some("filter")
+            chain.is_of(hook)
                 && chain.name.table != own_table
                 && (chain.policy.as_deref() == Some("drop") || self.ends_with_drop(&chain.name))
         })
     }
 
     fn ends_with_drop(&self, chain: &ChainName) -> bool {
-        let last = self.rules.iter().rfind(|rule| rule.name == *chain);
-        last.is_some_and(|rule| {
-            let is_verdict = |e: &Value| e.get("drop").is_some() || e.get("reject").is_some();
-            let is_harmless =
-                |e: &Value| is_verdict(e) || e.get("counter").is_some() || e.get("log").is_some();
-            rule.expr.iter().any(is_verdict) && rule.expr.iter().all(is_harmless)
-        })
+        let last = self.rules.iter().rfind(|rule| rule.chain == *chain);
+        last.is_some_and(|rule| rule.drops)
     }
 
     fn place(&self, hook: Hook, dropper: &Chain) -> ChainName {
         let docker = ChainName {
-            name: "DOCKER-USER".to_owned(),
+            name: DOCKER.to_owned(),
             ..dropper.name.clone()
         };
         match hook == Hook::Forward && self.chains.iter().any(|chain| chain.name == docker) {
@@ -252,127 +222,7 @@ impl Ruleset {
             false => dropper.name.clone(),
         }
     }
-
-    fn present(&self, own: &str) -> Vec<Present> {
-        let ours = self
-            .rules
-            .iter()
-            .filter(|rule| rule.comment.as_deref() == Some(own));
-        ours.map(|rule| Present {
-            chain: rule.name.clone(),
-            handle: rule.handle,
-            packets: rule.expr.iter().find_map(packets_of),
-        })
-        .collect()
-    }
-}
-
-/// The name in an `iifname "NAME"` or `oifname "NAME"` match.
-fn packets_of(expression: &Value) -> Option<(Way, String)> {
-    let matched = expression.get("match")?;
-    let key = matched.get("left")?.get("meta")?.get("key")?.as_str()?;
-    let way = [Way::In, Way::Out].into_iter().find(|way| way.key() == key)?;
-    Some((way, matched.get("right")?.as_str()?.to_owned()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn chain(family: &str, table: &str, name: &str, hook: &str, policy: &str) -> Value {
-        json!({"chain": {"family": family, "table": table, "name": name, "handle": 1, "type": "filter", "hook": hook, "prio": 0, "policy": policy}})
-    }
-
-    fn ours(handle: u64, interface: &str) -> Value {
-        json!({"rule": {"family": "ip", "table": "filter", "chain": "INPUT", "handle": handle, "comment": "meshd-0", "expr": [
-            {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": interface}}, {"counter": {"packets": 0, "bytes": 0}}, {"accept": null}]}})
-    }
-
-    fn ruleset(objects: Vec<Value>) -> Ruleset {
-        Ruleset::parse(&serde_json::to_vec(&json!({"nftables": objects})).unwrap()).unwrap()
-    }
-
-    fn repair(objects: Vec<Value>, hooks: &[Hook], interfaces: &[&str]) -> Vec<String> {
-        let interfaces: Vec<String> = interfaces.iter().map(|i| (*i).to_owned()).collect();
-        let wanted: Vec<_> = hooks.iter().map(|hook| (*hook, interfaces.clone())).collect();
-        ruleset(objects).repair(&wanted, "meshd-0", "meshd-0")
-    }
-
-    #[test]
-    fn a_machine_that_accepts_is_left_alone() {
-        let objects = vec![
-            chain("ip", "filter", "INPUT", "input", "accept"),
-            chain("inet", "meshd-0", "input", "input", "drop"),
-        ];
-        assert!(repair(objects, &[Hook::Input, Hook::Forward], &["meshd0"]).is_empty());
-    }
-
-    #[test]
-    fn a_dropping_input_chain_gets_one_accept_for_each_interface() {
-        let objects = vec![chain("ip", "filter", "INPUT", "input", "drop")];
-        let lines = repair(objects, &[Hook::Input], &["meshd0", "meshd1"]);
-        assert_eq!(lines.len(), 2);
-        assert_eq!(
-            lines[0],
-            "insert rule ip filter INPUT iifname \"meshd0\" counter accept comment \"meshd-0\""
-        );
-    }
-
-    #[test]
-    fn what_is_there_is_not_added_twice_and_what_is_stale_goes() {
-        let base = chain("ip", "filter", "INPUT", "input", "drop");
-        assert!(repair(vec![base.clone(), ours(7, "meshd0")], &[Hook::Input], &["meshd0"]).is_empty());
-        let lines = repair(
-            vec![base, ours(7, "meshd0"), ours(8, "meshd9")],
-            &[Hook::Input],
-            &["meshd0"],
-        );
-        assert_eq!(lines, ["delete rule ip filter INPUT handle 8"]);
-    }
-
-    #[test]
-    fn without_interfaces_everything_of_ours_goes() {
-        let lines = repair(
-            vec![chain("ip", "filter", "INPUT", "input", "drop"), ours(7, "meshd0")],
-            &[Hook::Input],
-            &[],
-        );
-        assert_eq!(lines, ["delete rule ip filter INPUT handle 7"]);
-    }
-
-    #[test]
-    fn a_final_reject_counts_as_a_drop() {
-        let reject = json!({"rule": {"family": "inet", "table": "filter", "chain": "in", "handle": 3, "expr": [{"counter": null}, {"reject": null}]}});
-        let objects = vec![chain("inet", "filter", "in", "input", "accept"), reject];
-        assert_eq!(repair(objects, &[Hook::Input], &["meshd0"]).len(), 1);
-    }
-
-    #[test]
-    fn forwarding_goes_to_the_place_that_docker_documents() {
-        let docker =
-            json!({"chain": {"family": "ip", "table": "filter", "name": "DOCKER-USER", "handle": 9}});
-        let objects = vec![chain("ip", "filter", "FORWARD", "forward", "drop"), docker];
-        let lines = repair(objects, &[Hook::Forward], &["meshd0"]);
-        assert!(
-            lines[0].starts_with("insert rule ip filter DOCKER-USER iifname"),
-            "{lines:?}"
-        );
-        assert!(
-            lines[1].starts_with("insert rule ip filter DOCKER-USER oifname"),
-            "answers come back the other way: {lines:?}"
-        );
-    }
-
-    #[test]
-    fn other_documents_are_refused() {
-        for bad in [&b""[..], b"{}", b"[]", b"{\"nftables\": 3}"] {
-            assert!(Ruleset::parse(bad).is_err());
-        }
-        assert!(
-            ruleset(vec![json!(3), json!({"chain": 5}), json!({"rule": {}})])
-                .chains
-                .is_empty()
-        );
-    }
-}
+mod tests;

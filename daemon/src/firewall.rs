@@ -12,7 +12,7 @@ mod rules;
 
 use crate::config::{Config, FirewallMode};
 use ipnet::IpNet;
-use meshd_core::firewall::{Hook, Ruleset};
+use meshd_core::firewall::{ChainName, Hook, Ruleset};
 use meshd_core::gateway::Service;
 use meshd_core::ipam::HOST_PREFIX;
 use meshd_net::nft::{Nft, NftError};
@@ -254,8 +254,7 @@ impl Firewall {
     /// Puts the accepts in foreign chains right, or says what fails without them. Where one cannot be added (a table
     /// that its owner locked) the others still are.
     async fn judge_foreign(&self, nft: &Nft, fences: &Fences) -> Result<(), FirewallError> {
-        let listed = nft.list(&["--json"], &["ruleset"]).await?.unwrap_or_default();
-        let ruleset = Ruleset::parse(listed.as_bytes())?;
+        let ruleset = self.foreign(nft).await?;
         let mut wanted = fences.wanted();
         let mut warnings = Vec::new();
         if self.mode == FirewallMode::OwnTable {
@@ -274,6 +273,18 @@ impl Firewall {
         }
         self.warn_of(warnings);
         Ok(())
+    }
+
+    /// What of the machine's rules decides about our interfaces' packets.
+    async fn foreign(&self, nft: &Nft) -> Result<Ruleset, FirewallError> {
+        let listed = nft.list(&["--json"], &["chains"]).await?.unwrap_or_default();
+        let mut ruleset = Ruleset::parse(listed.as_bytes())?;
+        for ChainName { family, table, name } in ruleset.unread(&self.table) {
+            // one that went meanwhile is a change, after which all is looked at again
+            let chain = nft.list(&["--json"], &["chain", &family, &table, &name]).await?;
+            chain.map_or(Ok(()), |chain| ruleset.read(chain.as_bytes()))?;
+        }
+        Ok(ruleset)
     }
 
     fn warn_of(&self, warnings: Vec<String>) {

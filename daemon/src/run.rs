@@ -19,6 +19,7 @@ use tracing::info;
 
 /// Runs the daemon until SIGTERM or SIGINT.
 pub fn run(args: RunArgs) -> anyhow::Result<()> {
+    meshd_net::memory::return_large_blocks();
     let config = Arc::new(Config::from(args));
     logging::start();
     machine::check_kernel()?;

@@ -17,7 +17,7 @@ use super::{Fenced, FencedPods};
 use ipnet::IpNet;
 use meshd_core::gateway::Service;
 use meshd_core::ipam::HOST_PREFIX;
-use meshd_net::netlink::OWN_MARK;
+use meshd_net::netlink::{OWN_MARK, OWN_MARK_MASK};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -175,8 +175,9 @@ impl Chains {
                 .push(format!("iifname \"{mesh}\" oifname != \"{mesh}\" {whither}"));
         }
         if fenced.adopts {
-            self.output
-                .push(format!("oifname \"{mesh}\" meta mark {OWN_MARK:#x} counter drop"));
+            self.output.push(format!(
+                "oifname \"{mesh}\" meta mark & {OWN_MARK_MASK:#x} == {OWN_MARK:#x} counter drop"
+            ));
         }
     }
 

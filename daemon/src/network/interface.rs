@@ -11,7 +11,7 @@ use anyhow::Context;
 use ipnet::IpNet;
 use meshd_core::statement::Params;
 use meshd_net::netlink::{
-    Address, Family, LinkChange, Netlink, OWN_MARK, Route, RouteKind, Rule, RuleAction, Scope,
+    Address, Family, LinkChange, Netlink, OWN_MARK, OWN_MARK_MASK, Route, RouteKind, Rule, RuleAction, Scope,
 };
 use meshd_net::tun::Tun;
 use meshd_net::wanted::Wanted;
@@ -170,7 +170,7 @@ impl Interface {
     /// in the range behind it.
     fn rule(&self, family: Family) -> Rule {
         Rule {
-            mark: Some((OWN_MARK, u32::MAX)),
+            mark: Some((OWN_MARK, OWN_MARK_MASK)),
             invert: true,
             ..Rule::new(family, self.preference, RuleAction::Table(self.table))
         }

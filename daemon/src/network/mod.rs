@@ -193,7 +193,7 @@ pub async fn start(
     let first = files.load("progress").ok().flatten().is_none();
     let names = shared.names.clone();
     let table = crate::policy::table(&shared.config, membership.interface);
-    let policy = crate::policy::Handle::start(files.clone(), table);
+    let policy = crate::policy::Handle::start(files.clone(), table, shared.settle.clone());
     let pods = crate::pods::Handle::start(
         files.clone(),
         shared.netlink.clone(),

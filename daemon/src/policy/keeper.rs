@@ -11,6 +11,7 @@ use meshd_api::Problem;
 use meshd_api::local::PodPolicies;
 use meshd_core::policy::{Cluster, Compiler};
 use meshd_net::nft_changes::NftChanges;
+use meshd_net::settle::Settle;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
@@ -53,11 +54,13 @@ pub struct Keeper {
     told: bool,
     /// Sentences for `status`.
     trouble: Vec<String>,
+    /// Told of each change: what it needed is given back.
+    settle: Settle,
 }
 
 impl Keeper {
     /// Nothing is touched yet.
-    pub fn new(files: NetworkFiles, table: String, feed: Feed) -> Self {
+    pub fn new(files: NetworkFiles, table: String, feed: Feed, settle: Settle) -> Self {
         Self {
             saved: feed.with(|cluster| cluster.revisions()),
             ready: feed.with(|cluster| cluster.is_ready()),
@@ -73,6 +76,7 @@ impl Keeper {
             changes: None,
             told: false,
             trouble: Vec::new(),
+            settle,
         }
     }
 
@@ -151,6 +155,7 @@ impl Keeper {
                 .with(|cluster| (cluster.revisions().1, cluster.save_pods()));
             self.saved.1 = revision;
             saved::pods(&self.files, bytes).await;
+            self.settle.soon();
         }
     }
 
@@ -171,6 +176,7 @@ impl Keeper {
             false => Ok(()),
         };
         debug!(took = ?start.elapsed(), "pods' rules were looked at");
+        self.settle.soon();
         if self.changes.is_none() && self.kernel.is_made() {
             self.changes = NftChanges::new()
                 .map_err(|error| warn!(%error, "the machine's firewall is not watched"))

@@ -15,6 +15,7 @@ use meshd_api::Problem;
 use meshd_api::local::PodPolicies;
 use meshd_core::ipam::Lease;
 use meshd_core::policy::Local;
+use meshd_net::settle::Settle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -43,10 +44,10 @@ pub struct Handle {
 
 impl Handle {
     /// Starts the keeper with what is on disk; `table` is the name of the table in the kernel.
-    pub fn start(files: NetworkFiles, table: String) -> Self {
+    pub fn start(files: NetworkFiles, table: String, settle: Settle) -> Self {
         let (messages, told) = mpsc::channel(QUEUE);
         let feed = Feed::new(saved::restore(&files));
-        tokio::spawn(keeper::Keeper::new(files, table, feed.clone()).run(told));
+        tokio::spawn(keeper::Keeper::new(files, table, feed.clone(), settle).run(told));
         Self { messages, feed }
     }
 

@@ -37,10 +37,15 @@ pub use self::rules::{Rule, RuleAction};
 pub const OWN_PROTOCOL: u8 = 109;
 /// Marks our routes to pods, which come and go one by one. Not in iproute2's list either.
 pub const POD_PROTOCOL: u8 = 110;
-/// Marks what our own sockets send (SO_MARK), so that rules of ours pass it over. Its lower half is others': a packet that has
-/// kube-proxy's bit 0x4000 leaves the machine from a random port.
-pub const OWN_MARK: u32 = 0x6d73_0000;
-const _: () = assert!(OWN_MARK & 0xffff == 0);
+/// Marks what our own sockets send (SO_MARK), so that rules of ours pass it over. Bits that other programs set, clear or look for are
+/// none of it ([`OWN_MARK_MASK`]): a packet with kube-proxy's bit 0x4000 leaves the machine from a random port.
+pub const OWN_MARK: u32 = 0x6d70_0000;
+/// The bits of a mark that are ours. The others may be anything: Cilium writes 0x0f00 into the marks of all that a machine sends, Calico
+/// clears 0xf0000.
+pub const OWN_MARK_MASK: u32 = 0xfff0_0000;
+/// Bits of others, as docs/beside.md lists them.
+const OTHERS_MARKS: u32 = 0x4000 | 0x8000 | 0x2000 | 0x80 | 0x0f00 | 0xf_0000;
+const _: () = assert!(OWN_MARK & !OWN_MARK_MASK == 0 && OWN_MARK_MASK & OTHERS_MARKS == 0);
 /// The table that ordinary routes are in.
 pub const MAIN_TABLE: u32 = 254;
 

@@ -3,6 +3,7 @@
 mod authority;
 mod bed;
 mod chains;
+mod crowd;
 mod homes;
 mod kinds;
 mod kubeadm;

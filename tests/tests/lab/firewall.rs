@@ -24,6 +24,19 @@ iptables -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
 iptables -A INPUT -i lo -j ACCEPT
 ";
 
+/// What kube-proxy has on every node of a cluster: packets with its bit in their mark leave from a random port.
+const PROXY: &str = "
+nft -f - <<'END'
+table ip proxy {
+  counter rewritten { }
+  chain post {
+    type nat hook postrouting priority srcnat;
+    meta mark & 0x4000 != 0 counter name rewritten masquerade fully-random
+  }
+}
+END
+";
+
 /// What of the rules is not meshd's.
 fn foreign(machine: &Machine) -> String {
     let rules = Snapshot::take(machine).part("nftables").to_owned();
@@ -112,4 +125,20 @@ fn with_own_table_the_other_firewall_stays_alone_and_status_says_what_fails() {
         .sh("nft insert rule inet wall in iifname meshd0 accept; iptables -I INPUT -i meshd0 -j ACCEPT");
     peer.reaches("walled", SOON);
     let _ = eventually(Duration::from_secs(5), "still answers", || walled.status());
+}
+
+#[test]
+fn beside_kube_proxy_what_carries_the_tunnel_leaves_from_its_own_port() {
+    let bed = bed::apart(&[("peer", Nat::PortRestricted)]);
+    let site = bed.world.site(Nat::PortRestricted);
+    let machine = site.machine("member", 2);
+    machine.sh(PROXY);
+    let rewritten = || machine.sh("nft list counter ip proxy rewritten");
+    let node = Node::start(&machine);
+    node.join(&bed.relay.token(NET, &[]));
+    node.reaches("peer", SOON);
+    assert!(rewritten().contains("packets 0 "), "{}", rewritten());
+    // a watch that sees nothing proves nothing: this is what it is to see
+    machine.succeeds(&["ping", "-m", "16384", "-c1", "-W2", "203.0.113.1"]);
+    assert!(rewritten().contains("packets 1 "), "{}", rewritten());
 }
