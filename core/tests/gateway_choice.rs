@@ -98,6 +98,27 @@ fn one_that_declines_is_left_at_once() {
     assert_eq!(scene.choices.of(&prefix), Some(SPARE));
 }
 
+/// Asked before it had begun to serve, the spare declined.
+#[test]
+fn when_the_one_in_use_goes_a_spare_that_declined_is_asked_again_at_once() {
+    for says_goodbye in [true, false] {
+        let mut scene = Scene::new(false);
+        assert_eq!(scene.until_changed(Duration::from_secs(1)), None);
+        let prefix = scene.prefix;
+        scene.choices.handle_answer(scene.now, SPARE, &prefix, false);
+        match says_goodbye {
+            true => scene.choices.handle_goodbye(scene.now, BETTER),
+            false => scene.choices.handle_answer(scene.now, BETTER, &prefix, false),
+        }
+        assert!(!scene.choices.poll_change(), "there is no other yet");
+        assert_eq!(scene.choices.poll_timeout(), Some(scene.now));
+        assert_eq!(scene.choices.handle_timeout(scene.now), [(SPARE, prefix)]);
+        scene.choices.handle_answer(scene.now, SPARE, &prefix, true);
+        assert!(scene.choices.poll_change());
+        assert_eq!(scene.choices.of(&prefix), Some(SPARE));
+    }
+}
+
 #[test]
 fn the_better_one_is_used_again_after_ten_good_seconds() {
     let mut scene = Scene::new(false);

@@ -3,7 +3,8 @@
 //! Each gateway of such a range is asked whether it serves it ([`super::probe`]): often while packets go there, seldom
 //! otherwise, so that an idle node stays idle. One that leaves [`UNANSWERED`] questions in a row without an answer, and from
 //! which nothing else comes either, is taken for dead; one that says that it does not serve the range (its LAN's cable is
-//! out) is left at once. The first in order that is well is used.
+//! out) is left at once. The first in order that is well is used; where none is, those that did not serve the range when they were
+//! last asked are asked again at once, for that was perhaps before they had begun.
 //!
 //! The way back is slower: a better gateway must have been well for [`WELL_FOR`]. Connections through a masquerading gateway
 //! cannot go on through another one, so these are waited for, but for no longer than [`PATIENCE`].
@@ -101,14 +102,22 @@ impl Choices {
                 health.well_since = None;
             }
         }
+        if !serves && self.of(prefix) == Some(node) {
+            self.ranges
+                .values_mut()
+                .for_each(|choice| choice.look_for_others(now, node));
+        }
         self.choose(now);
     }
 
     /// A node says that it goes: it serves nothing until it answers again that it does.
     pub fn handle_goodbye(&mut self, now: Instant, node: NodeId) {
-        for health in self.ranges.values_mut().filter_map(|choice| choice.health(node)) {
-            health.declined = true;
-            health.well_since = None;
+        for choice in self.ranges.values_mut() {
+            choice.look_for_others(now, node);
+            if let Some(health) = choice.health(node) {
+                health.declined = true;
+                health.well_since = None;
+            }
         }
         self.choose(now);
     }
@@ -145,12 +154,16 @@ impl Choices {
             .filter(|(_, choice)| choice.members.len() > 1)
         {
             let (current, used) = (choice.current, choice.is_used(now));
+            let mut died = None;
             for (place, (member, health)) in choice.members.iter_mut().enumerate() {
                 if health.next.is_none_or(|next| next <= now) {
                     health.ask(now + interval(used, place == current));
                     questions.push((member.node, *prefix));
+                    died = died.or((health.unanswered == UNANSWERED).then_some(member.node));
                 }
             }
+            died.into_iter()
+                .for_each(|node| choice.look_for_others(now, node));
         }
         self.choose(now);
         questions
@@ -206,6 +219,17 @@ impl Choice {
     fn health(&mut self, node: NodeId) -> Option<&mut Health> {
         let found = self.members.iter_mut().find(|(member, _)| member.node == node);
         found.map(|(_, health)| health)
+    }
+
+    /// The gateway in use is about to be left, if it is this one: others that are not well are asked soon.
+    fn look_for_others(&mut self, now: Instant, node: NodeId) {
+        if self.in_use() != Some(node) {
+            return;
+        }
+        let others = self.members.iter_mut().filter(|(member, _)| member.node != node);
+        for (_, health) in others.filter(|(_, health)| !health.is_well()) {
+            health.next = Some(now);
+        }
     }
 
     fn is_used(&self, now: Instant) -> bool {

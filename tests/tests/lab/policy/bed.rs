@@ -79,7 +79,7 @@ impl Rules {
     /// That is told nothing.
     pub fn away(files: NetworkFiles) -> Self {
         Self {
-            handle: Handle::start(files, TABLE.to_owned()),
+            handle: Handle::start(files, TABLE.to_owned(), Default::default()),
             leases: matrix::locals().into_iter().map(lease).collect(),
         }
     }
