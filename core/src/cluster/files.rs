@@ -52,6 +52,17 @@ impl Ground {
         SocketAddr::new(IpAddr::V4(self.api.0), API_PORT)
     }
 
+    /// How long each node's part of one of the pods' prefixes is, in bits, and of which IP version.
+    pub(super) fn part(&self, prefix: &IpNet) -> (&'static str, u8) {
+        let IpNet::V6(v6) = prefix else {
+            return ("ipv4", self.node_prefix);
+        };
+        let mut all = self.pods.iter();
+        let v4 = all.find(|prefix| matches!(prefix, IpNet::V4(_)));
+        let longer = v4.map_or(0, |v4| self.node_prefix.saturating_sub(v4.prefix_len()));
+        ("ipv6", v6.prefix_len().saturating_add(longer).min(128))
+    }
+
     /// Names and addresses besides its own that an API server's certificate carries.
     pub(super) fn names(&self) -> Vec<String> {
         let (v4, v6) = self.api;

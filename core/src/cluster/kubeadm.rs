@@ -123,27 +123,13 @@ impl Init<'_> {
         if ground.mesh_allots {
             return vec![argument("allocate-node-cidrs", "false")];
         }
-        let own = |prefix: &ipnet::IpNet| match prefix {
-            ipnet::IpNet::V4(_) => ground.node_prefix,
-            ipnet::IpNet::V6(v6) => {
-                let v4 = ground
-                    .pods
-                    .iter()
-                    .find(|prefix| matches!(prefix, ipnet::IpNet::V4(_)));
-                let longer = v4.map_or(0, |v4| ground.node_prefix.saturating_sub(v4.prefix_len()));
-                v6.prefix_len().saturating_add(longer).min(128)
-            }
+        let single = ground.pods.len() == 1;
+        let size = |(family, length): (&str, u8)| match single {
+            true => argument("node-cidr-mask-size", length),
+            false => argument(&format!("node-cidr-mask-size-{family}"), length),
         };
-        match &ground.pods[..] {
-            [one] => vec![argument("node-cidr-mask-size", own(one))],
-            all => {
-                let sized = |prefix: &ipnet::IpNet| match prefix {
-                    ipnet::IpNet::V4(_) => argument("node-cidr-mask-size-ipv4", own(prefix)),
-                    ipnet::IpNet::V6(_) => argument("node-cidr-mask-size-ipv6", own(prefix)),
-                };
-                all.iter().map(sized).collect()
-            }
-        }
+        let all = ground.pods.iter();
+        all.map(|prefix| size(ground.part(prefix))).collect()
     }
 
     fn proxy(&self) -> Value {
@@ -252,6 +238,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::cluster::Flavor;
     use crate::token::CoordinatorAddress;
 
     fn ground() -> Ground {
@@ -364,6 +351,7 @@ mod tests {
     #[test]
     fn a_word_is_all_that_joining_needs() {
         let word = ClusterWord {
+            flavor: Flavor::Kubeadm,
             token: secrets().token,
             authority: [9; 32],
             issued: 0,

@@ -1,7 +1,7 @@
-//! The cluster layer: what kubeadm is told, and when it is not started at all.
+//! The cluster layer: what kubeadm or k3s is told, and when it is not started at all.
 //!
-//! What comes out is plain kubeadm: configuration files that it reads ([`Init`], [`Join`]), each shown before it is written,
-//! over which a person's own settings are merged ([`merge`]). [`Ground`] is what a cluster uses of its mesh network: the
+//! What comes out is plain kubeadm, or plain k3s: configuration files that it reads ([`Init`], [`Join`], [`k3s::Node`]), each shown before it
+//! is written, over which a person's own settings are merged ([`merge`]). [`Ground`] is what a cluster uses of its mesh network: the
 //! address that every node holds for the API servers, and the prefixes of pods and services. Each component listens on its
 //! node's mesh address or on loopback.
 //!
@@ -14,6 +14,7 @@
 mod backup;
 mod files;
 mod inventory;
+pub mod k3s;
 mod kubeadm;
 mod node_ip;
 mod patch;
@@ -26,10 +27,10 @@ pub use files::{File, Ground, Machine};
 pub use inventory::{Host, Inventory, InventoryError};
 pub use kubeadm::{Init, Join, RESUMED, Secrets};
 pub use node_ip::with_node_ip;
-pub use patch::{PatchError, merge};
+pub use patch::{PatchError, merge, overlay};
 pub use preflight::{Facts, Finding, Lan, Mesh, Peer, Severity, System, Way, check, taken_ports};
 pub use timing::Timing;
-pub use word::{BootstrapToken, CertificateKey, ClusterWord, ClusterWordError, Role};
+pub use word::{BootstrapToken, CertificateKey, ClusterWord, ClusterWordError, Flavor, Role};
 
 /// Folder of the files that meshctl makes for kubeadm; kubeadm's own `reset` leaves it alone.
 pub const FOLDER: &str = "/etc/kubernetes/meshd";

@@ -52,6 +52,33 @@ pub fn merge(files: &mut [File], patch: &[Value]) -> Result<(), PatchError> {
     Ok(())
 }
 
+/// Merges settings over a file of options, as k3s reads them: a mapping without a `kind`. Lists of `name=value` are merged by the name;
+/// otherwise as by [`merge`].
+pub fn overlay(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else { return };
+    for (name, over) in patch {
+        match (target.get_mut(name).and_then(Value::as_array_mut), over) {
+            (Some(list), Value::Array(over)) if is_assigned(list) && is_assigned(over) => {
+                list.retain(|one| !over.iter().any(|other| assigned(other) == assigned(one)));
+                list.extend(over.iter().cloned());
+            }
+            _ => {
+                let one = serde_json::Map::from_iter([(name.clone(), over.clone())]);
+                merge_value(target, &Value::Object(one));
+            }
+        }
+    }
+}
+
+/// The name before an option's `=`.
+fn assigned(option: &Value) -> Option<&str> {
+    Some(option.as_str()?.split_once('=')?.0)
+}
+
+fn is_assigned(list: &[Value]) -> bool {
+    !list.is_empty() && list.iter().all(|one| assigned(one).is_some())
+}
+
 fn kind(document: &Value) -> Option<&str> {
     document.get("kind")?.as_str()
 }
@@ -127,6 +154,19 @@ mod tests {
         let merged =
             json!([{"name": "a", "value": "1"}, {"name": "b", "value": "3"}, {"name": "c", "value": "4"}]);
         assert_eq!(all[0].documents[1]["args"], merged);
+    }
+
+    #[test]
+    fn options_are_merged_by_name() {
+        let mut options = json!({"a": ["x=1", "y=2"], "b": ["servicelb"], "c": 1});
+        let patch = json!({"a": ["y=3", "z=4"], "b": ["traefik"], "c": null, "d": true});
+        overlay(&mut options, &patch);
+        assert_eq!(
+            options,
+            json!({"a": ["x=1", "y=3", "z=4"], "b": ["traefik"], "d": true})
+        );
+        overlay(&mut options, &json!(["of", "another", "form"]));
+        assert_eq!(options["d"], true);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::{API_SERVER_PORT, ENDPOINT, Ground, Role, Timing};
+use super::{API_SERVER_PORT, ENDPOINT, Flavor, Ground, Role, Timing};
 
 /// A day, in s: how long a word lets workers in.
 const TOKEN_LIFE: u64 = 24 * 3600;
@@ -18,6 +18,9 @@ const FAR: f64 = 50.0;
 const TOO_FAR: f64 = 150.0;
 /// Ports of a control plane: API server, etcd twice, scheduler, controller manager, kubelet.
 const CONTROL_PLANE_PORTS: [u16; 6] = [API_SERVER_PORT, 2379, 2380, 10259, 10257, 10250];
+
+/// Ports of a k3s server: the same, and the API server behind its own.
+const SERVER_PORTS: [u16; 7] = [API_SERVER_PORT, 6444, 2379, 2380, 10259, 10257, 10250];
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +58,8 @@ pub struct Facts {
 /// A machine.
 #[derive(Clone, Debug, Default)]
 pub struct System {
+    /// What makes the cluster.
+    pub flavor: Flavor,
     /// Whether this is done as root.
     pub root: bool,
     /// The time here, in unix time.
@@ -132,10 +137,12 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
 }
 
 /// Which of these ports, on which somebody listens, the role needs.
-pub fn taken_ports(listening: &[u16], role: Role) -> Vec<u16> {
-    let needed: &[u16] = match role {
-        Role::ControlPlane => &CONTROL_PLANE_PORTS,
-        Role::Worker => &[10250],
+pub fn taken_ports(listening: &[u16], role: Role, flavor: Flavor) -> Vec<u16> {
+    let needed: &[u16] = match (role, flavor) {
+        (Role::ControlPlane, Flavor::Kubeadm) => &CONTROL_PLANE_PORTS,
+        (Role::ControlPlane, Flavor::K3s) => &SERVER_PORTS,
+        (Role::Worker, Flavor::Kubeadm) => &[10250],
+        (Role::Worker, Flavor::K3s) => &[6444, 10250],
     };
     needed
         .iter()
@@ -161,9 +168,14 @@ impl Findings {
             self.fault("this takes root: run it with sudo");
         }
         for program in &system.missing {
-            self.fault(format!(
-                "{program} is not here: install kubeadm and kubelet of one release, as kubernetes.io says for this machine's system"
-            ));
+            self.fault(match system.flavor {
+                Flavor::Kubeadm => format!(
+                    "{program} is not here: install kubeadm and kubelet of one release, as kubernetes.io says for this machine's system"
+                ),
+                Flavor::K3s => format!(
+                    "{program} is not here: install it, and do not start it yet (`curl -sfL https://get.k3s.io | INSTALL_K3S_SKIP_START=true INSTALL_K3S_SKIP_ENABLE=true sh -`)"
+                ),
+            });
         }
         if let Some(socket) = &system.no_runtime {
             self.fault(format!(
@@ -180,7 +192,7 @@ impl Findings {
                 "this machine has control groups of version 1, with which a kubelet does not start: boot with systemd.unified_cgroup_hierarchy=1, or set failCgroupV1: false in a KubeletConfiguration with --patch",
             );
         }
-        for port in taken_ports(&system.listening, role) {
+        for port in taken_ports(&system.listening, role, system.flavor) {
             self.fault(format!(
                 "somebody listens on TCP port {port} here: `ss -ltnp sport = :{port}` names the program; end it"
             ));
@@ -198,7 +210,14 @@ impl Findings {
             self.add(Severity::Warning, text);
         }
         if !system.service_manager {
-            let text = "there is neither systemd nor OpenRC here to look after the kubelet: start it yourself when kubeadm says so, and keep it running";
+            let text = match system.flavor {
+                Flavor::Kubeadm => {
+                    "there is neither systemd nor OpenRC here to look after the kubelet: start it yourself when kubeadm says so, and keep it running"
+                }
+                Flavor::K3s => {
+                    "there is no systemd here to look after k3s: start it yourself when meshctl says so, and keep it running"
+                }
+            };
             self.add(Severity::Warning, text.to_owned());
         }
     }
@@ -223,7 +242,8 @@ impl Findings {
             },
             system.time.saturating_sub(issued),
         );
-        if age > life {
+        // k3s' secrets have no end
+        if age > life && system.flavor == Flavor::Kubeadm {
             self.fault(format!(
                 "the word is {} minutes old and was good for {} hours: run `meshctl k8s init` on a control plane again, which prints new ones (or the clocks are apart: `timedatectl set-ntp true` sets them)",
                 minutes(age),

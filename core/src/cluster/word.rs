@@ -12,12 +12,24 @@ use crate::token::{CoordinatorAddress, TokenError, read_word, write_word};
 const CONTROL_PLANE: &str = "meshkc1";
 /// Of a word for a worker.
 const WORKER: &str = "meshkw1";
-/// The only flavor so far.
+/// A flavor's byte.
 const KUBEADM: u8 = 1;
+/// Another's.
+const K3S: u8 = 2;
 /// Characters of a bootstrap token, without its dot.
 const TOKEN: usize = 22;
 /// Flavor, token, hash of the authority's key, time.
 const FIXED: usize = 1 + TOKEN + 32 + 8;
+
+/// What makes a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flavor {
+    /// kubeadm.
+    #[default]
+    Kubeadm,
+    /// k3s.
+    K3s,
+}
 
 /// What a machine becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,15 +51,17 @@ pub struct CertificateKey(Zeroizing<[u8; 32]>);
 /// What a machine needs to come into a cluster. Its `Debug` shows no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterWord {
-    /// By this it is let in.
+    /// What makes the cluster.
+    pub flavor: Flavor,
+    /// By this it is let in. Of k3s: the agents' secret.
     pub token: BootstrapToken,
-    /// SHA-256 of the public key of the cluster's certificate authority.
+    /// SHA-256 of the public key of the cluster's certificate authority. Of k3s: the hash in its tokens.
     pub authority: [u8; 32],
     /// When the word was made, in unix time.
     pub issued: u64,
     /// Where the API servers are.
     pub endpoint: CoordinatorAddress,
-    /// In a word for a control plane.
+    /// In a word for a control plane. Of k3s: the servers' secret.
     pub key: Option<CertificateKey>,
 }
 
@@ -85,6 +99,16 @@ impl BootstrapToken {
         Self(text)
     }
 
+    /// What [`Self::text`] wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (id, secret) = text.split_once('.')?;
+        let good = |letter: &u8| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+        let letters = Zeroizing::new([id.as_bytes(), secret.as_bytes()].concat());
+        let whole = id.len() == 6 && letters.iter().all(good);
+        let letters: [u8; TOKEN] = letters.as_slice().try_into().ok()?;
+        whole.then(|| Self(Zeroizing::new(letters)))
+    }
+
     /// As Kubernetes writes it. A secret.
     pub fn text(&self) -> Zeroizing<String> {
         let (id, secret) = self.0.split_at(6);
@@ -100,6 +124,12 @@ impl CertificateKey {
     /// From randomness.
     pub fn new(key: Zeroizing<[u8; 32]>) -> Self {
         Self(key)
+    }
+
+    /// What [`Self::text`] wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = Zeroizing::new(HEXLOWER.decode(text.as_bytes()).ok()?);
+        Some(Self(Zeroizing::new(bytes.as_slice().try_into().ok()?)))
     }
 
     /// As kubeadm writes it. A secret.
@@ -145,7 +175,10 @@ impl ClusterWord {
     /// The word. A secret: whoever has it, and is in the mesh, becomes a node of the cluster.
     pub fn encode(&self) -> Zeroizing<String> {
         let mut fields = Zeroizing::new(Vec::with_capacity(FIXED + 32));
-        fields.push(KUBEADM);
+        fields.push(match self.flavor {
+            Flavor::Kubeadm => KUBEADM,
+            Flavor::K3s => K3S,
+        });
         fields.extend_from_slice(&self.token.0[..]);
         fields.extend_from_slice(&self.authority);
         fields.extend_from_slice(&self.issued.to_le_bytes());
@@ -166,7 +199,12 @@ impl ClusterWord {
         let (authority, rest) = rest.split_first_chunk::<32>()?;
         let (issued, rest) = rest.split_first_chunk::<8>()?;
         let good = |letter: &u8| letter.is_ascii_lowercase() || letter.is_ascii_digit();
-        if *flavor != KUBEADM || !token.iter().all(good) {
+        let flavor = match *flavor {
+            KUBEADM => Flavor::Kubeadm,
+            K3S => Flavor::K3s,
+            _ => return None,
+        };
+        if !token.iter().all(good) {
             return None;
         }
         let key = match rest {
@@ -175,6 +213,7 @@ impl ClusterWord {
         };
         let [endpoint] = <[CoordinatorAddress; 1]>::try_from(endpoint).ok()?;
         Some(Self {
+            flavor,
             token: BootstrapToken(Zeroizing::new(*token)),
             authority: *authority,
             issued: u64::from_le_bytes(*issued),
@@ -218,6 +257,7 @@ mod tests {
 
     fn word() -> ClusterWord {
         ClusterWord {
+            flavor: Flavor::Kubeadm,
             token: BootstrapToken::from_seed(&[7; 44]),
             authority: [9; 32],
             issued: 1_800_000_000,
@@ -228,7 +268,16 @@ mod tests {
 
     #[test]
     fn a_word_says_what_was_put_into_it() {
-        for (word, role) in [(word(), Role::ControlPlane), (word().for_worker(), Role::Worker)] {
+        let k3s = ClusterWord {
+            flavor: Flavor::K3s,
+            ..word()
+        };
+        for (word, role) in [
+            (word(), Role::ControlPlane),
+            (word().for_worker(), Role::Worker),
+            (k3s.for_worker(), Role::Worker),
+            (k3s, Role::ControlPlane),
+        ] {
             let text = word.encode();
             let read: ClusterWord = format!(" {}\n", text.to_uppercase()).parse().unwrap();
             assert_eq!((&read, read.role()), (&word, role));
@@ -248,6 +297,19 @@ mod tests {
         assert_eq!((id.len(), secret.len()), (6, 16));
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         assert!(id.chars().chain(secret.chars()).all(good), "{}", *text);
+        assert_eq!(BootstrapToken::parse(&text), Some(word().token));
+        for wrong in [
+            "",
+            ".",
+            "abcdef0123456789abcdef",
+            "abcde.f0123456789abcdef",
+            "Abcdef.0123456789abcdef",
+        ] {
+            assert_eq!(BootstrapToken::parse(wrong), None, "{wrong}");
+        }
+        let key = word().key.unwrap();
+        assert_eq!(CertificateKey::parse(&key.text()), Some(key));
+        assert_eq!(CertificateKey::parse("0303"), None);
     }
 
     #[test]
@@ -266,7 +328,7 @@ mod tests {
         );
         let short = write_word(WORKER, &[1; 5], &[word().endpoint]).unwrap();
         assert_eq!(short.parse::<ClusterWord>().unwrap_err(), ClusterWordError::Newer);
-        let other = write_word(WORKER, &[2; FIXED], &[word().endpoint]).unwrap();
+        let other = write_word(WORKER, &[3; FIXED], &[word().endpoint]).unwrap();
         assert_eq!(other.parse::<ClusterWord>().unwrap_err(), ClusterWordError::Newer);
     }
 
