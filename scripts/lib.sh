@@ -206,3 +206,15 @@ get_cloud_init() {
   fi
   printf '%s' "$folder"
 }
+
+# k3s, for the tests of clusters: built once, kept in the cache under its release and what it is made from. Prints the folder, with
+# bin/k3s and a containerd that it can use. Exits 3 where the sources cannot be had.
+get_k3s() {
+  local from=$top/tests/k3s version inputs folder
+  version=$(sed -n 's|^\tgithub.com/rancher/k3s \(v[^ ]*\).*|\1|p' "$from/go.mod")
+  inputs=$(cd "$from" && find . -type f | LC_ALL=C sort | xargs cat | sha256sum | cut -c1-8)
+  folder=$(cache_dir)/k3s-$version-$inputs
+  [ -e "$folder/done" ] || ls /var/lib/apt/lists/*Packages* >/dev/null 2>&1 || as_root apt-get update -qq >&2
+  as_builder "$from/build" "$folder" >&2 || return $?
+  printf '%s' "$folder"
+}

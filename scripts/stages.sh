@@ -139,7 +139,16 @@ stage_k8s() {
   [ $code != 3 ] || { skip_stage "the Go modules of etcd's tools could not be had (the reason is in $logs/k8s.log)"; return; }
   [ $code = 0 ] || return 1
   MESHD_KUBEADM_IMAGES=$(get_kubeadm "$parts" "$tools") || return 1
-  local long=(); [ "${mode:-}" != long ] || long=(--include-ignored)
+  # tests of k3s say that they were skipped where it cannot be had
+  MESHD_K3S=$(get_k3s); code=$?
+  [ $code = 0 ] || [ $code = 3 ] || return 1
+  export MESHD_K3S
+  local long=()
+  if [ "${mode:-}" = long ]; then
+    long=(--include-ignored)
+    # the server alone, without a service
+    (PATH=$PATH:/usr/sbin need mariadbd=mariadb-server-core mariadb-install-db=mariadb-server-core) || say "MariaDB cannot be had"
+  fi
   run_lab k8s "${long[@]}" "${names[@]}"
 }
 
@@ -162,7 +171,7 @@ run_lab() {
   local arm=$top/target/cross/aarch64-unknown-linux-gnu/debug
   [ -x "$arm/meshd" ] || arm=
   local strict=; [ "${mode:-}" != long ] || strict=1
-  as_root env ${strict:+MESHD_LAB_STRICT=1} ${MESHD_K8S_PARTS:+MESHD_K8S_PARTS="$MESHD_K8S_PARTS"} ${MESHD_KUBEADM_IMAGES:+MESHD_KUBEADM_IMAGES="$MESHD_KUBEADM_IMAGES"} ${MESHD_LAB_FLANNEL:+MESHD_LAB_FLANNEL="$MESHD_LAB_FLANNEL"} ${hclfmt:+MESHD_LAB_HCLFMT="$hclfmt"} ${cloud_init:+MESHD_LAB_CLOUD_INIT="$cloud_init"} MESHD_LAB_PEERS="$(get_peers)" ${arm:+MESHD_LAB_AARCH64="$arm"} MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="${programs:-$top/target/debug}" PATH="$PATH" \
+  as_root env ${strict:+MESHD_LAB_STRICT=1} ${MESHD_K8S_PARTS:+MESHD_K8S_PARTS="$MESHD_K8S_PARTS"} ${MESHD_KUBEADM_IMAGES:+MESHD_KUBEADM_IMAGES="$MESHD_KUBEADM_IMAGES"} ${MESHD_K3S:+MESHD_K3S="$MESHD_K3S"} ${MESHD_LAB_FLANNEL:+MESHD_LAB_FLANNEL="$MESHD_LAB_FLANNEL"} ${hclfmt:+MESHD_LAB_HCLFMT="$hclfmt"} ${cloud_init:+MESHD_LAB_CLOUD_INIT="$cloud_init"} MESHD_LAB_PEERS="$(get_peers)" ${arm:+MESHD_LAB_AARCH64="$arm"} MESHD_LAB_SKIPS="$skips" MESHD_LAB_FIGURES="$figures" MESHD_LAB_BIN="${programs:-$top/target/debug}" PATH="$PATH" \
     timeout -k 10 "${bound:-$lab_bound}" "$binary" --test-threads "${threads:-${MESHD_LAB_THREADS:-2}}" "$@" >"$out" 2>&1 || code=1
   cat "$out"; count_libtest "$out"
   while IFS= read -r line; do

@@ -1,5 +1,7 @@
 //! `meshctl cni install|uninstall`; `credentials` is in a file of its own
 
+mod borrowed;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -152,6 +154,7 @@ impl Install {
         let binary = fs::read(&plugin).map_err(|error| failed("read", &plugin, &error))?;
         let Places { bin_dir, conf_dir } = &self.places;
         replace(&bin_dir.join(PLUGIN), &binary, 0o755)?;
+        borrowed::borrow_from_k3s(bin_dir)?;
         self.wait_until_ready(global).await?;
         let chained: Vec<Chained> = CHAIN
             .into_iter()
@@ -317,6 +320,7 @@ impl Uninstall {
                 _ => {}
             }
         }
+        borrowed::give_back(bin_dir)?;
         Ok("the CNI configuration and plugin are gone: this node takes no more pods".to_owned())
     }
 }

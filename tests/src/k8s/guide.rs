@@ -9,19 +9,20 @@ use std::net::IpAddr;
 const PAGE: &str = include_str!("../../../docs/kubernetes.md");
 
 /// Its sections that are run line by line.
-const SECTIONS: [&str; 7] = [
+const SECTIONS: [&str; 8] = [
     "Prefixes",
     "On each node",
     "A node goes",
     "What meshd knows of the cluster",
     "Prefixes from Kubernetes",
     "A cluster with kubeadm",
+    "A cluster with k3s",
     "A cluster on it",
 ];
 
 /// What a cluster of the lab does with the page, by the beginnings of its lines, in their order. Each line is one of these, and
 /// each of these is a line.
-pub const STEPS: [&str; 23] = [
+pub const STEPS: [&str; 27] = [
     PODS,
     INSTALL,
     DRAIN,
@@ -35,6 +36,10 @@ pub const STEPS: [&str; 23] = [
     CLUSTER_INIT,
     CONTROL_PLANE_JOIN,
     WORKER_JOIN,
+    ENDPOINT,
+    K3S_INIT,
+    CONTROL_PLANE_JOIN,
+    K3S_AGENT_JOIN,
     CREATE,
     TOKEN,
     JOIN,
@@ -66,6 +71,10 @@ pub const ALLOTTING: &str = "cp$ kube-controller-manager --allocate-node-cidrs=t
 pub const ENDPOINT: &str = "cloud$ meshctl endpoint add api --to";
 /// The first of them.
 pub const CLUSTER_INIT: &str = "n1$ meshctl k8s init";
+/// The first of them, by k3s.
+pub const K3S_INIT: &str = "n1$ meshctl k8s init --flavor k3s";
+/// An agent of k3s.
+pub const K3S_AGENT_JOIN: &str = "w1$ meshctl k8s join WORD";
 /// Another.
 pub const CONTROL_PLANE_JOIN: &str = "n2$ meshctl k8s join";
 /// A worker.

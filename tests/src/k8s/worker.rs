@@ -115,7 +115,11 @@ impl Worker {
         let machine = self.mesh.machine();
         let config = machine.file("/etc/containerd/config.toml");
         fs::create_dir_all(config.parent().expect("in a folder")).expect("the machine's own folder");
-        fs::write(config, files::containerd(self.snapshotter())).expect("the machine's own file");
+        let text = match self.parts.k3s() {
+            None => files::containerd(self.snapshotter()),
+            Some(_) => files::containerd_1(self.snapshotter()),
+        };
+        fs::write(config, text).expect("the machine's own file");
         self.start_containerd();
         self.import_images(images);
         self.put_plugins();
@@ -198,25 +202,23 @@ impl Worker {
     }
 
     fn put_plugins(&self) {
+        // k3s unpacks them where only it looks
+        let (from, to) = match self.parts.k3s() {
+            None => (self.parts.folder.join("bin"), "/var/lib/opt/cni/bin"),
+            Some(k3s) => (k3s.join("cni"), "/var/lib/rancher/k3s/data/current/bin"),
+        };
+        let to = self.mesh.machine().file(to);
+        fs::create_dir_all(&to).expect("the machine's own folder");
         for plugin in ["loopback", "portmap", "bandwidth"] {
-            let to = self
-                .mesh
-                .machine()
-                .file(&format!("/var/lib/opt/cni/bin/{plugin}"));
-            fs::copy(self.parts.program(plugin), to).expect("the machine's own folder");
+            fs::copy(from.join(plugin), to.join(plugin)).expect("the machine's own folder");
         }
     }
 
     fn import_images(&self, images: &[String]) {
         for image in images {
-            let output = self.ctr(&[
-                "images",
-                "import",
-                "--local",
-                "--snapshotter",
-                self.snapshotter(),
-                image,
-            ]);
+            let local = self.parts.k3s().map_or(&["--local"][..], |_| &[]);
+            let to = ["--snapshotter", self.snapshotter(), image];
+            let output = self.ctr(&[&["images", "import"], local, &to].concat());
             assert!(
                 output.status.success(),
                 "{}: {image}: {}",

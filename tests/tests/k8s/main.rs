@@ -5,6 +5,8 @@ mod bed;
 mod chains;
 mod crowd;
 mod homes;
+mod k3s;
+mod k3s_many;
 mod kinds;
 mod kubeadm;
 mod kubeadm_lost;

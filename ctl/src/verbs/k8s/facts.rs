@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use meshd_api::local::{NetworkStatus, PeerRequest, PingReply, Status};
-use meshd_core::cluster::{API_SERVER_PORT, Ground, Lan, Machine, Mesh, Peer, System, Way};
+use meshd_core::cluster::{API_SERVER_PORT, Flavor, Ground, Lan, Machine, Mesh, Peer, System, Way};
 use serde_json::{Value, json};
 
 use super::made;
@@ -22,13 +22,18 @@ const ROUND_TRIPS: u32 = 5;
 const RUNTIMES: [&str; 2] = ["/run/containerd/containerd.sock", "/var/run/crio/crio.sock"];
 /// Programs that kubeadm and the kubelet are made of.
 const NEEDED: [&str; 2] = ["kubeadm", "kubelet"];
+/// What k3s is made of.
+const NEEDED_K3S: [&str; 1] = ["k3s"];
 /// Service managers that kubeadm knows.
 const SERVICE_MANAGERS: [&str; 2] = ["systemctl", "rc-service"];
 /// Files that a machine has which is in a cluster.
-const FILES: [&str; 3] = [
+const FILES: [&str; 6] = [
     "/etc/kubernetes/admin.conf",
     "/etc/kubernetes/kubelet.conf",
     "/etc/kubernetes/manifests/kube-apiserver.yaml",
+    "/etc/rancher/k3s/config.yaml",
+    "/etc/rancher/k3s/k3s.yaml",
+    "/var/lib/rancher/k3s/agent/kubelet.kubeconfig",
 ];
 
 /// The network that is meant, as the meshd of this machine has it.
@@ -157,25 +162,31 @@ fn way(network: &NetworkStatus, ground: &Ground) -> Option<Way> {
 }
 
 /// The machine. `patches` say what its kubelet is told to bear.
-pub fn system(patches: &[Value]) -> System {
+pub fn system(flavor: Flavor, patches: &[Value]) -> System {
     let bears = |setting: &str| says(patches, "KubeletConfiguration", setting, &json!(false));
     let known = made::read().is_some();
     let absent = |path: &&str| !Path::new(path).exists();
+    // k3s brings a runtime, and a kubelet that bears swap
+    let (needed, k3s): (&[&str], bool) = match flavor {
+        Flavor::Kubeadm => (&NEEDED, false),
+        Flavor::K3s => (&NEEDED_K3S, true),
+    };
     System {
+        flavor,
         root: is_root(),
         time: unix_time(),
         hostname: read("/proc/sys/kernel/hostname").trim().to_owned(),
-        missing: NEEDED
-            .into_iter()
+        missing: needed
+            .iter()
             .filter(|name| !in_path(name))
-            .map(str::to_owned)
+            .map(|name| (*name).to_owned())
             .collect(),
-        no_runtime: RUNTIMES.iter().all(&absent).then(|| RUNTIMES[0].to_owned()),
-        swap: match bears("failSwapOn") {
+        no_runtime: (!k3s && RUNTIMES.iter().all(&absent)).then(|| RUNTIMES[0].to_owned()),
+        swap: match k3s || bears("failSwapOn") {
             true => Vec::new(),
             false => swap(&read("/proc/swaps")),
         },
-        old_cgroups: absent(&"/sys/fs/cgroup/cgroup.controllers") && !bears("failCgroupV1"),
+        old_cgroups: !k3s && absent(&"/sys/fs/cgroup/cgroup.controllers") && !bears("failCgroupV1"),
         // where we began before they are ours
         listening: match known {
             true => Vec::new(),

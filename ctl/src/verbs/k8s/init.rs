@@ -5,8 +5,8 @@ use std::path::Path;
 use clap::{Args, ValueEnum};
 use meshd_api::local::NetworkStatus;
 use meshd_core::cluster::{
-    BootstrapToken, CertificateKey, ClusterWord, Facts, Ground, Init as Cluster, RESUMED, Role, Secrets,
-    Timing,
+    BootstrapToken, CertificateKey, ClusterWord, Facts, Flavor as Kind, Ground, Init as Cluster, RESUMED,
+    Role, Secrets, Timing,
 };
 use meshd_core::token::CoordinatorAddress;
 use rand_core::{OsRng, RngCore};
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::made::{Lock, Made};
 use super::restore::Contents;
 use super::settings::Settings;
-use super::{facts, kubeadm, made, proceed, way};
+use super::{facts, k3s, kubeadm, made, proceed, way};
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::verbs::pem;
@@ -41,6 +41,9 @@ pub struct Init {
     /// NodePorts on every address of the nodes, public ones too [default: on their mesh addresses]
     #[arg(long)]
     public_node_ports: bool,
+    /// Of k3s: a database that has the cluster's state, by its URL [default: etcd on the servers]
+    #[arg(long, value_name = "URL")]
+    datastore: Option<String>,
     #[command(flatten)]
     settings: Settings,
     /// Over the data of a backup.
@@ -53,6 +56,8 @@ pub struct Init {
 pub enum Flavor {
     /// kubeadm, with its control plane in static pods
     Kubeadm,
+    /// k3s, with etcd in its servers, or a database beside them
+    K3s,
 }
 
 /// The words, for a person and for a program.
@@ -68,15 +73,22 @@ struct Words {
 impl Init {
     /// Does it.
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
+        if self.flavor == Flavor::K3s {
+            return self.by_k3s(global).await;
+        }
         self.make(global, None).await
     }
 
-    /// Does it, over the data of a backup where there is one.
+    /// By kubeadm, over the data of a backup where there is one.
     pub async fn make(self, global: &Global, backup: Option<&Contents>) -> Result<(), Failure> {
-        let Flavor::Kubeadm = self.flavor;
+        if self.flavor == Flavor::K3s || self.datastore.is_some() {
+            return Err(Failure::usage(
+                "--datastore is for `meshctl k8s init --flavor k3s`, and a backup is of a cluster by kubeadm, which has etcd",
+            ));
+        }
         let patches = self.settings.patches()?;
         let mut network = facts::network(global, self.settings.network.name()).await?;
-        proceed::is_not_another(Role::ControlPlane, &network)?;
+        proceed::is_not_another(Kind::Kubeadm, Role::ControlPlane, &network)?;
         let ground = facts::ground(&network);
         if let (Some(ground), false) = (&ground, self.settings.dry_run) {
             network = way::open(global, network, ground).await?;
@@ -85,7 +97,7 @@ impl Init {
         facts::measure(global, &mut mesh).await;
         let facts = Facts {
             role: Role::ControlPlane,
-            system: facts::system(&patches),
+            system: facts::system(Kind::Kubeadm, &patches),
             mesh,
             word: None,
         };
@@ -103,15 +115,16 @@ impl Init {
             return proceed::show(global, &facts, &files, &[init]);
         }
         let lock = Lock::take()?;
-        let made = proceed::begin(Role::ControlPlane, &network)?;
+        let made = proceed::begin(Kind::Kubeadm, Role::ControlPlane, &network)?;
         made::write(&files)?;
         if let Some(backup) = backup {
             backup.put(&facts::machine(&network), &ground)?;
         }
         start(&lock, made, &init, &configuration)?;
         let mut notes = vec![proceed::open_to_pods(global, &network.name, &ground, &self.settings).await?];
-        notes.extend(way::check_by_authority(global, &network, &ground).await?);
-        let words = words(&ground, secrets, notes)?;
+        notes.extend(way::check_by(global, &network, &ground, way::AUTHORITY).await?);
+        let authority = pem::key_hash(Path::new(way::AUTHORITY))?;
+        let words = words(Kind::Kubeadm, authority, &ground, secrets, notes)?;
         global.output().answer(&words, text)
     }
 
@@ -141,6 +154,24 @@ impl Init {
     }
 }
 
+impl Init {
+    async fn by_k3s(&self, global: &Global) -> Result<(), Failure> {
+        let task = k3s::Task {
+            settings: &self.settings,
+            datastore: self.datastore.as_deref(),
+            public_node_ports: self.public_node_ports,
+            word: None,
+        };
+        let Some(done) = task.run(global).await? else {
+            return Ok(());
+        };
+        let k3s::Done { ground, notes, .. } = done;
+        let secrets = done.secrets.unwrap_or_else(secrets);
+        let words = words(Kind::K3s, k3s::authority()?, &ground, secrets, notes)?;
+        global.output().answer(&words, text_k3s)
+    }
+}
+
 /// kubeadm, or of it only what lets others in where the cluster is made already.
 fn start(lock: &Lock, made: Made, init: &[&str], configuration: &str) -> Result<(), Failure> {
     if made.done {
@@ -159,7 +190,7 @@ fn start(lock: &Lock, made: Made, init: &[&str], configuration: &str) -> Result<
     proceed::finish(made)
 }
 
-fn secrets() -> Secrets {
+pub fn secrets() -> Secrets {
     let mut seed = Zeroizing::new([0; 44]);
     let mut key = Zeroizing::new([0; 32]);
     OsRng.fill_bytes(&mut *seed);
@@ -170,12 +201,19 @@ fn secrets() -> Secrets {
     }
 }
 
-fn words(ground: &Ground, secrets: Secrets, notes: Vec<String>) -> Result<Words, Failure> {
+fn words(
+    flavor: Kind,
+    authority: [u8; 32],
+    ground: &Ground,
+    secrets: Secrets,
+    notes: Vec<String>,
+) -> Result<Words, Failure> {
     let endpoint = ground.endpoint();
     let address = CoordinatorAddress::new(&endpoint.ip().to_string(), endpoint.port());
     let word = ClusterWord {
+        flavor,
         token: secrets.token,
-        authority: pem::key_hash(Path::new(way::AUTHORITY))?,
+        authority,
         issued: facts::unix_time(),
         endpoint: address.map_err(|error| Failure::failed(error.to_string()))?,
         key: Some(secrets.key),
@@ -189,11 +227,24 @@ fn words(ground: &Ground, secrets: Secrets, notes: Vec<String>) -> Result<Words,
     })
 }
 
-fn text(words: &Words) -> String {
+fn text_k3s(words: &Words) -> String {
+    said(words)
+        + &format!(
+            "\nAnother server:\n  meshctl k8s join {}\n\nAn agent:\n  meshctl k8s join {}\n\nThese are secrets, and k3s' secrets have no end: `meshctl k8s init --flavor k3s` prints the same words at any time.\n",
+            words.control_plane, words.worker
+        )
+}
+
+fn said(words: &Words) -> String {
     let mut text = format!("{}\n", words.message);
     for note in &words.notes {
         text += &format!("{note}\n");
     }
+    text
+}
+
+fn text(words: &Words) -> String {
+    let mut text = said(words);
     text += &format!(
         "\nAnother control plane, within two hours:\n  meshctl k8s join {}\n\nA worker, within a day:\n  meshctl k8s join {}\n\n`meshctl k8s init` prints new words at any time. They are secrets.\n",
         words.control_plane, words.worker

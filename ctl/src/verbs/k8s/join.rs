@@ -5,11 +5,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use meshd_core::cluster::{ClusterWord, Facts, Join as Joining, RESUMED, Role};
+use meshd_core::cluster::{ClusterWord, Facts, Flavor, Join as Joining, RESUMED, Role};
 
 use super::made::{self, Lock, Made, role_name};
 use super::settings::Settings;
-use super::{facts, kubeadm, proceed, way};
+use super::{facts, k3s, kubeadm, proceed, way};
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::files::failed;
@@ -38,6 +38,9 @@ pub struct Join {
     /// Read the word from a file, so that it does not show in the list of processes
     #[arg(long, value_name = "FILE", conflicts_with = "word")]
     word_file: Option<PathBuf>,
+    /// Of another k3s server: the database that has the cluster's state, by its URL [default: etcd on the servers]
+    #[arg(long, value_name = "URL")]
+    datastore: Option<String>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -60,9 +63,17 @@ impl Join {
             Failure::usage(error.to_string())
         })?;
         let role = word.role();
+        if word.flavor == Flavor::K3s {
+            return self.by_k3s(global, &word).await;
+        }
+        if self.datastore.is_some() {
+            return Err(Failure::usage(
+                "--datastore is for k3s, and this word is of a cluster by kubeadm",
+            ));
+        }
         let patches = self.settings.patches()?;
         let mut network = facts::network(global, self.settings.network.name()).await?;
-        proceed::is_not_another(role, &network)?;
+        proceed::is_not_another(Flavor::Kubeadm, role, &network)?;
         let ground = facts::ground(&network);
         if let (Some(ground), Role::ControlPlane, false) = (&ground, role, self.settings.dry_run) {
             network = way::open(global, network, ground).await?;
@@ -73,7 +84,7 @@ impl Join {
         }
         let facts = Facts {
             role,
-            system: facts::system(&patches),
+            system: facts::system(Flavor::Kubeadm, &patches),
             mesh,
             // who is in already needs no word any more
             word: (!is_done()).then_some(word.issued),
@@ -97,7 +108,7 @@ impl Join {
             return proceed::show(global, &facts, &files, &[join]);
         };
         let lock = Lock::take()?;
-        let made = proceed::begin(role, &network)?;
+        let made = proceed::begin(Flavor::Kubeadm, role, &network)?;
         if !made.done {
             made::write(&files)?;
             start(&lock, made, role, &join)?;
@@ -110,6 +121,26 @@ impl Join {
             word.endpoint
         );
         let done = meshd_api::local::Done { message };
+        global
+            .output()
+            .answer(&done, |done| format!("{}\n", done.message))
+    }
+}
+
+impl Join {
+    async fn by_k3s(&self, global: &Global, word: &ClusterWord) -> Result<(), Failure> {
+        let task = k3s::Task {
+            settings: &self.settings,
+            datastore: self.datastore.as_deref(),
+            public_node_ports: false,
+            word: Some(word),
+        };
+        let Some(done) = task.run(global).await? else {
+            return Ok(());
+        };
+        let done = meshd_api::local::Done {
+            message: k3s::joined(&done, word),
+        };
         global
             .output()
             .answer(&done, |done| format!("{}\n", done.message))

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use meshd_core::cluster::{FOLDER, File, Role};
+use meshd_core::cluster::{FOLDER, File, Flavor, Role};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ const LOCK: &str = "/run/meshctl-k8s.lock";
 /// How far this machine is in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Made {
-    /// `kubeadm`.
+    /// `kubeadm` or `k3s`.
     pub flavor: String,
     /// `control-plane` or `worker`.
     pub role: String,
@@ -28,7 +28,7 @@ pub struct Made {
     pub network: String,
     /// What the cluster calls this machine.
     pub node: String,
-    /// Whether kubeadm came to its end.
+    /// Whether kubeadm, or k3s, came to its end.
     pub done: bool,
 }
 
@@ -40,6 +40,14 @@ pub fn role_name(role: Role) -> &'static str {
     }
 }
 
+/// A flavor's name.
+pub fn flavor_name(flavor: Flavor) -> &'static str {
+    match flavor {
+        Flavor::Kubeadm => "kubeadm",
+        Flavor::K3s => "k3s",
+    }
+}
+
 impl Made {
     /// Writes it down.
     pub fn write(&self) -> Result<(), Failure> {
@@ -48,12 +56,13 @@ impl Made {
     }
 
     /// A sentence against doing something else than what was begun.
-    pub fn must_be(&self, role: Role, network: &str) -> Result<(), Failure> {
-        match self.role == role_name(role) && self.network == network {
+    pub fn must_be(&self, flavor: Flavor, role: Role, network: &str) -> Result<(), Failure> {
+        let same = self.flavor == flavor_name(flavor) && self.role == role_name(role);
+        match same && self.network == network {
             true => Ok(()),
             false => Err(Failure::failed(format!(
-                "this machine is a {} of the cluster in \"{}\" already: run `meshctl k8s reset` first, which takes it out",
-                self.role, self.network
+                "this machine is a {} of the cluster in \"{}\" ({}) already: run `meshctl k8s reset` first, which takes it out",
+                self.role, self.network, self.flavor
             ))),
         }
     }

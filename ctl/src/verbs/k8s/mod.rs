@@ -1,7 +1,7 @@
 //! `meshctl k8s init|join|status|reset|kubeconfig|backup|restore|node-ip`
 //!
 //! The decisions are [`meshd_core::cluster`]'s; here facts are gathered (`facts`), files are written (`made`), kubeadm is started
-//! (`kubeadm`), and the endpoint that leads to the API servers is kept in step (`way`). What comes out is a plain kubeadm
+//! (`kubeadm`) or k3s (`k3s`), and the endpoint that leads to the API servers is kept in step (`way`). What comes out is a plain kubeadm or k3s
 //! cluster: nothing of it needs meshctl afterwards.
 
 mod archive;
@@ -10,6 +10,7 @@ mod etcd;
 mod facts;
 mod init;
 mod join;
+mod k3s;
 mod kubeadm;
 mod kubeconfig;
 mod made;
@@ -31,6 +32,7 @@ use crate::failure::Failure;
 #[command(after_help = "\
 Examples:
   meshctl k8s init              the first control plane; prints two words
+  meshctl k8s init --flavor k3s
   meshctl k8s join meshkw1...   a worker, or another control plane
   meshctl k8s status")]
 #[allow(missing_docs, reason = "a doc comment here would replace the verb's own help")]
@@ -53,7 +55,7 @@ impl K8s {
             Self::Join(verb) => verb.run(global).await,
             Self::Status(verb) => verb.run(global).await,
             Self::Reset(verb) => verb.run(global).await,
-            Self::Kubeconfig(verb) => verb.run(global),
+            Self::Kubeconfig(verb) => verb.run(global).await,
             Self::Backup(verb) => verb.run(global).await,
             Self::Restore(verb) => verb.run(global).await,
             Self::NodeIp(verb) => verb.run(global).await,

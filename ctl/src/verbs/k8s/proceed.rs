@@ -1,12 +1,12 @@
 //! What `init` and `join` do alike: judge, show or write, start kubeadm, make the node ready for pods.
 
 use meshd_api::local::NetworkStatus;
-use meshd_core::cluster::{FOLDER, Facts, File, Finding, Ground, Role, Severity, check, merge};
+use meshd_core::cluster::{FOLDER, Facts, File, Finding, Flavor, Ground, Role, Severity, check, merge};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::kubeadm;
-use super::made::{self, Made, role_name};
+use super::made::{self, Made, flavor_name, role_name};
 use super::settings::Settings;
 use crate::cli::Global;
 use crate::failure::Failure;
@@ -75,19 +75,35 @@ pub fn merged(mut files: Vec<File>, patches: &[Value]) -> Result<Vec<File>, Fail
 
 /// Shows what would be done.
 pub fn show(global: &Global, facts: &Facts, files: &[File], commands: &[Vec<&str>]) -> Result<(), Failure> {
-    let mut planned = Planned {
+    let files = files.iter().map(PlannedFile::of).collect::<Result<_, _>>()?;
+    let commands = commands.iter().map(|words| kubeadm::shown(words)).collect();
+    show_planned(global, facts, files, commands)
+}
+
+/// The same with the files' texts, and commands as a person would type them.
+pub fn show_planned(
+    global: &Global,
+    facts: &Facts,
+    files: Vec<PlannedFile>,
+    commands: Vec<String>,
+) -> Result<(), Failure> {
+    let planned = Planned {
         findings: check(facts).into_iter().map(said).collect(),
-        files: Vec::new(),
-        commands: commands.iter().map(|words| kubeadm::shown(words)).collect(),
+        files,
+        commands,
     };
-    for file in files {
-        planned.files.push(PlannedFile {
+    global.output().answer(&planned, text)
+}
+
+impl PlannedFile {
+    /// A file as it would be.
+    pub fn of(file: &File) -> Result<Self, Failure> {
+        Ok(Self {
             path: file.path.clone(),
             mode: format!("{:04o}", file.mode),
             content: made::yaml(&file.documents)?,
-        });
+        })
     }
-    global.output().answer(&planned, text)
 }
 
 fn said(finding: Finding) -> Said {
@@ -116,17 +132,17 @@ fn text(planned: &Planned) -> String {
 }
 
 /// An error where this machine was made something else.
-pub fn is_not_another(role: Role, network: &NetworkStatus) -> Result<(), Failure> {
-    made::read().map_or(Ok(()), |made| made.must_be(role, &network.name))
+pub fn is_not_another(flavor: Flavor, role: Role, network: &NetworkStatus) -> Result<(), Failure> {
+    made::read().map_or(Ok(()), |made| made.must_be(flavor, role, &network.name))
 }
 
 /// Notes that it is begun.
-pub fn begin(role: Role, network: &NetworkStatus) -> Result<Made, Failure> {
+pub fn begin(flavor: Flavor, role: Role, network: &NetworkStatus) -> Result<Made, Failure> {
     if let Some(made) = made::read() {
         return Ok(made);
     }
     let made = Made {
-        flavor: "kubeadm".into(),
+        flavor: flavor_name(flavor).into(),
         role: role_name(role).into(),
         network: network.name.clone(),
         node: network.hostname.clone(),
@@ -136,7 +152,7 @@ pub fn begin(role: Role, network: &NetworkStatus) -> Result<Made, Failure> {
     Ok(made)
 }
 
-/// Notes that kubeadm came to its end.
+/// Notes that kubeadm, or k3s, came to its end.
 pub fn finish(mut made: Made) -> Result<(), Failure> {
     made.done = true;
     made.write()

@@ -3,7 +3,7 @@
 use clap::Args;
 use meshd_api::local::Done;
 
-use super::{facts, kubeadm, made, way};
+use super::{facts, k3s, kubeadm, made, way};
 use crate::cli::{Global, OfNetwork};
 use crate::failure::Failure;
 use crate::verbs::cni;
@@ -48,17 +48,23 @@ impl Reset {
                 Err(failure) => notes.push(failure.message().to_owned()),
             }
         }
-        let node = made::read().map(|made| made.node);
-        kubeadm::run(&lock, &["reset", "--force"], AGAIN)?;
+        let made = made::read();
+        match made.as_ref().filter(|_| k3s::is_here()) {
+            Some(made) => notes.extend(k3s::reset(made)?),
+            None => {
+                kubeadm::run(&lock, &["reset", "--force"], AGAIN)?;
+                notes.extend(made.map(|made| {
+                    format!(
+                        "run `kubectl delete node {}` on a control plane that is left, if there is one",
+                        made.node
+                    )
+                }));
+            }
+        }
         if let Err(failure) = cni::Uninstall::forced().run(global).await {
             notes.push(failure.message().to_owned());
         }
         made::remove()?;
-        if let Some(node) = node {
-            notes.push(format!(
-                "run `kubectl delete node {node}` on a control plane that is left, if there is one"
-            ));
-        }
         let message = ["this machine is in no cluster any more".to_owned()]
             .into_iter()
             .chain(notes);

@@ -8,8 +8,8 @@ use meshd_api::local::EndpointMemberStatus;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::facts;
 use super::made::{self, Made};
+use super::{facts, k3s};
 use crate::cli::{Global, OfNetwork};
 use crate::failure::Failure;
 use crate::table;
@@ -78,13 +78,20 @@ impl Status {
 
 /// None where they cannot be asked for.
 fn nodes() -> Option<Vec<Node>> {
-    if !Path::new(ADMIN).exists() {
+    let (mut kubectl, admin) = match k3s::is_here() {
+        true => (Command::new("k3s"), k3s::ADMIN),
+        false => (Command::new("kubectl"), ADMIN),
+    };
+    if k3s::is_here() {
+        kubectl.arg("kubectl");
+    }
+    if !Path::new(admin).exists() {
         return None;
     }
-    let asked = Command::new("kubectl")
+    let asked = kubectl
         .args([
             "--kubeconfig",
-            ADMIN,
+            admin,
             "--request-timeout=5s",
             "get",
             "nodes",

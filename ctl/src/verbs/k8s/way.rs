@@ -49,11 +49,12 @@ pub async fn open(
     }
 }
 
-/// Has the API servers asked how they are, now that their authority exists; gives a sentence where somebody else has to.
-pub async fn check_by_authority(
+/// Has the API servers asked how they are, now that the authority in this file exists; gives a sentence where somebody else has to.
+pub async fn check_by(
     global: &Global,
     network: &NetworkStatus,
     ground: &Ground,
+    authority: &str,
 ) -> Result<Option<String>, Failure> {
     let checked = facts::endpoint(network, ground).is_some_and(|endpoint| endpoint.check == "readyz");
     if checked {
@@ -62,10 +63,11 @@ pub async fn check_by_authority(
     let name = name(network, ground);
     if !is_ours(global) {
         return Ok(Some(format!(
-            "copy {AUTHORITY} to the relay's host and run `meshctl endpoint add {name} --ca ca.crt` there: API servers are asked then whether they are ready"
+            "copy {authority} to the relay's host and run `meshctl endpoint add {name} --ca {file}` there: API servers are asked then whether they are ready",
+            file = Path::new(authority).file_name().unwrap_or_default().display()
         )));
     }
-    let authorities = pem::certificates(Path::new(AUTHORITY))?;
+    let authorities = pem::certificates(Path::new(authority))?;
     endpoint::check_by(global, &network.name, &name, &authorities).await?;
     Ok(None)
 }
