@@ -10,8 +10,6 @@ import (
 	crictl2 "github.com/kubernetes-sigs/cri-tools/cmd/crictl"
 	"github.com/rancher/k3s/pkg/cli/agent"
 	"github.com/rancher/k3s/pkg/cli/cmds"
-	"github.com/rancher/k3s/pkg/cli/crictl"
-	"github.com/rancher/k3s/pkg/cli/kubectl"
 	"github.com/rancher/k3s/pkg/cli/server"
 	"github.com/rancher/k3s/pkg/configfilearg"
 	kubectl2 "github.com/rancher/k3s/pkg/kubectl"
@@ -25,6 +23,10 @@ func init() {
 }
 
 func main() {
+	// k3s' own wrapper starts these two by their names
+	if len(os.Args) > 1 && (os.Args[1] == "kubectl" || os.Args[1] == "crictl") {
+		os.Args = os.Args[1:]
+	}
 	called := os.Args[0]
 	os.Args[0] = filepath.Base(called)
 	if reexec.Init() {
@@ -36,8 +38,6 @@ func main() {
 	app.Commands = []cli.Command{
 		cmds.NewServerCommand(server.Run),
 		cmds.NewAgentCommand(agent.Run),
-		cmds.NewKubectlCommand(kubectl.Run),
-		cmds.NewCRICTL(crictl.Run),
 	}
 	if err := app.Run(configfilearg.MustParse(os.Args)); err != nil {
 		logrus.Fatal(err)
