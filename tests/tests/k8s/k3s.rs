@@ -21,6 +21,7 @@ pub fn parts(test: &str) -> Option<Parts> {
 }
 
 #[test]
+#[ignore = "five minutes"]
 fn k3s_is_made_by_two_commands_and_its_pods_reach_each_other_through_a_nat() {
     let Some(parts) = parts("a cluster by k3s") else {
         return;
