@@ -16,6 +16,7 @@ mod files;
 mod inventory;
 pub mod k3s;
 mod kubeadm;
+mod leftovers;
 mod node_ip;
 mod patch;
 mod preflight;
@@ -26,6 +27,7 @@ pub use backup::{ABOUT, About, ETCD_FOLDER, PKI, PKI_FOLDER, SNAPSHOT, pki_mode,
 pub use files::{File, Ground, Machine};
 pub use inventory::{Host, Inventory, InventoryError};
 pub use kubeadm::{Init, Join, RESUMED, Secrets};
+pub use leftovers::without_kube_proxy;
 pub use node_ip::with_node_ip;
 pub use patch::{PatchError, merge, overlay};
 pub use preflight::{Facts, Finding, Lan, Mesh, Peer, Severity, System, Way, check, taken_ports};

@@ -34,6 +34,36 @@ impl Timing {
         }
     }
 
+    /// Those that a manifest of etcd has (`--heartbeat-interval=100`, `--election-timeout=1000`); etcd's own where it says nothing.
+    pub fn in_manifest(text: &str) -> Self {
+        let words = || text.split(|c: char| c.is_whitespace() || c == '"' || c == '\'');
+        let last = |flag: &str| {
+            words()
+                .filter_map(|word| word.strip_prefix(flag)?.parse().ok())
+                .next_back()
+        };
+        let usual = Self::of([]);
+        Self {
+            heartbeat: last("--heartbeat-interval=").unwrap_or(usual.heartbeat),
+            election: last("--election-timeout=").unwrap_or(usual.election),
+        }
+    }
+
+    /// What to do where members that have these timeouts are as far from one another as this; none where they are near enough. Every member
+    /// must have the same, so one that comes in does not choose its own.
+    pub fn advice(self, round_trips: impl IntoIterator<Item = f64>) -> Option<String> {
+        let wanted = Self::of(round_trips);
+        let Self { heartbeat, election } = wanted;
+        (self.election < election).then(|| {
+            format!(
+                "etcd's timeouts (heartbeat {} ms, election {} ms) were made for control planes that are nearer to one another: on each control plane, one after the other, put --heartbeat-interval={heartbeat} and --election-timeout={election} into /etc/kubernetes/manifests/etcd.yaml, upon which its etcd starts anew, and into the ConfigMap kube-system/kubeadm-config, from which those have them that join later; until then the cluster may be without a leader now and then. When a control plane dies the API is away for up to {:.0} s then",
+                self.heartbeat,
+                self.election,
+                wanted.longest_outage().as_secs_f64()
+            )
+        })
+    }
+
     /// For how long the API may be away when a control plane dies: until the endpoint has noticed, and etcd has a new leader
     /// after one or two election timeouts.
     pub fn longest_outage(self) -> Duration {
@@ -68,6 +98,23 @@ mod tests {
             Timing::of([150.0]).longest_outage(),
             Duration::from_millis(2000 + 2 * 2500)
         );
+    }
+
+    #[test]
+    fn who_comes_from_afar_is_told_what_the_others_need() {
+        let manifest = "  - command:\n    - etcd\n    - --election-timeout=1000\n    - --heartbeat-interval=100\n    - --name=n1\n";
+        let held = Timing::in_manifest(manifest);
+        assert_eq!(held, Timing::of([]));
+        assert_eq!(held.advice([3.0, 60.0]), None);
+        let said = held.advice([3.0, 120.0]).unwrap();
+        assert!(
+            said.contains("--heartbeat-interval=200") && said.contains("--election-timeout=2000"),
+            "{said}"
+        );
+        let wide = Timing::in_manifest("- \"--heartbeat-interval=200\"\n- '--election-timeout=2000'");
+        assert_eq!((wide.heartbeat, wide.election), (200, 2000));
+        assert_eq!(wide.advice([120.0]), None);
+        assert_eq!(Timing::in_manifest("--election-timeout=x"), Timing::of([]));
     }
 
     #[test]

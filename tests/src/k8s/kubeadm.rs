@@ -260,17 +260,26 @@ impl Kubeadm {
 
     /// Names of the nodes that are ready, as a control plane has them.
     pub fn ready(&self, name: &str) -> Vec<String> {
-        let list = self.get(name, &["nodes"]).unwrap_or_default();
-        let nodes = list["items"].as_array().cloned().unwrap_or_default();
-        let ready = nodes.iter().filter(|node| {
+        let is_ready = |node: &Value| {
             let conditions = node["status"]["conditions"].as_array();
             conditions.is_some_and(|all| {
                 all.iter()
                     .any(|one| one["type"] == "Ready" && one["status"] == "True")
             })
-        });
+        };
+        self.nodes_where(name, is_ready)
+    }
+
+    /// Names of all nodes, as a control plane has them.
+    pub fn listed(&self, name: &str) -> Vec<String> {
+        self.nodes_where(name, |_| true)
+    }
+
+    fn nodes_where(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Vec<String> {
+        let list = self.get(name, &["nodes"]).unwrap_or_default();
+        let nodes = list["items"].as_array().cloned().unwrap_or_default();
         let name = |node: &Value| node["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let mut names: Vec<String> = ready.map(name).collect();
+        let mut names: Vec<String> = nodes.iter().filter(|node| wanted(node)).map(name).collect();
         names.sort();
         names
     }

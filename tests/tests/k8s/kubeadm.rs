@@ -177,7 +177,18 @@ fn a_worker_is_drained_and_removed(cluster: &Kubeadm) {
 
 fn taken_away(cluster: &Kubeadm) {
     for name in ["w1", "n1"] {
-        cluster.ctl(name, &["k8s", "reset", "--yes"]);
+        let said = cluster.ctl(name, &["k8s", "reset", "--yes"]);
+        // a kubelet may not take its own object away
+        assert_eq!(said.contains("kubectl delete node w1"), name == "w1", "{said}");
+        let rules = cluster.on(
+            name,
+            &["sh", "-c", "iptables-save; ip6tables-save; nft list tables"],
+        );
+        let rules = words(&rules);
+        assert!(
+            !rules.contains("KUBE-SERVICES") && !rules.contains("kube-proxy"),
+            "{name}: {rules}"
+        );
         for path in [
             FOLDER,
             "/etc/kubernetes/admin.conf",

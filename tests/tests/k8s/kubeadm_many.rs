@@ -5,16 +5,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use meshd_tests::k8s::{Kubeadm, Writer, guide};
 use meshd_tests::mesh::words;
-use meshd_tests::{Nat, figure, poll};
+use meshd_tests::{Nat, figure, keeps, poll};
 use serde_json::Value;
 
 use crate::kubeadm::parts;
 
 /// For what a cluster does by itself, on a busy computer.
 const LONG: Duration = Duration::from_secs(420);
-/// Longest time without an API when a control plane dies. What is wanted is 3 s, and the figure says what came of it; five nodes of which
-/// each runs a Kubernetes share two processors here, and longer than this is no election but a standstill.
-const STANDSTILL: Duration = Duration::from_secs(60);
+/// Longest time without an API when a control plane dies, at round trips up to 10 ms. Five nodes of which each runs a Kubernetes share two
+/// processors here, so it is held to the letter on quiet computers alone.
+const STANDSTILL: Duration = Duration::from_secs(3);
 /// The control planes.
 const CONTROL_PLANES: [&str; 3] = ["n1", "n2", "n3"];
 /// All nodes.
@@ -159,7 +159,7 @@ fn one_dies(cluster: &Kubeadm, writer: &Writer, name: &str) {
         format!("{:.1} s", gap.as_secs_f64()),
         "3 s",
     );
-    assert!(gap < STANDSTILL, "{gap:?} without an API");
+    assert!(keeps(gap, STANDSTILL), "{gap:?} without an API as {name} died");
     cluster.power_on(name);
     all_see_ready(cluster, name);
     cluster.wait_ready(name, LONG, &ALL);
@@ -167,9 +167,12 @@ fn one_dies(cluster: &Kubeadm, writer: &Writer, name: &str) {
 
 /// It leaves the cluster, which goes on with two, and comes in again.
 fn one_goes_and_comes_back(cluster: &Kubeadm) {
-    cluster.ctl("n3", &["k8s", "reset", "--yes"]);
-    let gone = cluster.try_kubectl("n1", &["delete", "node", "n3"]);
-    assert!(gone.status.success(), "{}", words(&gone));
+    let said = cluster.ctl("n3", &["k8s", "reset", "--yes"]);
+    assert!(!said.contains("kubectl delete node"), "{said}");
+    assert!(
+        !cluster.listed("n1").contains(&"n3".to_owned()),
+        "n3 is no node any more"
+    );
     assert_eq!(members(cluster), ["n1", "n2"], "n3 is out of etcd");
     let words = cluster.init("n1");
     cluster.join("n3", &words.control_plane);

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use meshd_core::cluster::{ClusterWord, Facts, Flavor, Join as Joining, RESUMED, Role};
+use meshd_core::cluster::{ClusterWord, Facts, Flavor, Join as Joining, Mesh, RESUMED, Role, Timing};
 
 use super::made::{self, Lock, Made, role_name};
 use super::settings::Settings;
@@ -21,6 +21,8 @@ const AGAIN: &str = "put it right and run `meshctl k8s join` again, which goes o
 const KUBELET: &str = "/etc/kubernetes/kubelet.conf";
 /// By this it asked for it, and needs it no more.
 const BOOTSTRAP: &str = "/etc/kubernetes/bootstrap-kubelet.conf";
+/// How a control plane's etcd is started.
+const ETCD: &str = "/etc/kubernetes/manifests/etcd.yaml";
 
 /// Make this machine a node of a cluster, by a word of `meshctl k8s init`.
 ///
@@ -114,12 +116,15 @@ impl Join {
             start(&lock, made, role, &join)?;
         }
         let pods = proceed::open_to_pods(global, &network.name, &ground, &self.settings).await?;
-        let message = format!(
+        let mut message = format!(
             "{} is a {} of the cluster at {}\n{pods}",
             network.hostname,
             role_name(role),
             word.endpoint
         );
+        if let Some(advice) = advice(&facts.mesh) {
+            message += &format!("\n{advice}");
+        }
         let done = meshd_api::local::Done { message };
         global
             .output()
@@ -145,6 +150,13 @@ impl Join {
             .output()
             .answer(&done, |done| format!("{}\n", done.message))
     }
+}
+
+/// Where etcd's timeouts are those of a cluster whose control planes are nearer to one another.
+fn advice(mesh: &Mesh) -> Option<String> {
+    let held = Timing::in_manifest(&fs::read_to_string(ETCD).ok()?);
+    let others = mesh.way.iter().flat_map(|way| &way.others);
+    held.advice(others.filter_map(|peer| peer.round_trip))
 }
 
 fn is_done() -> bool {

@@ -13,6 +13,7 @@ mod join;
 mod k3s;
 mod kubeadm;
 mod kubeconfig;
+mod leftovers;
 mod made;
 mod node_ip;
 mod proceed;

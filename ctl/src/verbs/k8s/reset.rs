@@ -3,7 +3,7 @@
 use clap::Args;
 use meshd_api::local::Done;
 
-use super::{facts, k3s, kubeadm, made, way};
+use super::{facts, k3s, kubeadm, leftovers, made, way};
 use crate::cli::{Global, OfNetwork};
 use crate::failure::Failure;
 use crate::verbs::cni;
@@ -13,8 +13,8 @@ const AGAIN: &str = "run `meshctl k8s reset` again";
 
 /// Take this machine out of its cluster, and everything of the cluster off the machine.
 ///
-/// A control plane's member of etcd and its place behind the endpoint go first. The cluster still lists the node: on another
-/// control plane `kubectl delete node NAME` ends that.
+/// A control plane's place behind the endpoint, its member of etcd and its object in the cluster go, and what is on the machine, rules of
+/// kube-proxy included. What could not be done is said, and who can: a worker may not take its own object away.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -52,13 +52,10 @@ impl Reset {
         match made.as_ref().filter(|_| k3s::is_here()) {
             Some(made) => notes.extend(k3s::reset(made)?),
             None => {
+                leftovers::keep_credentials()?;
                 kubeadm::run(&lock, &["reset", "--force"], AGAIN)?;
-                notes.extend(made.map(|made| {
-                    format!(
-                        "run `kubectl delete node {}` on a control plane that is left, if there is one",
-                        made.node
-                    )
-                }));
+                notes.extend(made.and_then(|made| leftovers::delete_node(&made.node)));
+                notes.extend(leftovers::remove_rules());
             }
         }
         if let Err(failure) = cni::Uninstall::forced().run(global).await {
