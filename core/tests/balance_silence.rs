@@ -222,10 +222,39 @@ proptest! {
         for n in 1..=2 {
             world.manners.insert(n, Manner::Answers(ms(10)));
         }
-        world.run(ms(6_000));
+        world.run(ms(10_000));
         // the third is lost indeed
-        prop_assert!(world.ended.contains_key(&3));
+        prop_assert_eq!(world.ended.keys().collect::<Vec<_>>(), [&3]);
         prop_assert!((1..=2).all(|n| world.health(n) == Health::Ready));
+    }
+}
+
+/// Each by another millisecond: who is heard first says nothing against who is heard next.
+#[test]
+fn members_that_come_back_one_after_the_other_keep_their_connections() {
+    for (later, asks_program) in [1, 10, 250, 1_000, 2_400]
+        .into_iter()
+        .flat_map(|ms| [(ms, false), (ms, true)])
+    {
+        for away in (3_000..9_000).step_by(137) {
+            let mut world = World::new(ms(10), asks_program.then_some(ms(2_900)));
+            for n in 1..=3 {
+                world.manners.insert(n, Manner::Gone);
+            }
+            world.run(ms(away));
+            world.manners.insert(1, Manner::Answers(ms(10)));
+            world.run(ms(later));
+            for n in 2..=3 {
+                world.manners.insert(n, Manner::Answers(ms(10)));
+            }
+            world.run(ms(12_000));
+            assert!(
+                world.ended.is_empty(),
+                "{later} ms apart after {away} ms: {:?}",
+                world.ended
+            );
+            assert!((1..=3).all(|n| world.health(n) == Health::Ready));
+        }
     }
 }
 

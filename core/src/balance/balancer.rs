@@ -246,13 +246,9 @@ impl<M: Ord + Copy> Balancer<M> {
     /// this node that is cut off, and connections go on when it no longer is.
     fn end_lost(&mut self, now: Instant) {
         let lost = |seat: &Seat| seat.record.is_lost(now);
-        let somebody = |since: Instant| {
-            let mut others = self.members.values().filter(|seat| !seat.leaving && !lost(seat));
-            others.any(|seat| seat.record.is_heard_since(since))
-        };
         let to_end = |seat: &Seat| {
-            let since = seat.record.silent_since();
-            !seat.ended && lost(seat) && since.is_some_and(somebody)
+            let mut others = self.members.values().filter(|seat| !seat.leaving && !lost(seat));
+            !seat.ended && lost(seat) && others.any(|other| seat.record.is_outlived_by(&other.record, now))
         };
         let ends = self.members.iter().filter(|(_, seat)| to_end(seat));
         let ends: Vec<M> = ends.map(|(member, _)| *member).collect();

@@ -103,6 +103,8 @@ pub(super) struct Record {
     questioned: Instant,
     /// When something last came from its machine.
     heard: Option<Instant>,
+    /// When something last came from it while it counted as dead.
+    returned: Option<Instant>,
     /// To its machine and back, smoothed.
     round_trip: Option<Duration>,
     /// Since when it is back.
@@ -120,6 +122,7 @@ impl Record {
             owed: None,
             questioned: now,
             heard: None,
+            returned: None,
             round_trip: None,
             back: None,
         }
@@ -147,6 +150,9 @@ impl Record {
     /// Something came from its machine.
     pub fn heard(&mut self, at: Instant) {
         self.heard = self.heard.max(Some(at));
+        if self.health == Health::Dead {
+            self.returned = self.returned.max(Some(at));
+        }
         self.owed = self.owed.filter(|owed| *owed > at);
     }
 
@@ -176,12 +182,27 @@ impl Record {
     }
 
     /// Whether its machine was heard at `since` or later.
-    pub fn is_heard_since(&self, since: Instant) -> bool {
+    fn is_heard_since(&self, since: Instant) -> bool {
         self.heard.is_some_and(|heard| heard >= since)
     }
 
+    /// Whether, of two members, this one is gone and the other is not: while this one was silent something came from the other. Where
+    /// the other was silent itself and returned, this one gets the time in which it, too, must have been asked again: it may be our own
+    /// uplink that was away.
+    pub fn is_outlived_by(&self, other: &Self, now: Instant) -> bool {
+        let Some(since) = self.silent_since().filter(|since| other.is_heard_since(*since)) else {
+            return false;
+        };
+        if self.health == Health::Hanging {
+            return true;
+        }
+        let returned = other.returned.filter(|returned| *returned >= since);
+        now >= since + self.silence()
+            && returned.is_none_or(|returned| now >= returned + LONGEST_PATIENCE + self.silence())
+    }
+
     /// Since when its machine owes an answer.
-    pub fn silent_since(&self) -> Option<Instant> {
+    fn silent_since(&self) -> Option<Instant> {
         self.asked
             .map(|asked| self.heard.map_or(asked, |heard| heard.max(asked)))
     }

@@ -69,8 +69,15 @@ impl Cluster {
 
     /// A connection of the worker to the server of this name.
     fn connect_to(&self, name: &str) -> Greeted {
+        // those to others are kept until then: who has the fewest is next
+        let mut others = Vec::new();
         eventually(SOON, &format!("a connection goes to {name}"), || {
-            self.connect().filter(|greeted| greeted.name == name)
+            let greeted = self.connect()?;
+            if greeted.name == name {
+                return Some(greeted);
+            }
+            others.push(greeted);
+            None
         })
     }
 
