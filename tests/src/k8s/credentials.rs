@@ -48,6 +48,25 @@ impl Cluster {
         }
     }
 
+    /// Gives control planes credentials by which they may serve services, as the page says.
+    #[track_caller]
+    pub fn give_controllers_credentials(&self, nodes: &[&str]) {
+        let first = self.nodes[0].mesh().machine();
+        self.wait(SOON, "the controllers' ServiceAccount has a token", || {
+            let secret = self.get(&["secret", "meshd-controller-token", "--namespace", "kube-system"])?;
+            secret["data"]["token"].as_str().map(drop)
+        });
+        let script = guide::kubeconfig(self.nodes[0].address());
+        self.script(&script.replace("meshd", "meshd-controller"));
+        let file = KUBECONFIG.replace("meshd", "meshd-controller");
+        let kubeconfig = first.read(&file);
+        for node in nodes {
+            let mesh = self.node(node).mesh();
+            fs::write(mesh.machine().file(&file), &kubeconfig).expect("the machine's own file");
+            mesh.ctl(&guide::words(guide::CONTROLLER));
+        }
+    }
+
     /// A kubeconfig for this cluster, with a user of these properties.
     pub fn kubeconfig(&self, user: &str) -> String {
         let address = self.nodes[0].address();

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 const PAGE: &str = include_str!("../../../docs/kubernetes.md");
 
 /// Its sections that are run line by line.
-const SECTIONS: [&str; 8] = [
+const SECTIONS: [&str; 9] = [
     "Prefixes",
     "On each node",
     "A node goes",
@@ -18,11 +18,12 @@ const SECTIONS: [&str; 8] = [
     "A cluster with kubeadm",
     "A cluster with k3s",
     "A cluster on it",
+    "Services of type LoadBalancer",
 ];
 
 /// What a cluster of the lab does with the page, by the beginnings of its lines, in their order. Each line is one of these, and
 /// each of these is a line.
-pub const STEPS: [&str; 27] = [
+pub const STEPS: [&str; 32] = [
     PODS,
     INSTALL,
     DRAIN,
@@ -50,6 +51,11 @@ pub const STEPS: [&str; 27] = [
     PROXY,
     FIRST_GATEWAY,
     SECOND_GATEWAY,
+    ALLOW,
+    CONTROLLER,
+    ALLOWED,
+    FIRST_TO_POOL,
+    SECOND_TO_POOL,
 ];
 /// A network's pods get prefixes.
 pub const PODS: &str = "cloud$ meshctl network pods";
@@ -99,6 +105,17 @@ pub const PROXY: &str = "node$ kube-proxy";
 pub const FIRST_GATEWAY: &str = "cloud$ meshctl gateway add w1";
 /// The other.
 pub const SECOND_GATEWAY: &str = "cloud$ meshctl gateway add cp";
+
+/// What the cluster may expose by itself.
+pub const ALLOW: &str = "cloud$ meshctl expose allow cluster";
+/// A control plane's credentials.
+pub const CONTROLLER: &str = "cp$ meshctl cni credentials";
+/// What it may, and does.
+pub const ALLOWED: &str = "cloud$ meshctl expose allowed";
+/// The gateway to private addresses of services that is used first.
+pub const FIRST_TO_POOL: &str = "cloud$ meshctl gateway add w1 --range 10.88";
+/// The other.
+pub const SECOND_TO_POOL: &str = "cloud$ meshctl gateway add cp --range 10.88";
 
 /// The words of the page's line that begins so, without host and program.
 ///

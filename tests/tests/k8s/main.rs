@@ -1,6 +1,7 @@
 //! Real Kubernetes on the mesh: each test is a cluster of three nodes on three networks, but for those of the CNI reference client.
 
 mod authority;
+mod balancers;
 mod bed;
 mod chains;
 mod crowd;
