@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::admission::{api_server_v4, api_server_v6};
 use crate::gateway::{RangeError, routable};
-use crate::names::{Address, NodeName};
+use crate::names::NodeName;
 use crate::statement::{EndpointTerms, Params, PodTerms};
 
 /// The port of the API server's endpoint at the reserved address: not 6443, on which a control plane listens itself.
@@ -64,20 +64,9 @@ impl Endpoint {
 /// Endpoints as names of their network: where a node or a host has the name, it keeps it.
 pub fn names(endpoints: &[Endpoint], params: &Params, taken: &BTreeSet<&str>) -> Vec<NodeName> {
     let free = |endpoint: &&Endpoint| !taken.contains(endpoint.name.as_str());
-    let named = endpoints.iter().filter(free).map(|endpoint| {
-        let at = endpoint.at(params);
-        let ipv4 = at.iter().find_map(|at| match at.ip() {
-            IpAddr::V4(v4) => Some(v4),
-            IpAddr::V6(_) => None,
-        });
-        let ipv6 = at.iter().find_map(|at| match at.ip() {
-            IpAddr::V6(v6) => Some(v6),
-            IpAddr::V4(_) => None,
-        });
-        NodeName {
-            label: endpoint.name.clone(),
-            address: Address { ipv4, ipv6 },
-        }
+    let named = endpoints.iter().filter(free).map(|endpoint| NodeName {
+        label: endpoint.name.clone(),
+        address: endpoint.at(params).iter().map(SocketAddr::ip).collect(),
     });
     named.collect()
 }

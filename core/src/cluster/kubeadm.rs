@@ -235,43 +235,10 @@ fn argument(name: &str, value: impl ToString) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use zeroize::Zeroizing;
-
     use super::*;
     use crate::cluster::Flavor;
+    use crate::cluster::fixtures::{ground, machine, secrets};
     use crate::token::CoordinatorAddress;
-
-    fn ground() -> Ground {
-        Ground {
-            network: "prod".into(),
-            api: ("10.77.255.254".parse().unwrap(), "fd77::fffe".parse().unwrap()),
-            pods: vec![
-                "fd00:10:244::/48".parse().unwrap(),
-                "10.244.0.0/16".parse().unwrap(),
-            ],
-            node_prefix: 24,
-            services: vec![
-                "10.96.0.0/16".parse().unwrap(),
-                "fd00:10:96::/112".parse().unwrap(),
-            ],
-            mesh_allots: true,
-        }
-    }
-
-    fn machine() -> Machine {
-        Machine {
-            name: "n1".into(),
-            ipv4: "10.77.0.2".parse().unwrap(),
-            ipv6: "fd77::2".parse().unwrap(),
-        }
-    }
-
-    fn secrets() -> Secrets {
-        Secrets {
-            token: BootstrapToken::from_seed(&[1; 44]),
-            key: CertificateKey::new(Zeroizing::new([2; 32])),
-        }
-    }
 
     fn init(ground: &Ground) -> Vec<File> {
         let init = Init {

@@ -13,6 +13,8 @@
 
 mod backup;
 mod files;
+#[cfg(test)]
+mod fixtures;
 mod inventory;
 pub mod k3s;
 mod kubeadm;

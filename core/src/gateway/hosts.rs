@@ -21,11 +21,7 @@ pub fn hosts(view: &View, own: NodeId) -> Vec<NodeName> {
     usable.sort_by_key(|gateway| (gateway.node != own, gateway.terms.priority, gateway.node));
     let mut hosts: BTreeMap<&str, Address> = BTreeMap::new();
     for (label, address) in usable.into_iter().flat_map(|gateway| known(gateway, own)) {
-        let host = hosts.entry(label).or_default();
-        match address {
-            IpAddr::V4(v4) => host.ipv4 = host.ipv4.or(Some(v4)),
-            IpAddr::V6(v6) => host.ipv6 = host.ipv6.or(Some(v6)),
-        }
+        hosts.entry(label).or_default().add(address);
     }
     let nodes: BTreeSet<_> = view.nodes.values().map(|node| node.name.as_str()).collect();
     hosts.retain(|label, _| !nodes.contains(label));

@@ -14,6 +14,30 @@ pub struct Address {
     pub ipv6: Option<Ipv6Addr>,
 }
 
+impl Address {
+    /// Takes an address of a family of which there is none yet; the first counts.
+    pub fn add(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(v4) => self.ipv4 = self.ipv4.or(Some(v4)),
+            IpAddr::V6(v6) => self.ipv6 = self.ipv6.or(Some(v6)),
+        }
+    }
+
+    /// Those that there are.
+    pub fn each(self) -> impl Iterator<Item = IpAddr> {
+        let four = self.ipv4.map(IpAddr::from);
+        four.into_iter().chain(self.ipv6.map(IpAddr::from))
+    }
+}
+
+impl FromIterator<IpAddr> for Address {
+    fn from_iter<I: IntoIterator<Item = IpAddr>>(addresses: I) -> Self {
+        let mut all = Self::default();
+        addresses.into_iter().for_each(|address| all.add(address));
+        all
+    }
+}
+
 /// One node of a network, or a host behind a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeName {

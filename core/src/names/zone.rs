@@ -56,8 +56,7 @@ impl Zone {
         if self.addresses.contains_key(&name) {
             return;
         }
-        let four = address.ipv4.map(IpAddr::from);
-        for address in four.into_iter().chain(address.ipv6.map(IpAddr::from)) {
+        for address in address.each() {
             self.names.entry(address).or_insert_with(|| name.clone());
         }
         self.addresses.insert(name, address);
@@ -70,7 +69,7 @@ impl Zone {
 
     /// Looks a name up, in any case of letters, with or without the dot at its end.
     pub fn find(&self, name: &str) -> Found<'_> {
-        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let name = plain(name);
         if let Some(address) = from_reverse(&name) {
             return self
                 .names
@@ -80,20 +79,29 @@ impl Zone {
         if let Some(address) = self.addresses.get(&name) {
             return Found::Addresses(*address);
         }
-        match self.domain_of(&name) {
+        match self.domain(&name) {
             Some(domain) if domain == name => Found::Network,
             Some(_) => Found::Nobody,
             None => Found::NotOurs,
         }
     }
 
-    /// The domain, such as `prod.mesh`, in which a name in lower case lies.
+    /// The domain, such as `prod.mesh`, in which a name lies.
     pub fn domain_of(&self, name: &str) -> Option<&str> {
+        self.domain(&plain(name))
+    }
+
+    fn domain(&self, name: &str) -> Option<&str> {
         let (above, top) = name.rsplit_once('.')?;
         let network = above.rsplit_once('.').map_or(above, |(_, network)| network);
         let domain = self.networks.get(&format!("{network}.{top}"))?;
         Some(domain)
     }
+}
+
+/// A name as names are kept: in lower case, without the dot at its end.
+fn plain(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
 /// The address that `4.3.2.1.in-addr.arpa`, or its like under `ip6.arpa`, asks for (RFC 1035 section 3.5, RFC 3596 section 2.5).

@@ -184,13 +184,7 @@ impl Set {
                 Version::V1 => ProxyVersion::V1,
                 Version::V2 => ProxyVersion::V2,
             }),
-            limits: ExposeLimits {
-                connections: self.max_connections,
-                per_second: self.max_per_second,
-                idle: self
-                    .idle
-                    .map(|idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX)),
-            },
+            limits: limits(self.max_connections, self.max_per_second, self.idle),
         }
     }
 }
@@ -263,6 +257,15 @@ fn list(all: &[ExposeInfo]) -> String {
         }
     }
     text
+}
+
+/// Limits as they are typed; what is not typed is left to meshrelay.
+pub fn limits(connections: Option<u32>, per_second: Option<u32>, idle: Option<Duration>) -> ExposeLimits {
+    ExposeLimits {
+        connections,
+        per_second,
+        idle: idle.map(|idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX)),
+    }
 }
 
 /// The name of a site.

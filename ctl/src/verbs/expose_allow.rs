@@ -6,14 +6,14 @@ use clap::Args;
 use ipnet::Ipv4Net;
 use meshd_api::coordinator::admin::{Done, IngressInfo, IngressRemove, IngressSet};
 use meshd_core::id::NodeId;
-use meshd_core::statement::{Deed, ExposeLimits, IngressTerms, PortRange, Tellers};
+use meshd_core::statement::{Deed, IngressTerms, PortRange, Tellers};
 
 use crate::admin::{self, Admin};
 use crate::cli::{OfNetwork, label};
 use crate::failure::Failure;
 use crate::table;
 use crate::units::parse_duration;
-use crate::verbs::expose::site;
+use crate::verbs::expose::{limits, site};
 use crate::verbs::reach::{self, Named};
 
 /// Allow nodes to expose services by themselves.
@@ -121,13 +121,7 @@ impl Allow {
             pool: self.pool.iter().map(Ipv4Net::trunc).collect(),
             default_class: self.default_class,
             listeners: self.max_ports,
-            limits: ExposeLimits {
-                connections: self.max_connections,
-                per_second: self.max_per_second,
-                idle: self
-                    .idle
-                    .map(|idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX)),
-            },
+            limits: limits(self.max_connections, self.max_per_second, self.idle),
         }
     }
 }

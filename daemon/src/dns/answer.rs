@@ -21,7 +21,7 @@ pub fn answer(zone: &Zone, asked: &[u8], datagram: bool) -> Option<Vec<u8>> {
     if asked.metadata.message_type != MessageType::Query {
         return None;
     }
-    let mut said = Message::new(asked.metadata.id, MessageType::Response, asked.metadata.op_code);
+    let mut said = Message::response(asked.metadata.id, asked.metadata.op_code);
     said.metadata = Metadata::response_from_request(&asked.metadata);
     said.queries.clone_from(&asked.queries);
     let room = asked
@@ -96,8 +96,7 @@ fn judge(zone: &Zone, asked: &Message, said: &mut Message) -> ResponseCode {
 
 /// The domain's record of authority, which says how long resolvers may keep that there is nothing (RFC 2308).
 fn authority(zone: &Zone, name: &str) -> Option<Record> {
-    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    let domain = Name::from_ascii(format!("{}.", zone.domain_of(&name)?)).ok()?;
+    let domain = Name::from_ascii(format!("{}.", zone.domain_of(name)?)).ok()?;
     let keeper = Name::from_ascii("meshd.").ok()?;
     let [refresh, retry, expire] = [60, 10, 600];
     let soa = SOA::new(domain.clone(), keeper, 1, refresh, retry, expire, TTL_NOBODY);

@@ -31,22 +31,34 @@ impl Wire {
                 .collect(),
             sites: self.sites.clone(),
             proxy: proxy.transpose()?,
-            limits: ExposeLimits {
-                connections: self.connections,
-                per_second: self.per_second,
-                idle: self.idle,
-            },
+            limits: self.limits(),
         })
+    }
+}
+
+impl Wire {
+    pub(super) fn limits(&self) -> ExposeLimits {
+        ExposeLimits {
+            connections: self.connections,
+            per_second: self.per_second,
+            idle: self.idle,
+        }
+    }
+}
+
+impl From<ExposeLimits> for Wire {
+    fn from(limits: ExposeLimits) -> Self {
+        Self {
+            connections: limits.connections,
+            per_second: limits.per_second,
+            idle: limits.idle,
+            ..Self::default()
+        }
     }
 }
 
 impl From<&ExposeTerms> for Wire {
     fn from(terms: &ExposeTerms) -> Self {
-        let ExposeLimits {
-            connections,
-            per_second,
-            idle,
-        } = terms.limits;
         Self {
             protocol: Some(match terms.protocol {
                 Protocol::Tcp => 1,
@@ -60,10 +72,7 @@ impl From<&ExposeTerms> for Wire {
                 ProxyVersion::V1 => 1,
                 ProxyVersion::V2 => 2,
             }),
-            connections,
-            per_second,
-            idle,
-            ..Self::default()
+            ..Self::from(terms.limits)
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The keys of acts about what nodes may expose by themselves.
 
 use super::Wire;
-use crate::statement::expose::ExposeLimits;
 use crate::statement::ingress::IngressTerms;
 use crate::statement::pods::Tellers;
 
@@ -22,22 +21,13 @@ impl Wire {
             pool: pool.collect::<Result<_, _>>()?,
             default_class: self.default_class.unwrap_or(false),
             listeners: self.listeners,
-            limits: ExposeLimits {
-                connections: self.connections,
-                per_second: self.per_second,
-                idle: self.idle,
-            },
+            limits: self.limits(),
         })
     }
 }
 
 impl From<&IngressTerms> for Wire {
     fn from(terms: &IngressTerms) -> Self {
-        let ExposeLimits {
-            connections,
-            per_second,
-            idle,
-        } = terms.limits;
         Self {
             to_nodes: terms.askers.nodes.clone(),
             to_tags: terms.askers.tags.clone(),
@@ -47,10 +37,7 @@ impl From<&IngressTerms> for Wire {
             pool: terms.pool.iter().map(ToString::to_string).collect(),
             default_class: terms.default_class.then_some(true),
             listeners: terms.listeners,
-            connections,
-            per_second,
-            idle,
-            ..Self::default()
+            ..Self::from(terms.limits)
         }
     }
 }
